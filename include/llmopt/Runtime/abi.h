@@ -1,0 +1,204 @@
+/* The contract between code that llmopt generates and the runtime that runs it.
+ *
+ * An artefact (model.so) exports one function, `llmopt_model_v1`, that returns
+ * a pointer to a constant `llmopt_model_desc`. Everything the runtime needs is
+ * reachable from it; the artefact imports nothing. The same tables are written
+ * as LLVM constants by the CPU back end and as C text by the CUDA back end.
+ *
+ * Rules that both sides rely on
+ *  - This header is C11, has no dependencies beyond <stdint.h>, and is the only
+ *    thing compiler and runtime share.
+ *  - Structs only grow at the end; `struct_size` is the size the artefact was
+ *    compiled with, and a reader never looks beyond it.
+ *  - Sizes, counts and strides that depend on batch or sequence are *size
+ *    expressions* over named symbols. They are evaluated once, when shapes are
+ *    bound, never while a model runs.
+ *  - Names are UTF-8, NUL-terminated and owned by the artefact.
+ */
+#ifndef LLMOPT_RUNTIME_ABI_H
+#define LLMOPT_RUNTIME_ABI_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LLMOPT_ABI_VERSION 1u
+#define LLMOPT_MAX_RANK 8
+#define LLMOPT_BUILD_ID_BYTES 16
+#define LLMOPT_NONE UINT32_MAX
+
+/* Element types. The values are part of the file formats; never renumber. */
+typedef enum llmopt_dtype {
+  LLMOPT_F32 = 1,
+  LLMOPT_F64 = 2,
+  LLMOPT_F16 = 3,
+  LLMOPT_BF16 = 4,
+  LLMOPT_I8 = 5,
+  LLMOPT_U8 = 6,
+  LLMOPT_I16 = 7,
+  LLMOPT_U16 = 8,
+  LLMOPT_I32 = 9,
+  LLMOPT_U32 = 10,
+  LLMOPT_I64 = 11,
+  LLMOPT_U64 = 12,
+  LLMOPT_BOOL = 13 /* one byte, 0 or 1 */
+} llmopt_dtype;
+
+/* Size expressions: postfix code over int64, one stack, all arithmetic checked
+ * for overflow by the evaluator (which then reports a shape error). */
+typedef enum llmopt_expr_op {
+  LLMOPT_EXPR_CONST = 0,    /* push `value` */
+  LLMOPT_EXPR_SYMBOL = 1,   /* push the bound value of symbol `value` */
+  LLMOPT_EXPR_ADD = 2,
+  LLMOPT_EXPR_MUL = 3,
+  LLMOPT_EXPR_FLOORDIV = 4, /* rounds towards negative infinity */
+  LLMOPT_EXPR_CEILDIV = 5,
+  LLMOPT_EXPR_MOD = 6,      /* floor modulo, sign of the divisor */
+  LLMOPT_EXPR_MIN = 7,
+  LLMOPT_EXPR_MAX = 8
+} llmopt_expr_op;
+
+typedef struct llmopt_expr_insn {
+  int64_t op; /* llmopt_expr_op */
+  int64_t value;
+} llmopt_expr_insn;
+
+/* expr_code[first .. first + count) */
+typedef struct llmopt_expr {
+  uint32_t first;
+  uint32_t count;
+} llmopt_expr;
+
+/* A model input or output. Dimensions are indices into `exprs`; for an input
+ * dimension that is exactly one symbol, binding defines that symbol; any other
+ * input dimension is checked against its expression. */
+typedef struct llmopt_tensor_desc {
+  const char *name;
+  uint32_t dtype; /* llmopt_dtype */
+  uint32_t rank;
+  uint32_t dims[LLMOPT_MAX_RANK];
+  uint32_t buffer; /* index into `buffers` */
+} llmopt_tensor_desc;
+
+/* Where the bytes of a value live. */
+typedef enum llmopt_buffer_kind {
+  LLMOPT_BUFFER_ARENA = 1,    /* `size` bytes, live from `first_step` to `last_step` inclusive */
+  LLMOPT_BUFFER_WEIGHT = 2,   /* `offset` in the weights, `size` bytes */
+  LLMOPT_BUFFER_INPUT = 3,    /* the caller's pointer for input `index` */
+  LLMOPT_BUFFER_OUTPUT = 4,   /* the caller's pointer for output `index` */
+  LLMOPT_BUFFER_CONSTANT = 5, /* `data` in the artefact, read only */
+  LLMOPT_BUFFER_VIEW = 6      /* buffer `index` displaced by `offset` bytes */
+} llmopt_buffer_kind;
+
+typedef struct llmopt_buffer {
+  uint32_t kind;   /* llmopt_buffer_kind */
+  uint32_t index;  /* INPUT, OUTPUT: which; VIEW: the base buffer; else LLMOPT_NONE */
+  uint32_t size;   /* expression: bytes */
+  uint32_t offset; /* WEIGHT, VIEW: expression: bytes; else LLMOPT_NONE */
+  uint32_t first_step;
+  uint32_t last_step;
+  const void *data; /* CONSTANT only */
+} llmopt_buffer;
+
+/* One tile of one kernel.
+ *   args     pointers of the step's buffers, in the step's order; an absent
+ *            optional operand is NULL
+ *   dims     the step's evaluated size expressions, in the step's order
+ *   tile     0 .. tiles-1; tiles of a step are independent and may run in any
+ *            order on any thread, each exactly once
+ *   scratch  `scratch_bytes` of thread-private memory, 64-byte aligned, contents
+ *            undefined
+ * A kernel never allocates, never blocks, never fails. Arena and weight
+ * pointers are 64-byte aligned; input and output pointers have the alignment
+ * of their element type only. */
+typedef void (*llmopt_kernel_fn)(void *const *args, const int64_t *dims,
+                                 int64_t tile, void *scratch);
+
+/* A kernel runs its tiles to the end before the next step starts. */
+typedef struct llmopt_step {
+  const char *name; /* ONNX nodes it computes, for profiles */
+  llmopt_kernel_fn kernel;
+  uint32_t first_arg; /* step_args[first_arg .. first_arg + num_args): buffer indices */
+  uint32_t num_args;
+  uint32_t first_dim; /* step_dims[first_dim .. first_dim + num_dims): expressions */
+  uint32_t num_dims;
+  uint32_t tiles;     /* expression: how many tiles */
+  uint32_t reserved;
+} llmopt_step;
+
+/* A tensor in the weights file. `name` is the ONNX name where the bytes are
+ * canonical, else a derived name; `recipe` says how they are made from canonical
+ * tensors (see docs/formats.md), NULL where they are canonical. */
+typedef struct llmopt_weight {
+  const char *name;
+  uint32_t dtype;
+  uint32_t rank;
+  int64_t dims[LLMOPT_MAX_RANK];
+  uint64_t offset; /* bytes from the start of the weight data, 256-byte aligned */
+  uint64_t size;   /* bytes */
+  const char *recipe;
+} llmopt_weight;
+
+typedef struct llmopt_model_desc {
+  uint32_t struct_size;
+  uint32_t abi_version; /* LLMOPT_ABI_VERSION */
+  uint8_t build_id[LLMOPT_BUILD_ID_BYTES]; /* equal in artefact and weights file */
+  const char *name;
+  const char *compiler;     /* "llmopt 0.1.0" */
+  const char *target;       /* LLVM triple */
+  const char *cpu_features; /* required, comma separated LLVM names: "avx2,fma" */
+
+  uint32_t num_symbols;
+  uint32_t num_inputs;
+  uint32_t num_outputs;
+  uint32_t num_buffers;
+  uint32_t num_steps;
+  uint32_t num_weights;
+  uint32_t num_exprs;
+  uint32_t num_expr_code;
+  uint32_t num_step_args;
+  uint32_t num_step_dims;
+
+  const char *const *symbols;
+  const llmopt_tensor_desc *inputs;
+  const llmopt_tensor_desc *outputs;
+  const llmopt_buffer *buffers;
+  const llmopt_step *steps;
+  const llmopt_weight *weights;
+  const llmopt_expr *exprs;
+  const llmopt_expr_insn *expr_code;
+  const uint32_t *step_args;
+  const uint32_t *step_dims;
+
+  uint32_t scratch_bytes;  /* expression: per thread */
+  uint32_t reserved;
+  uint64_t weights_size;   /* bytes of weight data, header not counted */
+  const char *metadata;    /* JSON, for -info; see docs/formats.md */
+} llmopt_model_desc;
+
+typedef const llmopt_model_desc *(*llmopt_model_fn)(void);
+#define LLMOPT_MODEL_SYMBOL "llmopt_model_v1"
+
+/* The header of a weights file (model.weights) and of the tail of an artefact
+ * that was built with -embed-weights. Little endian. Data starts `data_offset`
+ * bytes after the start of this header. An embedded tail is found by reading
+ * the last 16 bytes of the file: u64 position of this header from the start of
+ * the file, then the 8 magic bytes. */
+#define LLMOPT_WEIGHTS_MAGIC "LLMOPTW1"
+typedef struct llmopt_weights_header {
+  char magic[8];
+  uint32_t version;     /* 1 */
+  uint32_t header_size; /* sizeof(llmopt_weights_header) */
+  uint8_t build_id[LLMOPT_BUILD_ID_BYTES];
+  uint64_t data_offset; /* multiple of 256 in a weights file, of 4096 in a tail */
+  uint64_t data_size;   /* bytes */
+  uint64_t data_hash;   /* XXH64 of the data, seed 0; checked on request only */
+  uint64_t header_hash; /* XXH64 of the bytes before this field, seed 0 */
+} llmopt_weights_header;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

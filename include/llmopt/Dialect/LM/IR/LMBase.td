@@ -42,12 +42,11 @@ class LM_Op<string mnemonic, list<Trait> traits = []>
 // declared type may know more or less about a dimension than the inferred one.
 class LM_InferredOp<string mnemonic, list<Trait> traits = []>
     : LM_Op<mnemonic, !listconcat(traits, [InferTypeOpAdaptorWithIsCompatible])> {
-  code compatible = [{
-    static bool isCompatibleReturnTypes(::mlir::TypeRange l, ::mlir::TypeRange r) {
+  let extraClassDefinition = [{
+    bool $cppClass::isCompatibleReturnTypes(::mlir::TypeRange l, ::mlir::TypeRange r) {
       return ::llmopt::lm::areCompatibleTypes(l, r);
     }
   }];
-  let extraClassDeclaration = compatible;
 }
 
 #endif

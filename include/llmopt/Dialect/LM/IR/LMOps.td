@@ -1,0 +1,14 @@
+// All operations of the lm dialect, one file per family.
+#ifndef LLMOPT_LM_OPS
+#define LLMOPT_LM_OPS
+
+include "llmopt/Dialect/LM/IR/LMConstantOps.td"
+include "llmopt/Dialect/LM/IR/LMElementwiseOps.td"
+include "llmopt/Dialect/LM/IR/LMShapeOps.td"
+include "llmopt/Dialect/LM/IR/LMReduceOps.td"
+include "llmopt/Dialect/LM/IR/LMMatmulOps.td"
+include "llmopt/Dialect/LM/IR/LMTransformerOps.td"
+include "llmopt/Dialect/LM/IR/LMQuantOps.td"
+include "llmopt/Dialect/LM/IR/LMTrainingOps.td"
+
+#endif

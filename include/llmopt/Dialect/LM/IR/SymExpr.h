@@ -1,0 +1,103 @@
+// Integer polynomials over named shape symbols ("batch", "sequence").
+//
+// Every dimension of every tensor in the compiler is one of these. They are
+// kept canonical (a sorted sum of products), so two dimensions are the same
+// exactly when their texts are the same. Division, minimum and maximum that do
+// not simplify become opaque atoms whose arguments are canonical again.
+//
+// Every symbol stands for a positive integer (a dimension of an input).
+#ifndef LLMOPT_DIALECT_LM_IR_SYMEXPR_H
+#define LLMOPT_DIALECT_LM_IR_SYMEXPR_H
+
+#include "llvm/ADT/STLFunctionalExtras.h"
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringRef.h"
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace llmopt::lm {
+
+class SymExpr {
+public:
+  /// A product of atoms, sorted, repeated atoms repeated. Empty: the constant 1.
+  using Monomial = std::vector<std::string>;
+
+  /// What an atom that is not a plain symbol computes. The numbering follows
+  /// llmopt_expr_op in Runtime/abi.h.
+  enum class Op { Const = 0, Symbol = 1, Add = 2, Mul = 3, FloorDiv = 4, CeilDiv = 5, Mod = 6, Min = 7, Max = 8 };
+
+  /// One instruction of the postfix form; `value` is a constant, `symbol` a name.
+  struct Insn {
+    Op op;
+    int64_t value = 0;
+    std::string symbol;
+  };
+
+  /// The constant zero.
+  SymExpr() = default;
+  SymExpr(int64_t value);
+  static SymExpr symbol(llvm::StringRef name);
+  /// A dimension about which nothing is known; equal to nothing, not even itself.
+  static SymExpr unknown();
+  /// Parses the text form; nullopt where it is not one ("?" is unknown()).
+  static std::optional<SymExpr> parse(llvm::StringRef text);
+
+  bool isUnknown() const { return unknown_; }
+  std::optional<int64_t> getConstant() const;
+  bool isConstant(int64_t value) const { return getConstant() == value; }
+  /// The name, if this is exactly one symbol.
+  std::optional<std::string> getSymbol() const;
+
+  friend SymExpr operator+(const SymExpr &a, const SymExpr &b);
+  friend SymExpr operator-(const SymExpr &a, const SymExpr &b);
+  friend SymExpr operator*(const SymExpr &a, const SymExpr &b);
+  SymExpr &operator*=(const SymExpr &b) { return *this = *this * b; }
+  SymExpr &operator+=(const SymExpr &b) { return *this = *this + b; }
+  static SymExpr floorDiv(const SymExpr &a, const SymExpr &b);
+  static SymExpr ceilDiv(const SymExpr &a, const SymExpr &b);
+  static SymExpr mod(const SymExpr &a, const SymExpr &b);
+  static SymExpr min(const SymExpr &a, const SymExpr &b);
+  static SymExpr max(const SymExpr &a, const SymExpr &b);
+  /// a / b where b divides a as polynomials, else nullopt.
+  static std::optional<SymExpr> divideExactly(const SymExpr &a, const SymExpr &b);
+
+  /// Structural equality; false whenever either side is unknown.
+  friend bool operator==(const SymExpr &a, const SymExpr &b) {
+    return !a.unknown_ && !b.unknown_ && a.terms == b.terms;
+  }
+  friend bool operator!=(const SymExpr &a, const SymExpr &b) { return !(a == b); }
+
+  /// A value that the expression is never below, if one is known.
+  std::optional<int64_t> lowerBound() const;
+
+  /// The value under a binding of symbols; nullopt for an unbound symbol,
+  /// overflow or division by zero.
+  std::optional<int64_t>
+  evaluate(llvm::function_ref<std::optional<int64_t>(llvm::StringRef)> lookup) const;
+  /// Replaces symbols by expressions.
+  SymExpr substitute(llvm::function_ref<std::optional<SymExpr>(llvm::StringRef)> lookup) const;
+  void collectSymbols(std::set<std::string> &symbols) const;
+  /// Appends code that leaves the value on a stack (Runtime/abi.h).
+  void toPostfix(std::vector<Insn> &code) const;
+
+  std::string str() const;
+
+private:
+  static SymExpr atom(std::string name);
+  static SymExpr call(Op op, const SymExpr &a, const SymExpr &b);
+
+  std::map<Monomial, int64_t> terms; // no zero coefficients
+  bool unknown_ = false;
+};
+
+/// The product of all dimensions.
+SymExpr product(llvm::ArrayRef<SymExpr> dims);
+
+} // namespace llmopt::lm
+
+#endif

@@ -46,6 +46,7 @@ function(llmopt_executable name)
   add_executable(${name} ${ARG_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE llmopt_mlir ${ARG_LINK})
   if(NOT ARG_NO_PCH)
+    target_compile_options(${name} PRIVATE -fPIC) # as the shared header was compiled
     target_precompile_headers(${name} REUSE_FROM llmopt_pch)
   endif()
 endfunction()

@@ -24,7 +24,7 @@ static bool isVector(Value value, const SymExpr &size) {
 static RankedTensorType getPackedType(Type type, int64_t width) {
   auto ranked = cast<RankedTensorType>(type);
   int64_t k = ranked.getDimSize(0), n = ranked.getDimSize(1);
-  return RankedTensorType::get({llvm::divideCeil(n, width), k, width}, ranked.getElementType());
+  return RankedTensorType::get({int64_t(llvm::divideCeil(n, width)), k, width}, ranked.getElementType());
 }
 
 void PackOp::build(OpBuilder &builder, OperationState &state, Value input, Layout layout, int64_t width) {

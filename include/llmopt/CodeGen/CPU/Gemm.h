@@ -1,0 +1,62 @@
+// fp32 matrix multiplication: C = act(alpha * A B + bias) + residual.
+//
+// One generator for three uses: constant B packed ahead (linear layers),
+// activations on both sides (batched matmul), and transposed operands
+// (gradients). A and C have unit column stride and any row stride.
+//
+// Sums: every output is one chain of fused multiply-adds over k = 0 .. K-1, in
+// that order, whatever M, the tile or the thread: bits do not depend on them.
+// (Levels without FMA round the product.)
+//
+// Packed B, "panels": [ceil(N/NR)][K][NR] f32, NR = TargetInfo::gemmNR(), columns
+// beyond N are zero. `Packing.h` writes it.
+#ifndef LLMOPT_CODEGEN_CPU_GEMM_H
+#define LLMOPT_CODEGEN_CPU_GEMM_H
+
+#include "llmopt/CodeGen/CPU/KernelBuilder.h"
+#include "llmopt/CodeGen/CPU/Operand.h"
+
+namespace llmopt::cpu {
+
+struct GemmSpec {
+  std::string name; // symbol of the kernel
+
+  Size m, n, k;
+  /// One batch dimension, outermost first; a stride of 0 broadcasts.
+  struct Batch {
+    Size count;
+    Size strideA, strideB, strideC, strideResidual;
+  };
+  std::vector<Batch> batch;
+
+  Operand a;  // [M, K], or [K, M] with transA
+  Operand b;  // packed panels; else [K, N], or [N, K] with transB
+  Operand c;  // [M, N]
+  Operand bias;     // [N]
+  Operand residual; // [M, N], added after the activation; may be C itself
+  Size lda, ldb, ldc, ldResidual; // row strides in elements
+
+  bool packedB = true; // then n and k are constants, and ldb is unused
+  bool transA = false;
+  bool transB = false; // only without packedB
+  double alpha = 1.0;
+  Activation activation = Activation::None;
+
+  /// Rows and columns of one tile; 0 takes the target's default.
+  int64_t mBlock = 0;
+  int64_t nBlock = 0;
+};
+
+/// Tile (batch, n block, m block), the m block fastest.
+/// tiles = prod(batch counts) * ceildiv(N, nBlock) * ceildiv(M, mBlock).
+SizeFormula gemmTiles(const GemmSpec &spec, const TargetInfo &target);
+/// Bytes; a constant unless K is dynamic and N is blocked.
+SizeFormula gemmScratch(const GemmSpec &spec, const TargetInfo &target);
+/// Emits the kernel `spec.name` into the builder's module.
+void emitGemm(KernelBuilder &kb, const GemmSpec &spec);
+
+/// Applies an activation to an f32 scalar or vector.
+V emitActivation(KernelBuilder &kb, Activation activation, V x);
+
+} // namespace llmopt::cpu
+#endif

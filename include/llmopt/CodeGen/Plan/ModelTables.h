@@ -1,0 +1,70 @@
+// A C++ mirror of the tables of `llmopt_model_desc` (Runtime/abi.h): what the
+// plan fills in, and both back ends print. No LLVM here; the meaning of every
+// field is the one of the field of the same name in abi.h.
+#ifndef LLMOPT_CODEGEN_PLAN_MODELTABLES_H
+#define LLMOPT_CODEGEN_PLAN_MODELTABLES_H
+
+#include "llmopt/Runtime/abi.h"
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace llmopt {
+
+struct ModelTables {
+  struct Tensor {
+    std::string name;
+    uint32_t dtype = 0;
+    std::vector<uint32_t> dims; // indices into exprs, at most LLMOPT_MAX_RANK
+    uint32_t buffer = LLMOPT_NONE;
+  };
+  struct Buffer {
+    uint32_t kind = 0;
+    uint32_t index = LLMOPT_NONE;
+    uint32_t size = LLMOPT_NONE;
+    uint32_t offset = LLMOPT_NONE;
+    uint32_t firstStep = 0;
+    uint32_t lastStep = 0;
+    std::vector<uint8_t> data; // LLMOPT_BUFFER_CONSTANT only; emitted 64-byte aligned
+  };
+  struct Step {
+    std::string name;
+    std::string kernel; // symbol of a function in the compiled module
+    std::vector<uint32_t> args;
+    std::vector<uint32_t> dims;
+    uint32_t tiles = LLMOPT_NONE;
+  };
+  struct Weight {
+    std::string name;
+    uint32_t dtype = 0;
+    std::vector<int64_t> dims;
+    uint64_t offset = 0;
+    uint64_t size = 0;
+    bool hasRecipe = false;
+    std::string recipe;
+  };
+
+  std::array<uint8_t, LLMOPT_BUILD_ID_BYTES> buildId{};
+  std::string name;
+  std::string compiler;
+  std::string target;
+  std::string cpuFeatures;
+  std::string metadata;
+
+  std::vector<std::string> symbols;
+  std::vector<Tensor> inputs;
+  std::vector<Tensor> outputs;
+  std::vector<Buffer> buffers;
+  std::vector<Step> steps;
+  std::vector<Weight> weights;
+  std::vector<llmopt_expr> exprs;
+  std::vector<llmopt_expr_insn> exprCode;
+
+  uint32_t scratchBytes = LLMOPT_NONE; // expression
+  uint64_t weightsSize = 0;
+};
+
+} // namespace llmopt
+#endif

@@ -1,0 +1,205 @@
+// The fp32 register-tile kernel. The loop over k carries all accumulators in
+// registers and is not unrolled: unrolled bodies make LLVM hoist loads and spill.
+#include "MicroKernel.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+
+using namespace mlir;
+
+namespace llmopt::cpu {
+namespace {
+
+std::string microName(int64_t rows) { return "gemm_f32_rows" + std::to_string(rows); }
+constexpr const char *dispatchName = "gemm_f32_rows";
+
+MicroArgs unpackArguments(llvm::ArrayRef<V> v) { return {v[0], v[1], v[2], v[3], v[4], v[5], v[6]}; }
+Values packArguments(const MicroArgs &a) { return {a.a, a.b, a.ldb, a.c, a.ldc, a.k, a.accumulate}; }
+SmallVector<Type> argumentTypes(KernelBuilder &kb) {
+  return {kb.ptr(), kb.ptr(), kb.i64(), kb.ptr(), kb.i64(), kb.i64(), kb.builder.getI1Type()};
+}
+
+void emitMicroKernel(KernelBuilder &kb, int64_t rows) {
+  const int64_t vectors = kb.target.gemmNRVectors, lanes = kb.lanes();
+  MicroArgs args = unpackArguments(kb.beginFunction(microName(rows), argumentTypes(kb)));
+
+  SmallVector<V> rowOfC{args.c};
+  for (int64_t r = 1; r < rows; ++r)
+    rowOfC.push_back(kb.at(rowOfC.back(), args.ldc));
+
+  SmallVector<Type> types(rows * vectors, kb.vec());
+  Values acc = kb.ifThenElse(
+      args.accumulate, types,
+      [&] {
+        Values loaded;
+        for (int64_t r = 0; r < rows; ++r)
+          for (int64_t v = 0; v < vectors; ++v)
+            loaded.push_back(kb.loadVec(kb.at(rowOfC[r], v * lanes)));
+        return loaded;
+      },
+      [&] { return Values(rows * vectors, kb.splatConstant(0)); });
+
+  acc.push_back(args.b);
+  acc = kb.loop(kb.i(0), args.k, 1, acc, [&](V k, llvm::ArrayRef<V> carried) {
+    Values sums(carried.begin(), carried.end());
+    V b = sums.pop_back_val();
+    SmallVector<V> column;
+    for (int64_t v = 0; v < vectors; ++v)
+      column.push_back(kb.loadVec(kb.at(b, v * lanes)));
+    V a = kb.at(args.a, k);
+    for (int64_t r = 0; r < rows; ++r) {
+      V factor = kb.splat(kb.load(kb.at(a, r * rowStride(kb.target))));
+      for (int64_t v = 0; v < vectors; ++v)
+        sums[r * vectors + v] = kb.fma(factor, column[v], sums[r * vectors + v]);
+    }
+    sums.push_back(kb.at(b, args.ldb));
+    return sums;
+  });
+
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t v = 0; v < vectors; ++v)
+      kb.store(acc[r * vectors + v], kb.at(rowOfC[r], v * lanes));
+  kb.finish();
+}
+
+} // namespace
+
+void declareMicroKernels(KernelBuilder &kb) {
+  if (kb.hasFunction(dispatchName))
+    return;
+  const int64_t mr = kb.target.gemmMR;
+  for (int64_t rows = 1; rows <= mr; ++rows)
+    emitMicroKernel(kb, rows);
+
+  // gemm_f32_rows(args..., rows): a jump to the kernel for `rows`.
+  SmallVector<Type> types = argumentTypes(kb);
+  types.push_back(kb.i64());
+  Values arguments = kb.beginFunction(dispatchName, types);
+  Value rows = arith::IndexCastOp::create(kb.builder, kb.loc, kb.builder.getIndexType(),
+                                          arguments.pop_back_val().value);
+  SmallVector<int64_t> cases;
+  for (int64_t r = 1; r < mr; ++r)
+    cases.push_back(r);
+  auto choice = scf::IndexSwitchOp::create(kb.builder, kb.loc, TypeRange{}, rows, cases, cases.size());
+  auto fill = [&](Region &region, int64_t r) {
+    OpBuilder::InsertionGuard guard(kb.builder);
+    kb.builder.createBlock(&region);
+    kb.call(microName(r), arguments);
+    scf::YieldOp::create(kb.builder, kb.loc);
+  };
+  for (auto [region, r] : llvm::zip(choice.getCaseRegions(), cases))
+    fill(region, r);
+  fill(choice.getDefaultRegion(), mr);
+  kb.finish();
+}
+
+void emitRowPanels(KernelBuilder &kb, const MicroArgs &args, V rows,
+                   llvm::function_ref<void(V, V)> done) {
+  // Balanced: 128 rows are 8 x 13 + 2 x 12, not 9 x 14 + 2.
+  V panels = kb.ceilDiv(rows, kb.target.gemmMR);
+  kb.loop(kb.i(0), panels, 1, [&](V panel) {
+    V first = rows * panel / panels, end = rows * (panel + 1) / panels;
+    MicroArgs local = args;
+    local.a = kb.at(args.a, first * rowStride(kb.target));
+    local.c = kb.at(args.c, first * args.ldc);
+    Values arguments = packArguments(local);
+    arguments.push_back(end - first);
+    kb.call(dispatchName, arguments);
+    if (done)
+      done(first, end);
+  });
+}
+
+void emitCopyRows(KernelBuilder &kb, V dst, int64_t dstStride, V src, V srcStride, V rows, V cols) {
+  const int64_t lanes = kb.lanes();
+  kb.loop(kb.i(0), rows, 1, [&](V r) {
+    V from = kb.at(src, r * srcStride), to = kb.at(dst, r * dstStride);
+    V quads = cols / (4 * lanes) * (4 * lanes);
+    kb.loop(kb.i(0), quads, 4 * lanes, [&](V c) {
+      SmallVector<V> values;
+      kb.unrolled(4, [&](int64_t u) { values.push_back(kb.loadVec(kb.at(from, c + u * lanes))); });
+      kb.unrolled(4, [&](int64_t u) { kb.store(values[u], kb.at(to, c + u * lanes)); });
+    });
+    V restFrom = kb.at(from, quads), restTo = kb.at(to, quads);
+    kb.forVectors(cols - quads, [&](V c, V mask) {
+      kb.storeMaybeMasked(kb.loadMaybeMasked(kb.at(restFrom, c), mask), kb.at(restTo, c), mask);
+    });
+  });
+}
+
+namespace {
+
+/// Transposes a lanes x lanes block held in registers: 4x4 inside each 128-bit
+/// part first, then the parts among each other, one shuffle per vector and stage.
+SmallVector<V> transposeRegisters(KernelBuilder &kb, SmallVector<V> rows) {
+  const int64_t lanes = kb.lanes();
+  auto shuffleParts = [&](V a, V b, std::array<int64_t, 4> pattern) {
+    // Per 128-bit part; 4..7 in the pattern are b's elements.
+    SmallVector<int64_t> order;
+    for (int64_t part = 0; part < lanes; part += 4)
+      for (int64_t p : pattern)
+        order.push_back(p < 4 ? part + p : lanes + part + p - 4);
+    return kb.shuffle(a, b, order);
+  };
+  for (int64_t g = 0; g < lanes; g += 4) {
+    V t0 = shuffleParts(rows[g], rows[g + 1], {0, 4, 1, 5});
+    V t1 = shuffleParts(rows[g], rows[g + 1], {2, 6, 3, 7});
+    V t2 = shuffleParts(rows[g + 2], rows[g + 3], {0, 4, 1, 5});
+    V t3 = shuffleParts(rows[g + 2], rows[g + 3], {2, 6, 3, 7});
+    rows[g] = shuffleParts(t0, t2, {0, 1, 4, 5});
+    rows[g + 1] = shuffleParts(t0, t2, {2, 3, 6, 7});
+    rows[g + 2] = shuffleParts(t1, t3, {0, 1, 4, 5});
+    rows[g + 3] = shuffleParts(t1, t3, {2, 3, 6, 7});
+  }
+  // Row 4g+q now holds, in part c, column 4c+q of rows 4g .. 4g+3.
+  for (int64_t s = 4; s < lanes; s *= 2) {
+    for (int64_t r = 0; r < lanes; ++r) {
+      if (r & s)
+        continue;
+      V low = rows[r], high = rows[r + s];
+      SmallVector<int64_t> first, second;
+      for (int64_t l = 0; l < lanes; ++l) {
+        first.push_back(l & s ? lanes + (l ^ s) : l);
+        second.push_back(l & s ? lanes + l : l ^ s);
+      }
+      rows[r] = kb.shuffle(low, high, first);
+      rows[r + s] = kb.shuffle(low, high, second);
+    }
+  }
+  return rows;
+}
+
+} // namespace
+
+void emitTranspose(KernelBuilder &kb, V dst, int64_t dstStride, V src, V srcStride, V rows, V cols) {
+  const int64_t lanes = kb.lanes();
+  auto block = [&](V r, V c, bool full) {
+    SmallVector<V> values;
+    V from = kb.at(src, r * srcStride + c), to = kb.at(dst, c * dstStride + r);
+    V rowMask, colMask;
+    if (!full) {
+      rowMask = kb.firstLanes(rows - r);
+      colMask = kb.firstLanes(cols - c);
+    }
+    for (int64_t i = 0; i < lanes; ++i) {
+      V row = kb.at(from, srcStride * i);
+      values.push_back(full ? kb.loadVec(row) : kb.loadMasked(row, colMask & kb.splat(r + i < rows)));
+    }
+    values = transposeRegisters(kb, values);
+    for (int64_t i = 0; i < lanes; ++i) {
+      V row = kb.at(to, i * dstStride);
+      if (full)
+        kb.store(values[i], row);
+      else
+        kb.storeMasked(values[i], row, rowMask & kb.splat(c + i < cols));
+    }
+  };
+  kb.loop(kb.i(0), rows, lanes, [&](V r) {
+    kb.loop(kb.i(0), cols, lanes, [&](V c) {
+      kb.ifThen((r + lanes <= rows) & (c + lanes <= cols), [&] { block(r, c, true); },
+                [&] { block(r, c, false); });
+    });
+  });
+}
+
+} // namespace llmopt::cpu

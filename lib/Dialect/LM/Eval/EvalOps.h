@@ -1,0 +1,74 @@
+// Shared by the files of the evaluator, private to them.
+#ifndef LLMOPT_LIB_DIALECT_LM_EVAL_EVALOPS_H
+#define LLMOPT_LIB_DIALECT_LM_EVAL_EVALOPS_H
+
+#include "llmopt/Dialect/LM/Eval/Evaluator.h"
+#include "llmopt/Dialect/LM/IR/LM.h"
+
+#include "llvm/Support/FormatVariadic.h"
+
+namespace llmopt::lm::eval {
+
+using llvm::ArrayRef;
+using llvm::MutableArrayRef;
+using llvm::SmallVector;
+
+using Result = llvm::Expected<Tensor>;
+using Dims = SmallVector<int64_t>;
+
+/// An error with llvm::formatv's arguments; arrays print as lists.
+template <typename... Args> llvm::Error fail(const char *format, Args &&...args) {
+  return llvm::createStringError(llvm::inconvertibleErrorCode(),
+                                 llvm::formatv(format, std::forward<Args>(args)...).str());
+}
+/// "[1, 2, 3]".
+std::string text(ArrayRef<int64_t> dims);
+
+/// The dimensions of a type under bindings; nullopt for one that has no value.
+SmallVector<std::optional<int64_t>> resolveDims(mlir::Type type, const SymbolBindings &bindings);
+/// The same, failing where one has no value.
+llvm::Expected<Dims> requireDims(mlir::Type type, const SymbolBindings &bindings);
+llvm::Expected<Dims> requireValues(SymValuesAttr attr, const SymbolBindings &bindings);
+
+Dims rowMajorStrides(ArrayRef<int64_t> dims);
+/// NumPy broadcast of all shapes.
+llvm::Expected<Dims> broadcastShapes(ArrayRef<Tensor> tensors);
+/// result[i, j, ..] = input.flat[base + i*strides[0] + j*strides[1] + ..].
+Result stridedCopy(const Tensor &input, ArrayRef<int64_t> dims, int64_t base, ArrayRef<int64_t> strides);
+Result broadcastTo(const Tensor &input, ArrayRef<int64_t> dims);
+/// Copies element `from` of `source` to element `to` of `target` (same type).
+class ElementCopier {
+public:
+  ElementCopier(Tensor &target, const Tensor &source);
+  void copy(int64_t to, int64_t from, int64_t count = 1);
+
+private:
+  MutableArrayRef<double> floatsTo;
+  MutableArrayRef<int64_t> intsTo;
+  ArrayRef<double> floatsFrom;
+  ArrayRef<int64_t> intsFrom;
+  bool isFloat;
+};
+/// dims as outer x dims[axis] x inner.
+struct AxisView {
+  int64_t outer = 1, size = 1, inner = 1;
+  AxisView(ArrayRef<int64_t> dims, int64_t axis);
+};
+
+/// Conversion of the element type (lm.cast).
+Result castTo(const Tensor &input, mlir::Type elementType);
+
+/// One function per family: nullopt for an operation of another one.
+std::optional<Result> evaluateConstants(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
+std::optional<Result> evaluateUnary(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
+std::optional<Result> evaluateBinary(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
+std::optional<Result> evaluateShapes(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
+std::optional<Result> evaluateGathers(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
+std::optional<Result> evaluateReductions(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
+std::optional<Result> evaluateMatmuls(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
+std::optional<Result> evaluateTransformer(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
+std::optional<Result> evaluateQuantization(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
+
+} // namespace llmopt::lm::eval
+
+#endif

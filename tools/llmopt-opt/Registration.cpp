@@ -3,6 +3,7 @@
 #include "Registration.h"
 
 #include "llmopt/Dialect/LM/IR/LM.h"
+#include "llmopt/Transforms/Passes.h"
 #include "llmopt/Transforms/Pruning/Passes.h"
 #include "llmopt/Transforms/Quantization/Passes.h"
 #include "llmopt/Transforms/Shapes/Passes.h"
@@ -14,6 +15,7 @@
 void llmopt::registerEverything(mlir::DialectRegistry &registry) {
   registry.insert<mlir::func::FuncDialect, lm::LMDialect>();
   mlir::registerTransformsPasses();
+  registerTransforms();
   registerLLMOptPruningPasses();
   registerLLMOptQuantizationPasses();
   registerLLMOptShapesPasses();

@@ -81,7 +81,7 @@ LogicalResult refine(Operation *op) {
 }
 
 /// "ids:1x128" -> "ids" and {1, 128}; names may contain colons themselves.
-LogicalResult pin(func::FuncOp function, StringRef text) {
+LogicalResult pinText(func::FuncOp function, StringRef text) {
   auto [name, shape] = text.rsplit(':');
   SmallVector<int64_t> dims;
   SmallVector<StringRef> parts;
@@ -97,7 +97,7 @@ struct InferShapes : llmopt::impl::InferShapesPassBase<InferShapes> {
   using InferShapesPassBase::InferShapesPassBase;
   void runOnOperation() override {
     for (const std::string &text : pin)
-      if (failed(::pin(getOperation(), text)))
+      if (failed(pinText(getOperation(), text)))
         return signalPassFailure();
     if (failed(refineShapes(getOperation())))
       signalPassFailure();

@@ -2,7 +2,7 @@
 #include "model.h"
 
 #include "cpu.h"
-#include "elf.h"
+#include "elf_check.h"
 #include "tables.h"
 
 #include <cerrno>

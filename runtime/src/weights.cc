@@ -1,6 +1,6 @@
 #include "weights.h"
 
-#include "elf.h"
+#include "elf_check.h"
 #include "llmopt/weights.h"
 
 #include <cerrno>

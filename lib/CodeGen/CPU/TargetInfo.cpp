@@ -100,6 +100,7 @@ void resolveAArch64(TargetInfo &t) {
   t.hasFma = true;
   t.gemmMR = 8; // 24 accumulators + 3 of B + 2 of A = 29 of 32 registers
   t.gemmNRVectors = 3;
+  t.gemmKC = 252; // a multiple of NR = 12
 }
 
 } // namespace

@@ -38,6 +38,7 @@ struct TargetInfo {
   int64_t gemmNRVectors = 2;
   int64_t gemmNR() const { return gemmNRVectors * lanes; }
   /// Reduction steps per block: a packed B panel slice stays in the L1 cache.
+  /// A multiple of gemmNR().
   int64_t gemmKC = 256;
 
   std::unique_ptr<llvm::TargetMachine> createTargetMachine() const;

@@ -129,7 +129,7 @@ def Kernel_EmbedOp : Kernel_Op<"embed", [AttrSizedOperandSegments]> {
     sum is normalised; with a second result it is given as well.
 
     - (C1) as many ids as tables, one to three; tables are [V, H] with one H.
-    - (C2) the ids have one integer type.
+    - (C2) the last dimension of the tables is static.
     - (C3) `scale` and `bias` only with `kind`.
   }];
   let arguments = (ins Variadic<LM_FloatTensor>:$tables, Variadic<LM_IntTensor>:$ids,

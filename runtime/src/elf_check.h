@@ -1,8 +1,8 @@
 // Looks at an artefact before the dynamic loader does, so that a file that is
 // no artefact, not for this machine or cut short gives one clear line instead
 // of the loader's text, a bus error, or foreign constructors being run.
-#ifndef LLMOPT_RT_ELF_H
-#define LLMOPT_RT_ELF_H
+#ifndef LLMOPT_RT_ELF_CHECK_H
+#define LLMOPT_RT_ELF_CHECK_H
 
 #include "llmopt/runtime.h"
 

@@ -1,4 +1,4 @@
-#include "elf.h"
+#include "elf_check.h"
 
 #include "common.h"
 

@@ -57,7 +57,8 @@ LogicalResult lowerToLLVMDialect(ModuleOp module) {
 
 /// Only the entry point is visible; helpers stay calls, so that the register
 /// allocation of a micro-kernel does not depend on who uses it.
-void setLinkage(llvm::Module &module, const TargetInfo &target, bool exportKernels) {
+void setLinkage(llvm::Module &module, const TargetInfo &target,
+                bool exportKernels) {
   for (llvm::Function &f : module) {
     if (f.isDeclaration())
       continue;
@@ -104,18 +105,21 @@ void optimize(llvm::Module &module, llvm::TargetMachine &machine, int level) {
   builder.registerLoopAnalyses(loops);
   builder.crossRegisterProxies(loops, functions, sccs, modules);
 
-  llvm::OptimizationLevel levels[] = {llvm::OptimizationLevel::O0, llvm::OptimizationLevel::O1,
-                                      llvm::OptimizationLevel::O2, llvm::OptimizationLevel::O3};
+  llvm::OptimizationLevel levels[] = {
+      llvm::OptimizationLevel::O0, llvm::OptimizationLevel::O1,
+      llvm::OptimizationLevel::O2, llvm::OptimizationLevel::O3};
   llvm::OptimizationLevel chosen = levels[std::clamp(level, 0, 3)];
-  llvm::ModulePassManager passes = chosen == llvm::OptimizationLevel::O0
-                                       ? builder.buildO0DefaultPipeline(chosen)
-                                       : builder.buildPerModuleDefaultPipeline(chosen);
+  llvm::ModulePassManager passes =
+      chosen == llvm::OptimizationLevel::O0
+          ? builder.buildO0DefaultPipeline(chosen)
+          : builder.buildPerModuleDefaultPipeline(chosen);
   passes.run(module, modules);
 }
 
 } // namespace
 
-LogicalResult compileModule(ModuleOp module, const TargetInfo &target, const CompileOptions &options,
+LogicalResult compileModule(ModuleOp module, const TargetInfo &target,
+                            const CompileOptions &options,
                             llvm::SmallVectorImpl<char> &out) {
   if (failed(lowerToLLVMDialect(module)))
     return failure();
@@ -125,12 +129,14 @@ LogicalResult compileModule(ModuleOp module, const TargetInfo &target, const Com
   registerLLVMDialectTranslation(registry);
   module.getContext()->appendDialectRegistry(registry);
   llvm::LLVMContext context;
-  std::unique_ptr<llvm::Module> llvmModule = translateModuleToLLVMIR(module, context, "llmopt");
+  std::unique_ptr<llvm::Module> llvmModule =
+      translateModuleToLLVMIR(module, context, "llmopt");
   if (!llvmModule)
     return failure();
   std::unique_ptr<llvm::TargetMachine> machine = target.createTargetMachine();
   if (!machine)
-    return module.emitError("no code generator for target '") << target.triple << "'";
+    return module.emitError("no code generator for target '")
+           << target.triple << "'";
   llvmModule->setTargetTriple(machine->getTargetTriple());
   llvmModule->setDataLayout(machine->createDataLayout());
   llvmModule->setPICLevel(llvm::PICLevel::BigPIC);
@@ -138,7 +144,8 @@ LogicalResult compileModule(ModuleOp module, const TargetInfo &target, const Com
   setLinkage(*llvmModule, target, /*exportKernels=*/!options.tables);
   if (options.tables) {
     std::string error;
-    if (!addModelTables(*llvmModule, *options.tables, options.symbolPrefix, error))
+    if (!addModelTables(*llvmModule, *options.tables, options.symbolPrefix,
+                        error))
       return module.emitError(error);
   }
   if (llvm::verifyModule(*llvmModule, &llvm::errs()))
@@ -155,10 +162,12 @@ LogicalResult compileModule(ModuleOp module, const TargetInfo &target, const Com
   llvm::raw_svector_ostream objectStream(object);
   bool text = options.emit == Emit::Asm;
   llvm::legacy::PassManager codegen;
-  if (machine->addPassesToEmitFile(
-          codegen, text ? stream : objectStream, nullptr,
-          text ? llvm::CodeGenFileType::AssemblyFile : llvm::CodeGenFileType::ObjectFile))
-    return module.emitError("target '") << target.triple << "' cannot emit this kind of file";
+  if (machine->addPassesToEmitFile(codegen, text ? stream : objectStream,
+                                   nullptr,
+                                   text ? llvm::CodeGenFileType::AssemblyFile
+                                        : llvm::CodeGenFileType::ObjectFile))
+    return module.emitError("target '")
+           << target.triple << "' cannot emit this kind of file";
   codegen.run(*llvmModule);
   if (text)
     return success();

@@ -17,11 +17,9 @@
 using namespace llmopt;
 using namespace llmopt::cpu;
 
-// CPU time of this thread: what other processes take is not counted (what they
-// do to caches and to the clock frequency is).
 static double now() {
   timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  clock_gettime(CLOCK_MONOTONIC, &t);
   return t.tv_sec + 1e-9 * t.tv_nsec;
 }
 

@@ -1,5 +1,6 @@
 // Times of the attention and row kernels, one thread.
-// usage: bench-kernels [mcpu...]   (default: x86 levels with vectors of 256 bits and more)
+// usage: bench-kernels [mcpu...]   (default: x86 levels with vectors of 256
+// bits and more)
 #include "KernelLibrary.h"
 
 #include "llmopt/CodeGen/CPU/Attention.h"
@@ -18,7 +19,7 @@ using namespace llmopt::cpu;
 
 static double now() {
   timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  clock_gettime(CLOCK_MONOTONIC, &t);
   return t.tv_sec + 1e-9 * t.tv_nsec;
 }
 
@@ -31,9 +32,11 @@ static std::vector<float> filled(size_t n) {
   return v;
 }
 
-static void time(const TargetInfo &target, const char *what, const std::function<void(KernelBuilder &)> &emit,
-                 std::vector<void *> args, std::vector<int64_t> dims, int64_t tiles, int64_t scratchBytes,
-                 double flops, double bytes) {
+static void time(const TargetInfo &target, const char *what,
+                 const std::function<void(KernelBuilder &)> &emit,
+                 std::vector<void *> args, std::vector<int64_t> dims,
+                 int64_t tiles, int64_t scratchBytes, double flops,
+                 double bytes) {
   KernelLibrary library(target, emit);
   llmopt_kernel_fn kernel = library["kernel"];
   void *scratch = aligned_alloc(64, (scratchBytes + 127) / 64 * 64);
@@ -46,7 +49,8 @@ static void time(const TargetInfo &target, const char *what, const std::function
   }
   free(scratch);
   std::sort(times.begin(), times.end());
-  printf("  %-44s %4ld tiles, best %8.1f us, median %8.1f us", what, tiles, times[0] * 1e6, times[100] * 1e6);
+  printf("  %-44s %4ld tiles, best %8.1f us, median %8.1f us", what, tiles,
+         times[0] * 1e6, times[100] * 1e6);
   if (flops)
     printf(", %6.1f GFLOP/s", flops / times[0] * 1e-9);
   if (bytes)
@@ -55,7 +59,8 @@ static void time(const TargetInfo &target, const char *what, const std::function
   fflush(stdout);
 }
 
-static void attention(const TargetInfo &target, const char *what, int64_t sq, int64_t sk, bool mask, bool causal) {
+static void attention(const TargetInfo &target, const char *what, int64_t sq,
+                      int64_t sk, bool mask, bool causal) {
   AttentionSpec s;
   s.name = "kernel";
   s.batch = 1;
@@ -73,11 +78,15 @@ static void attention(const TargetInfo &target, const char *what, int64_t sq, in
     s.mask = Operand(2);
   }
   s.causal = causal;
-  auto qkv = filled(std::max(sq, sk) * 2304), out = filled(sq * 768), maskData = filled(sk);
+  auto qkv = filled(std::max(sq, sk) * 2304), out = filled(sq * 768),
+       maskData = filled(sk);
   std::vector<int64_t> dims = {sq, sk};
-  time(target, what, [&](KernelBuilder &kb) { emitAttention(kb, s); }, {qkv.data(), out.data(), maskData.data()}, dims,
-       attentionTiles(s, target).eval(dims.data()), attentionScratch(s, target).eval(dims.data()),
-       4.0 * 12 * 64 * sq * sk, 0);
+  time(
+      target, what, [&](KernelBuilder &kb) { emitAttention(kb, s); },
+      {qkv.data(), out.data(), maskData.data()}, dims,
+      attentionTiles(s, target).eval(dims.data()),
+      attentionScratch(s, target).eval(dims.data()), 4.0 * 12 * 64 * sq * sk,
+      0);
 }
 
 int main(int argc, char **argv) {
@@ -100,14 +109,18 @@ int main(int argc, char **argv) {
     if (!runsOnHost(*target))
       continue;
     printf("%s\n", target->cpu.c_str());
-    attention(*target, "attention 12x64, S 128, key mask", 128, 128, true, false);
+    attention(*target, "attention 12x64, S 128, key mask", 128, 128, true,
+              false);
     attention(*target, "attention 12x64, S 128", 128, 128, false, false);
     attention(*target, "attention 12x64, S 128, causal", 128, 128, false, true);
-    attention(*target, "attention 12x64, S 512, key mask", 512, 512, true, false);
-    attention(*target, "attention 12x64, 1 query, 512 keys", 1, 512, false, false);
+    attention(*target, "attention 12x64, S 512, key mask", 512, 512, true,
+              false);
+    attention(*target, "attention 12x64, 1 query, 512 keys", 1, 512, false,
+              false);
 
     const int64_t rows = 128, width = 768;
-    auto x = filled(rows * width), skip = filled(rows * width), out = filled(rows * width), scale = filled(width),
+    auto x = filled(rows * width), skip = filled(rows * width),
+         out = filled(rows * width), scale = filled(width),
          bias = filled(width);
     std::vector<int64_t> dims = {rows, width};
     NormSpec norm;
@@ -119,21 +132,28 @@ int main(int argc, char **argv) {
     norm.out = Operand(2);
     norm.scale = Operand(3);
     norm.bias = Operand(4);
-    std::vector<void *> args = {x.data(), skip.data(), out.data(), scale.data(), bias.data()};
-    time(*target, "layer_norm(x + residual), 128 x 768", [&](KernelBuilder &kb) { emitNorm(kb, norm); }, args, dims,
-         normTiles(norm).eval(dims.data()), 0, 0, 12.0 * rows * width);
+    std::vector<void *> args = {x.data(), skip.data(), out.data(), scale.data(),
+                                bias.data()};
+    time(
+        *target, "layer_norm(x + residual), 128 x 768",
+        [&](KernelBuilder &kb) { emitNorm(kb, norm); }, args, dims,
+        normTiles(norm).eval(dims.data()), 0, 0, 12.0 * rows * width);
     norm.rms = true;
     norm.residual = norm.bias = Operand();
-    time(*target, "rms_norm(x), 128 x 768", [&](KernelBuilder &kb) { emitNorm(kb, norm); }, args, dims,
-         normTiles(norm).eval(dims.data()), 0, 0, 8.0 * rows * width);
+    time(
+        *target, "rms_norm(x), 128 x 768",
+        [&](KernelBuilder &kb) { emitNorm(kb, norm); }, args, dims,
+        normTiles(norm).eval(dims.data()), 0, 0, 8.0 * rows * width);
     SoftmaxSpec softmax;
     softmax.name = "kernel";
     softmax.rows = Size::dim(0);
     softmax.width = softmax.ldx = softmax.ldOut = Size::dim(1);
     softmax.x = Operand(0);
     softmax.out = Operand(2);
-    time(*target, "softmax, 128 x 768", [&](KernelBuilder &kb) { emitSoftmax(kb, softmax); }, args, dims,
-         softmaxTiles(softmax).eval(dims.data()), 0, 0, 8.0 * rows * width);
+    time(
+        *target, "softmax, 128 x 768",
+        [&](KernelBuilder &kb) { emitSoftmax(kb, softmax); }, args, dims,
+        softmaxTiles(softmax).eval(dims.data()), 0, 0, 8.0 * rows * width);
     EmbeddingSpec embed;
     embed.name = "kernel";
     embed.rows = Size::dim(0);
@@ -152,8 +172,10 @@ int main(int argc, char **argv) {
     position.period = 128;
     embed.tables = {word, position};
     embed.out = Operand(3);
-    time(*target, "embed + layer_norm, 128 x 768", [&](KernelBuilder &kb) { emitEmbedding(kb, embed); },
-         {words.data(), ids.data(), positions.data(), out.data()}, dims, embeddingTiles(embed).eval(dims.data()), 0, 0,
-         12.0 * rows * width);
+    time(
+        *target, "embed + layer_norm, 128 x 768",
+        [&](KernelBuilder &kb) { emitEmbedding(kb, embed); },
+        {words.data(), ids.data(), positions.data(), out.data()}, dims,
+        embeddingTiles(embed).eval(dims.data()), 0, 0, 12.0 * rows * width);
   }
 }

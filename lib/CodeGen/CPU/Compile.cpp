@@ -24,11 +24,13 @@
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "mlir/Transforms/Passes.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Analysis/TargetLibraryInfo.h"
 #include "llvm/IR/LLVMContext.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/IR/Verifier.h"
+#include "llvm/Object/ArchiveWriter.h"
 #include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/Target/TargetMachine.h"
@@ -55,10 +57,11 @@ LogicalResult lowerToLLVMDialect(ModuleOp module) {
   return pm.run(module);
 }
 
-/// Only the entry point is visible; helpers stay calls, so that the register
-/// allocation of a micro-kernel does not depend on who uses it.
+/// Only the entry point is visible. Helpers (functions that were private in
+/// MLIR) stay calls, so that the register allocation of a micro-kernel does not
+/// depend on who uses it.
 void setLinkage(llvm::Module &module, const TargetInfo &target,
-                bool exportKernels) {
+                const llvm::StringSet<> &kernels, bool exportKernels) {
   for (llvm::Function &f : module) {
     if (f.isDeclaration())
       continue;
@@ -70,16 +73,16 @@ void setLinkage(llvm::Module &module, const TargetInfo &target,
       f.addFnAttr("prefer-vector-width", "512");
     f.addFnAttr("no-builtins");
     f.addFnAttr(llvm::Attribute::NoUnwind);
-    f.setDSOLocal(true);
-    bool isKernel = f.getFunctionType()->getNumParams() == 4 &&
-                    f.getFunctionType()->getParamType(2)->isIntegerTy(64) &&
-                    f.hasExternalLinkage();
+    bool isKernel = kernels.contains(f.getName());
     if (!isKernel)
       f.addFnAttr(llvm::Attribute::NoInline);
-    if (!isKernel || !exportKernels)
-      f.setLinkage(llvm::GlobalValue::InternalLinkage);
-    else
+    if (isKernel && exportKernels) {
+      f.setLinkage(llvm::GlobalValue::ExternalLinkage);
       f.setDSOLocal(false);
+    } else {
+      f.setLinkage(llvm::GlobalValue::InternalLinkage);
+      f.setDSOLocal(true);
+    }
   }
 }
 
@@ -121,6 +124,10 @@ void optimize(llvm::Module &module, llvm::TargetMachine &machine, int level) {
 LogicalResult compileModule(ModuleOp module, const TargetInfo &target,
                             const CompileOptions &options,
                             llvm::SmallVectorImpl<char> &out) {
+  llvm::StringSet<> kernels;
+  for (auto function : module.getOps<func::FuncOp>())
+    if (function.isPublic() && !function.isDeclaration())
+      kernels.insert(function.getName());
   if (failed(lowerToLLVMDialect(module)))
     return failure();
 
@@ -141,7 +148,7 @@ LogicalResult compileModule(ModuleOp module, const TargetInfo &target,
   llvmModule->setDataLayout(machine->createDataLayout());
   llvmModule->setPICLevel(llvm::PICLevel::BigPIC);
 
-  setLinkage(*llvmModule, target, /*exportKernels=*/!options.tables);
+  setLinkage(*llvmModule, target, kernels, /*exportKernels=*/!options.tables);
   if (options.tables) {
     std::string error;
     if (!addModelTables(*llvmModule, *options.tables, options.symbolPrefix,
@@ -173,6 +180,18 @@ LogicalResult compileModule(ModuleOp module, const TargetInfo &target,
     return success();
   if (options.emit == Emit::Object) {
     out.append(object.begin(), object.end());
+    return success();
+  }
+  if (options.emit == Emit::Archive) {
+    llvm::MemoryBufferRef member(llvm::StringRef(object.data(), object.size()),
+                                 "model.o");
+    auto archive = llvm::writeArchiveToBuffer(
+        llvm::NewArchiveMember(member), llvm::SymtabWritingMode::NormalSymtab,
+        llvm::object::Archive::K_GNU, /*Deterministic=*/true, /*Thin=*/false);
+    if (!archive)
+      return module.emitError(llvm::toString(archive.takeError()));
+    llvm::StringRef bytes = (*archive)->getBuffer();
+    out.append(bytes.begin(), bytes.end());
     return success();
   }
   std::string error;

@@ -125,6 +125,7 @@ Values KernelBuilder::beginFunction(llvm::StringRef name, TypeRange arguments) {
   builder.setInsertionPointToEnd(module.getBody());
   function = func::FuncOp::create(builder, loc, name,
                                   builder.getFunctionType(arguments, {}));
+  function.setPrivate();
   Block *entry = function.addEntryBlock();
   builder.setInsertionPointToStart(entry);
   Values values;
@@ -137,6 +138,7 @@ Values KernelBuilder::beginFunction(llvm::StringRef name, TypeRange arguments) {
 
 void KernelBuilder::beginKernel(llvm::StringRef name) {
   Values arguments = beginFunction(name, {ptr(), ptr(), i64(), ptr()});
+  function.setPublic();
   argsPointer = arguments[0];
   dimsPointer = arguments[1];
   tile = arguments[2];

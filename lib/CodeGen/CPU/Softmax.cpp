@@ -17,7 +17,10 @@ SizeFormula softmaxTiles(const SoftmaxSpec &spec) {
 
 void emitSoftmax(KernelBuilder &kb, const SoftmaxSpec &spec) {
   kb.beginKernel(spec.name);
-  V ldx = kb.size(spec.ldx), ldOut = kb.size(spec.ldOut);
+  auto stride = [&](Size s) {
+    return kb.size(s.isConstant(0) ? spec.width : s);
+  };
+  V ldx = stride(spec.ldx), ldOut = stride(spec.ldOut);
   V xBase = kb.at(kb.arg(spec.x.arg), kb.size(spec.x.offset));
   V outBase = kb.at(kb.arg(spec.out.arg), kb.size(spec.out.offset));
   const V lowest = kb.splatConstant(-std::numeric_limits<double>::infinity());

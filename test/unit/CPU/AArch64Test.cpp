@@ -29,7 +29,7 @@ TEST(AArch64Test, NeonKernelsUnderQemu) {
   gemm.name = "gemm";
   gemm.m = Size::dim(0);
   gemm.n = gemm.ldc = 100;
-  gemm.k = gemm.lda = 300;
+  gemm.k = gemm.lda = 500;
   gemm.a = Operand(0);
   gemm.b = Operand(1);
   gemm.c = Operand(2);

@@ -175,7 +175,7 @@ TEST_P(AttentionTest, AgainstReference) {
       {64, 2, 2, 64, MaskShape::Keys, true, true, FM::Zero},
       {32, 4, 2, 48, MaskShape::Full},
       {40, 4, 1, 20, MaskShape::None, false, true, FM::Zero},
-      {300, 1, 1, 7, MaskShape::Keys, false, false, FM::Source, -3.4028235e38f,
+      {450, 1, 1, 7, MaskShape::Keys, false, false, FM::Source, -3.4028235e38f,
        16},
   };
   uint32_t seed = 1;

@@ -261,6 +261,8 @@ TEST_P(CompileTest, ScalarLoopsVectorise) {
   auto ir = KernelLibrary::compile(target, Emit::Llvm, emit);
   EXPECT_NE(llvm::StringRef(ir.data(), ir.size()).find("define"),
             llvm::StringRef::npos);
+  auto archive = KernelLibrary::compile(target, Emit::Archive, emit);
+  EXPECT_EQ(llvm::StringRef(archive.data(), 7), "!<arch>");
   auto object = KernelLibrary::compile(target, Emit::Object, emit);
   EXPECT_EQ(llvm::StringRef(object.data(), 4), "\x7f"
                                                "ELF");

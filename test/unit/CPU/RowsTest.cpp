@@ -84,7 +84,7 @@ TEST_P(RowsTest, Softmax) {
     SoftmaxSpec spec;
     spec.name = "softmax";
     spec.rows = Size::dim(0);
-    spec.width = spec.ldx = spec.ldOut = Size::dim(1);
+    spec.width = Size::dim(1);
     spec.x = Operand(0);
     spec.out = Operand(1);
     spec.scale = 0.7;

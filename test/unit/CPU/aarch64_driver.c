@@ -49,21 +49,21 @@ int main(void) {
   static const int64_t sizes[] = {1, 5, 8, 9, 17, 130};
   for (int s = 0; s < 6; ++s) {
     int64_t m = sizes[s];
-    { /* gemm: N 100, K 300, bias, gelu */
-      float *a = fill(m * 300, 1), *b = fill(300 * 100, 0.1f),
+    { /* gemm: N 100, K 500, bias, gelu */
+      float *a = fill(m * 500, 1), *b = fill(500 * 100, 0.1f),
             *c = fill(m * 100, 1), *bias = fill(100, 1);
-      float *packed = calloc((100 + NR) * 300, 4);
-      for (int p = 0; p < 300; ++p)
+      float *packed = calloc((100 + NR) * 500, 4);
+      for (int p = 0; p < 500; ++p)
         for (int j = 0; j < 100; ++j)
-          packed[(j / NR * 300 + p) * NR + j % NR] = b[p * 100 + j];
+          packed[(j / NR * 500 + p) * NR + j % NR] = b[p * 100 + j];
       void *args[] = {a, packed, c, bias};
       run(gemm, args, &m, gemm_tiles(&m), gemm_scratch(&m));
       double *want = malloc(m * 100 * 8);
       for (int i = 0; i < m; ++i)
         for (int j = 0; j < 100; ++j) {
           double x = bias[j];
-          for (int p = 0; p < 300; ++p)
-            x += (double)a[i * 300 + p] * b[p * 100 + j];
+          for (int p = 0; p < 500; ++p)
+            x += (double)a[i * 500 + p] * b[p * 100 + j];
           want[i * 100 + j] = 0.5 * x * (1 + erf(x / sqrt(2)));
         }
       compare("gemm", m, c, want, m * 100, 3e-6);

@@ -12,7 +12,7 @@
 
 namespace llmopt::cpu {
 
-enum class Emit { Llvm, Asm, Object, SharedLibrary };
+enum class Emit { Llvm, Asm, Object, Archive, SharedLibrary };
 
 struct CompileOptions {
   Emit emit = Emit::SharedLibrary;

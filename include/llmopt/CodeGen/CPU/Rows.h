@@ -41,8 +41,8 @@ void emitNorm(KernelBuilder &kb, const NormSpec &spec);
 struct SoftmaxSpec {
   std::string name;
   Size rows, width;
-  Operand x, out; // may be the same
-  Size ldx, ldOut;
+  Operand x, out;          // may be the same
+  Size ldx = 0, ldOut = 0; // row strides; 0: width
   double scale = 1.0;
   bool logarithm = false;
   int64_t rowBlock = 0;

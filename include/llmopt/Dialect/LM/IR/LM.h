@@ -15,8 +15,7 @@
 
 namespace llmopt::lm {
 
-/// Whether two lists of types differ at most in what they know about
-/// dimensions.
+/// Whether two lists of types differ at most in what they know about dimensions.
 bool areCompatibleTypes(mlir::TypeRange lhs, mlir::TypeRange rhs);
 
 } // namespace llmopt::lm

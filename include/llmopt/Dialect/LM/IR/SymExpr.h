@@ -24,26 +24,14 @@ namespace llmopt::lm {
 
 class SymExpr {
 public:
-  /// A product of atoms, sorted, repeated atoms repeated. Empty: the
-  /// constant 1.
+  /// A product of atoms, sorted, repeated atoms repeated. Empty: the constant 1.
   using Monomial = std::vector<std::string>;
 
   /// What an atom that is not a plain symbol computes. The numbering follows
   /// llmopt_expr_op in Runtime/abi.h.
-  enum class Op {
-    Const = 0,
-    Symbol = 1,
-    Add = 2,
-    Mul = 3,
-    FloorDiv = 4,
-    CeilDiv = 5,
-    Mod = 6,
-    Min = 7,
-    Max = 8
-  };
+  enum class Op { Const = 0, Symbol = 1, Add = 2, Mul = 3, FloorDiv = 4, CeilDiv = 5, Mod = 6, Min = 7, Max = 8 };
 
-  /// One instruction of the postfix form; `value` is a constant, `symbol` a
-  /// name.
+  /// One instruction of the postfix form; `value` is a constant, `symbol` a name.
   struct Insn {
     Op op;
     int64_t value = 0;
@@ -54,8 +42,7 @@ public:
   SymExpr() = default;
   SymExpr(int64_t value);
   static SymExpr symbol(llvm::StringRef name);
-  /// A dimension about which nothing is known; equal to nothing, not even
-  /// itself.
+  /// A dimension about which nothing is known; equal to nothing, not even itself.
   static SymExpr unknown();
   /// Parses the text form; nullopt where it is not one ("?" is unknown()).
   static std::optional<SymExpr> parse(llvm::StringRef text);
@@ -77,27 +64,23 @@ public:
   static SymExpr min(const SymExpr &a, const SymExpr &b);
   static SymExpr max(const SymExpr &a, const SymExpr &b);
   /// a / b where b divides a as polynomials, else nullopt.
-  static std::optional<SymExpr> divideExactly(const SymExpr &a,
-                                              const SymExpr &b);
+  static std::optional<SymExpr> divideExactly(const SymExpr &a, const SymExpr &b);
 
   /// Structural equality; false whenever either side is unknown.
   friend bool operator==(const SymExpr &a, const SymExpr &b) {
     return !a.unknown_ && !b.unknown_ && a.terms == b.terms;
   }
-  friend bool operator!=(const SymExpr &a, const SymExpr &b) {
-    return !(a == b);
-  }
+  friend bool operator!=(const SymExpr &a, const SymExpr &b) { return !(a == b); }
 
   /// A value that the expression is never below, if one is known.
   std::optional<int64_t> lowerBound() const;
 
   /// The value under a binding of symbols; nullopt for an unbound symbol,
   /// overflow or division by zero.
-  std::optional<int64_t> evaluate(
-      llvm::function_ref<std::optional<int64_t>(llvm::StringRef)> lookup) const;
+  std::optional<int64_t>
+  evaluate(llvm::function_ref<std::optional<int64_t>(llvm::StringRef)> lookup) const;
   /// Replaces symbols by expressions.
-  SymExpr substitute(
-      llvm::function_ref<std::optional<SymExpr>(llvm::StringRef)> lookup) const;
+  SymExpr substitute(llvm::function_ref<std::optional<SymExpr>(llvm::StringRef)> lookup) const;
   void collectSymbols(std::set<std::string> &symbols) const;
   /// Appends code that leaves the value on a stack (Runtime/abi.h).
   void toPostfix(std::vector<Insn> &code) const;

@@ -27,7 +27,8 @@ struct ModelTables {
     uint32_t offset = LLMOPT_NONE;
     uint32_t firstStep = 0;
     uint32_t lastStep = 0;
-    std::vector<uint8_t> data; // LLMOPT_BUFFER_CONSTANT only; emitted 64-byte aligned
+    std::vector<uint8_t>
+        data; // LLMOPT_BUFFER_CONSTANT only; emitted 64-byte aligned
   };
   struct Step {
     std::string name;

@@ -2,6 +2,7 @@
 # be declared: llmopt_library(name sources... LINK libs...). All of them share
 # one precompiled header and link libMLIR and libLLVM dynamically.
 set(MLIR_DIR /usr/lib/llvm-22/lib/cmake/mlir CACHE PATH "MLIR's CMake package")
+find_program(LLVM_TABLEGEN_EXE llvm-tblgen HINTS /usr/lib/llvm-22/bin REQUIRED)
 set(LLVM_EXTERNAL_LIT /usr/lib/llvm-22/bin/lit CACHE FILEPATH "lit")
 find_package(MLIR REQUIRED CONFIG)
 if(NOT LLVM_PACKAGE_VERSION VERSION_GREATER_EQUAL 22)

@@ -73,7 +73,10 @@ typedef struct llmopt_expr {
 
 /* A model input or output. Dimensions are indices into `exprs`; for an input
  * dimension that is exactly one symbol, binding defines that symbol; any other
- * input dimension is checked against its expression. */
+ * input dimension is checked against its expression. Every symbol is defined by
+ * an input. An output whose buffer is not its own OUTPUT buffer (an input, a
+ * weight, a value that is returned twice) is copied after the last step; where
+ * that is an ARENA buffer it lives until the last step. */
 typedef struct llmopt_tensor_desc {
   const char *name;
   uint32_t dtype; /* llmopt_dtype */
@@ -95,7 +98,7 @@ typedef enum llmopt_buffer_kind {
 typedef struct llmopt_buffer {
   uint32_t kind;   /* llmopt_buffer_kind */
   uint32_t index;  /* INPUT, OUTPUT: which; VIEW: the base buffer; else LLMOPT_NONE */
-  uint32_t size;   /* expression: bytes */
+  uint32_t size;   /* expression: bytes; LLMOPT_NONE: not checked (not for ARENA) */
   uint32_t offset; /* WEIGHT, VIEW: expression: bytes; else LLMOPT_NONE */
   uint32_t first_step;
   uint32_t last_step;
@@ -120,7 +123,8 @@ typedef void (*llmopt_kernel_fn)(void *const *args, const int64_t *dims,
 typedef struct llmopt_step {
   const char *name; /* ONNX nodes it computes, for profiles */
   llmopt_kernel_fn kernel;
-  uint32_t first_arg; /* step_args[first_arg .. first_arg + num_args): buffer indices */
+  uint32_t first_arg; /* step_args[first_arg .. first_arg + num_args): buffer indices,
+                         LLMOPT_NONE for an absent operand */
   uint32_t num_args;
   uint32_t first_dim; /* step_dims[first_dim .. first_dim + num_dims): expressions */
   uint32_t num_dims;
@@ -140,6 +144,21 @@ typedef struct llmopt_weight {
   uint64_t size;   /* bytes */
   const char *recipe;
 } llmopt_weight;
+
+/* What must hold of bound shapes beyond the input dimensions themselves, such
+ * as "sequence <= 512" where positions are a table of 512 rows. */
+typedef enum llmopt_relation {
+  LLMOPT_EQUAL = 1,  /* lhs == rhs */
+  LLMOPT_AT_MOST = 2 /* lhs <= rhs */
+} llmopt_relation;
+
+typedef struct llmopt_constraint {
+  uint32_t lhs;       /* expression */
+  uint32_t relation;  /* llmopt_relation */
+  uint32_t rhs;       /* expression */
+  uint32_t reserved;
+  const char *reason; /* the ONNX node that asks for it, for the message */
+} llmopt_constraint;
 
 typedef struct llmopt_model_desc {
   uint32_t struct_size;
@@ -176,8 +195,15 @@ typedef struct llmopt_model_desc {
   uint32_t reserved;
   uint64_t weights_size;   /* bytes of weight data, header not counted */
   const char *metadata;    /* JSON, for -info; see docs/formats.md */
+
+  /* Absent in the smallest accepted struct_size, which ends here. */
+  uint32_t num_constraints;
+  uint32_t reserved2;
+  const llmopt_constraint *constraints;
 } llmopt_model_desc;
 
+/* Returns the table and does nothing else, in instructions of the baseline ISA:
+ * it runs before the CPU features are checked. */
 typedef const llmopt_model_desc *(*llmopt_model_fn)(void);
 #define LLMOPT_MODEL_SYMBOL "llmopt_model_v1"
 
@@ -185,7 +211,7 @@ typedef const llmopt_model_desc *(*llmopt_model_fn)(void);
  * that was built with -embed-weights. Little endian. Data starts `data_offset`
  * bytes after the start of this header. An embedded tail is found by reading
  * the last 16 bytes of the file: u64 position of this header from the start of
- * the file, then the 8 magic bytes. */
+ * the file (a multiple of 4096), then the 8 magic bytes. */
 #define LLMOPT_WEIGHTS_MAGIC "LLMOPTW1"
 typedef struct llmopt_weights_header {
   char magic[8];

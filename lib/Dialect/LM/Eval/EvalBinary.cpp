@@ -16,7 +16,7 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 /// Both operands, broadcast against each other.
 llvm::Expected<std::pair<Tensor, Tensor>> broadcastPair(const Tensor &a, const Tensor &b) {
-  llvm::Expected<Dims> dims = broadcastShapes({a, b});
+  llvm::Expected<Dims> dims = broadcastShapes({a.getDims(), b.getDims()});
   if (!dims)
     return dims.takeError();
   Result left = broadcastTo(a, *dims);
@@ -138,7 +138,7 @@ Result evaluateCompare(CompareOp op, ArrayRef<Tensor> in) {
 }
 
 Result evaluateWhere(ArrayRef<Tensor> in) {
-  llvm::Expected<Dims> dims = broadcastShapes(in);
+  llvm::Expected<Dims> dims = broadcastShapes({in[0].getDims(), in[1].getDims(), in[2].getDims()});
   if (!dims)
     return dims.takeError();
   SmallVector<Tensor> operands;

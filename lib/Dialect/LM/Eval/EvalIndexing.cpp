@@ -50,10 +50,9 @@ Dims eval::rowMajorStrides(ArrayRef<int64_t> dims) {
   return strides;
 }
 
-llvm::Expected<Dims> eval::broadcastShapes(ArrayRef<Tensor> tensors) {
+llvm::Expected<Dims> eval::broadcastShapes(ArrayRef<ArrayRef<int64_t>> shapes) {
   Dims dims;
-  for (const Tensor &tensor : tensors) {
-    ArrayRef<int64_t> other = tensor.getDims();
+  for (ArrayRef<int64_t> other : shapes) {
     if (other.size() > dims.size())
       dims.insert(dims.begin(), other.size() - dims.size(), 1);
     size_t offset = dims.size() - other.size();

@@ -32,7 +32,7 @@ llvm::Expected<Dims> requireValues(SymValuesAttr attr, const SymbolBindings &bin
 
 Dims rowMajorStrides(ArrayRef<int64_t> dims);
 /// NumPy broadcast of all shapes.
-llvm::Expected<Dims> broadcastShapes(ArrayRef<Tensor> tensors);
+llvm::Expected<Dims> broadcastShapes(ArrayRef<ArrayRef<int64_t>> shapes);
 /// result[i, j, ..] = input.flat[base + i*strides[0] + j*strides[1] + ..].
 Result stridedCopy(const Tensor &input, ArrayRef<int64_t> dims, int64_t base, ArrayRef<int64_t> strides);
 Result broadcastTo(const Tensor &input, ArrayRef<int64_t> dims);

@@ -36,7 +36,7 @@ std::optional<uint64_t> llmopt::lm::getStorageBytes(Type elementType, uint64_t n
   if (bits != 2 && bits != 4 && (bits % 8 != 0 || bits > 64))
     return std::nullopt;
   uint64_t total;
-  if (llvm::MulOverflow(numElements, bits, total) || total > std::numeric_limits<uint64_t>::max() - 7)
+  if (numElements > std::numeric_limits<uint64_t>::max() / bits || (total = numElements * bits) > std::numeric_limits<uint64_t>::max() - 7)
     return std::nullopt;
   return (total + 7) / 8;
 }

@@ -1,6 +1,8 @@
 // Tensor values from and to bytes (files, runtime) and attributes (constants).
 #include "llmopt/Dialect/LM/Eval/Tensor.h"
 
+#include "mlir/IR/AsmState.h"
+#include "mlir/IR/DialectResourceBlobManager.h"
 #include "llvm/ADT/APFloat.h"
 #include "llvm/ADT/APInt.h"
 #include "llvm/ADT/bit.h"
@@ -115,14 +117,14 @@ llvm::Expected<Tensor> Tensor::fromAttr(ElementsAttr attr) {
     return tensor;
   if (auto floatType = dyn_cast<FloatType>(elementType)) {
     auto values = attr.tryGetValues<llvm::APFloat>();
-    if (succeeded(values)) {
+    if (values) {
       for (auto [out, value] : llvm::zip(tensor->mutableFloats(), *values))
         out = decodeFloat(floatType, value.bitcastToAPInt().getZExtValue());
       return tensor;
     }
   } else {
     auto values = attr.tryGetValues<llvm::APInt>();
-    if (succeeded(values)) {
+    if (values) {
       for (auto [out, value] : llvm::zip(tensor->mutableInts(), *values))
         out = wrapToType(elementType, static_cast<int64_t>(value.getZExtValue()));
       return tensor;

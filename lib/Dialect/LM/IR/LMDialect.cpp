@@ -1,5 +1,6 @@
 // Registration of the dialect, and its attributes.
 #include "llmopt/Dialect/LM/IR/LM.h"
+#include "llmopt/Dialect/LM/IR/WeightStore.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
@@ -17,6 +18,7 @@ using namespace llmopt::lm;
 #include "llmopt/Dialect/LM/IR/LMOps.cpp.inc"
 
 void LMDialect::initialize() {
+  weightStore = std::make_shared<WeightStore>();
   addAttributes<
 #define GET_ATTRDEF_LIST
 #include "llmopt/Dialect/LM/IR/LMAttributes.cpp.inc"

@@ -13,7 +13,11 @@
 #include "mlir/Interfaces/InferTypeOpInterface.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
+#include <memory>
+
 namespace llmopt::lm {
+
+class WeightStore;
 
 /// Whether two lists of types differ at most in what they know about dimensions.
 bool areCompatibleTypes(mlir::TypeRange lhs, mlir::TypeRange rhs);

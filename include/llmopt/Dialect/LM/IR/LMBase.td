@@ -25,12 +25,22 @@ def LM_Dialect : Dialect {
   }];
   let useDefaultAttributePrinterParser = 1;
   let hasConstantMaterializer = 1;
+  let extraClassDeclaration = [{
+    /// The mapped files behind `lm.weight` (WeightStore.h).
+    ::llmopt::lm::WeightStore &getWeightStore();
+
+  private:
+    std::shared_ptr<::llmopt::lm::WeightStore> weightStore;
+
+  public:
+  }];
 }
 
-def LM_AnyTensor : TensorOf<[AnyFloat, AnySignlessInteger, AnyUnsignedInteger]>;
-def LM_FloatTensor : TensorOf<[AnyFloat]>;
-def LM_IntTensor : TensorOf<[AnySignlessInteger, AnyUnsignedInteger]>;
-def LM_BoolTensor : TensorOf<[I1]>;
+// Every tensor is ranked: shapes are symbolic, ranks never are.
+def LM_AnyTensor : RankedTensorOf<[AnyFloat, AnySignlessInteger, AnyUnsignedInteger]>;
+def LM_FloatTensor : RankedTensorOf<[AnyFloat]>;
+def LM_IntTensor : RankedTensorOf<[AnySignlessInteger, AnyUnsignedInteger]>;
+def LM_BoolTensor : RankedTensorOf<[I1]>;
 def LM_RankedTensor : RankedTensorOf<[AnyFloat, AnySignlessInteger, AnyUnsignedInteger]>;
 
 class LM_Op<string mnemonic, list<Trait> traits = []>

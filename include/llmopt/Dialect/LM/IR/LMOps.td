@@ -9,5 +9,6 @@ include "llmopt/Dialect/LM/IR/LMReduceOps.td"
 include "llmopt/Dialect/LM/IR/LMMatmulOps.td"
 include "llmopt/Dialect/LM/IR/LMTransformerOps.td"
 include "llmopt/Dialect/LM/IR/LMQuantOps.td"
+include "llmopt/Dialect/LM/IR/LMTrainingOps.td"
 
 #endif

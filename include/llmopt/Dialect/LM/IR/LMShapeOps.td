@@ -18,13 +18,13 @@ def LM_ShapeOp : LM_InferredOp<"shape"> {
 def LM_ReshapeOp : LM_Op<"reshape"> {
   let summary = "the same elements, row major, in the shape of the result type";
   let description = [{
-    - (C1) operand and result have the same number of elements, where known.
+    - (C1) operand and result have the same number of elements, where known, and
+      the same element type.
   }];
   let arguments = (ins LM_RankedTensor:$input);
   let results = (outs LM_RankedTensor:$result);
   let builders = [OpBuilder<(ins "::mlir::Value":$input, "::llvm::ArrayRef<::llmopt::lm::SymExpr>":$dims)>];
   let hasFolder = 1;
-  let hasCanonicalizer = 1;
   let hasVerifier = 1;
 }
 
@@ -48,7 +48,6 @@ def LM_TransposeOp : LM_InferredOp<"transpose"> {
   let arguments = (ins LM_RankedTensor:$input, DenseI64ArrayAttr:$perm);
   let results = (outs LM_RankedTensor:$result);
   let hasFolder = 1;
-  let hasCanonicalizer = 1;
   let hasVerifier = 1;
 }
 
@@ -78,7 +77,6 @@ def LM_SliceOp : LM_Op<"slice"> {
   let builders = [OpBuilder<(ins "::mlir::Value":$input, "::llvm::ArrayRef<::llmopt::lm::SymExpr>":$starts,
       "::llvm::ArrayRef<::llmopt::lm::SymExpr>":$sizes, CArg<"::llvm::ArrayRef<int64_t>", "{}">:$steps)>];
   let hasFolder = 1;
-  let hasCanonicalizer = 1;
   let hasVerifier = 1;
 }
 
@@ -89,9 +87,12 @@ def LM_PadOp : LM_Op<"pad"> {
 
     - (C1) `low` and `high` have the operand's rank.
     - (C2) `value` has one element, of the operand's type.
+    - (C3) no count is negative; each result dimension is low + operand + high,
+      where known.
   }];
   let arguments = (ins LM_RankedTensor:$input, LM_AnyTensor:$value, LM_SymValuesAttr:$low, LM_SymValuesAttr:$high);
   let results = (outs LM_RankedTensor:$result);
+  let hasFolder = 1;
   let hasVerifier = 1;
 }
 
@@ -116,6 +117,7 @@ def LM_GatherElementsOp : LM_InferredOp<"gather_elements"> {
   }];
   let arguments = (ins LM_RankedTensor:$input, LM_IntTensor:$indices, I64Attr:$axis);
   let results = (outs LM_RankedTensor:$result);
+  let hasFolder = 1;
   let hasVerifier = 1;
 }
 
@@ -129,6 +131,7 @@ def LM_GatherNDOp : LM_InferredOp<"gather_nd"> {
   }];
   let arguments = (ins LM_RankedTensor:$input, LM_IntTensor:$indices, I64Attr:$batch_dims);
   let results = (outs LM_RankedTensor:$result);
+  let hasFolder = 1;
   let hasVerifier = 1;
 }
 
@@ -139,6 +142,7 @@ def LM_IotaOp : LM_Op<"iota"> {
   }];
   let arguments = (ins I64Attr:$axis);
   let results = (outs LM_RankedTensor:$result);
+  let hasFolder = 1;
   let hasVerifier = 1;
 }
 
@@ -149,6 +153,7 @@ def LM_TriluOp : LM_InferredOp<"trilu"> {
   }];
   let arguments = (ins LM_RankedTensor:$input, I64Attr:$diagonal, BoolAttr:$upper);
   let results = (outs LM_RankedTensor:$result);
+  let hasFolder = 1;
   let hasVerifier = 1;
 }
 

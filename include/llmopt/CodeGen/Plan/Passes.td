@@ -1,0 +1,21 @@
+// Passes that make the kernel plan.
+#ifndef LLMOPT_CODEGEN_PLAN_PASSES
+#define LLMOPT_CODEGEN_PLAN_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+def PlanPass : Pass<"lm-plan", "::mlir::ModuleOp"> {
+  let summary = "partition the lm dialect into kernels (L1 -> L2)";
+  let description = [{
+    Every operation becomes part of one kernel: products with constant weights
+    and what follows them `kernel.gemm`, attention, norms, embeddings and softmax
+    their own kernels, the rest fused into `kernel.loops`. Expressions over
+    weights stay as recipes. The driver runs the same with the compiler's target;
+    this pass plans for a CPU with the given panel width.
+  }];
+  let dependentDialects = ["::llmopt::lm::LMDialect", "::llmopt::kernel::KernelDialect"];
+  let options = [Option<"panelWidth", "panel-width", "int64_t", /*default=*/"16",
+                        "columns of a panel of a packed weight">];
+}
+
+#endif

@@ -1,0 +1,16 @@
+// The kernel dialect: include this to use its operations and attributes.
+#ifndef LLMOPT_DIALECT_KERNEL_IR_KERNEL_H
+#define LLMOPT_DIALECT_KERNEL_IR_KERNEL_H
+
+#include "llmopt/Dialect/LM/IR/LM.h"
+
+#include "mlir/Interfaces/ControlFlowInterfaces.h"
+
+#include "llmopt/Dialect/Kernel/IR/KernelDialect.h.inc"
+#include "llmopt/Dialect/Kernel/IR/KernelEnums.h.inc"
+#define GET_ATTRDEF_CLASSES
+#include "llmopt/Dialect/Kernel/IR/KernelAttributes.h.inc"
+#define GET_OP_CLASSES
+#include "llmopt/Dialect/Kernel/IR/KernelOps.h.inc"
+
+#endif

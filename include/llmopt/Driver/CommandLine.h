@@ -1,0 +1,70 @@
+// What the user asked for.
+#ifndef LLMOPT_DRIVER_COMMANDLINE_H
+#define LLMOPT_DRIVER_COMMANDLINE_H
+
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/raw_ostream.h"
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace llmopt {
+
+/// Exit codes of every tool.
+enum ExitCode {
+  kOk = 0,
+  kBadModel = 1,    ///< the model or the data is at fault
+  kUsage = 2,       ///< the command line is
+  kGateFailed = 3,  ///< a check that the user set failed
+  kEnvironment = 4, ///< disk, memory, GPU, nvcc, ISA
+  kInternal = 70,   ///< our bug
+};
+
+enum class EmitKind { LM, Kernels, LLVM, Asm, Obj, So, Cuda };
+
+struct ShapePin {
+  std::string input;
+  std::vector<int64_t> dims;
+};
+
+struct CommandLine {
+  std::string model;
+  std::string output; ///< empty: the default of the kind
+  EmitKind emit = EmitKind::So;
+  bool embedWeights = false;
+  std::string symbolPrefix;
+  std::vector<ShapePin> shapes;
+  std::string cpu = "native";
+  bool emulate = false;
+  std::string cudaArch = "sm_80";
+
+  std::optional<int64_t> keepHeads; ///< -prune=heads:<n>
+  bool train = false;
+  double learningRate = 0.01;
+  bool quantizeInt8 = false;
+
+  bool reportFusion = false;
+  bool reportTime = false;
+  std::string reportFile;
+  std::vector<std::pair<std::string, int64_t>> requireFusion;
+  bool info = false;
+  std::string verify;
+  std::string expect;
+  double tolerance = 1e-4;
+
+  bool help = false;
+  bool version = false;
+};
+
+/// Parses argv[1..]. On a usage error prints one line to `errors` and returns
+/// nullopt.
+std::optional<CommandLine> parseCommandLine(llvm::ArrayRef<const char *> args, llvm::raw_ostream &errors);
+void printHelp(llvm::raw_ostream &os);
+
+} // namespace llmopt
+
+#endif

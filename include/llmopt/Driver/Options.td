@@ -1,0 +1,44 @@
+// The command line of llmopt. Written with one dash or two.
+include "llvm/Option/OptParser.td"
+
+class Phase<string label> : OptionGroup<label> { string HelpText = label; }
+def grp_output : Phase<"Output">;
+def grp_structure : Phase<"Structure (phase 2)">;
+def grp_train : Phase<"Training (phase 3)">;
+def grp_quantize : Phase<"Quantization (phase 4)">;
+def grp_check : Phase<"Reports and checks">;
+def grp_target : Phase<"Target">;
+
+class F<string name, string help> : Flag<["-", "--"], name>, HelpText<help>;
+class J<string name, string meta, string help> : Joined<["-", "--"], name # "=">, MetaVarName<meta>, HelpText<help>;
+
+def o : JoinedOrSeparate<["-"], "o">, MetaVarName<"<path>">, HelpText<"Write to <path>; - is standard output for text">, Group<grp_output>;
+def output_EQ : J<"output", "<path>", "Same as -o">, Group<grp_output>;
+def emit_EQ : J<"emit", "<kind>", "lm, kernels, llvm, asm, obj, so (default) or cuda">, Group<grp_output>;
+def embed_weights : F<"embed-weights", "Append the weights to the .so instead of writing <stem>.weights">, Group<grp_output>;
+def symbol_prefix_EQ : J<"symbol-prefix", "<name>", "Export <name>llmopt_model_v1, so that two models link into one program">, Group<grp_output>;
+
+def shape_EQ : J<"shape", "<input>:<d>x<d>..", "Pin the shape of an input, e.g. input_ids:1x128 (repeatable)">, Group<grp_target>;
+def mcpu_EQ : J<"mcpu", "<cpu>", "CPU to compile for, an LLVM name; native (default) is this machine">, Group<grp_target>;
+def emulate : F<"emulate", "With -emit=cuda -o m.so: run the CUDA code on the CPU, without a GPU">, Group<grp_target>;
+def cuda_arch_EQ : J<"cuda-arch", "<sm>", "GPU architecture for nvcc, e.g. sm_90a (default sm_80)">, Group<grp_target>;
+
+def prune_EQ : J<"prune", "heads:<n>", "Keep <n> attention heads per layer">, Group<grp_structure>;
+
+def train : F<"train", "Emit one training step as well">, Group<grp_train>;
+def loss_EQ : J<"loss", "<name>", "Training loss: cross_entropy (default)">, Group<grp_train>;
+def optimizer_EQ : J<"optimizer", "sgd,lr:<x>", "Optimizer and its settings (default sgd,lr:0.01)">, Group<grp_train>;
+
+def quantize_int8 : F<"quantize-int8", "Linear layers in int8: per-channel weights, per-token dynamic activations">, Group<grp_quantize>;
+
+def report_EQ : J<"report", "<name>,..", "Print tables on standard error: fusion, time">, Group<grp_check>;
+def report_file_EQ : J<"report-file", "<path>", "Write the reports as JSON">, Group<grp_check>;
+def require_fusion_EQ : J<"require-fusion", "<kind>:<n>,..", "Fail (exit 3) unless exactly <n> sites fused, e.g. attention:12,norm:25">, Group<grp_check>;
+def info : F<"info", "Print what the model is, compile nothing">, Group<grp_check>;
+def verify_EQ : J<"verify", "<m.so>", "Compare a compiled model with the evaluator, or with -expect">, Group<grp_check>;
+def expect_EQ : J<"expect", "<ref.npz>", "With -verify: inputs and expected outputs by name">, Group<grp_check>;
+def tolerance_EQ : J<"tolerance", "<x>", "With -verify: largest error allowed (default 1e-4)">, Group<grp_check>;
+
+def help : F<"help", "Print this help">;
+def h : Flag<["-"], "h">, Alias<help>;
+def version : F<"version", "Print the version">;

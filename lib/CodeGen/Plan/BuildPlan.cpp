@@ -1,0 +1,162 @@
+// The partition as a whole, and what its steps share.
+#include "Partition.h"
+
+#include "llmopt/CodeGen/Plan/Passes.h"
+
+#include "llvm/ADT/SetVector.h"
+
+using namespace mlir;
+using namespace llmopt;
+using namespace llmopt::plan;
+using lm::getDims;
+using lm::SymExpr;
+
+namespace llmopt {
+#define GEN_PASS_DEF_PLANPASS
+#include "llmopt/CodeGen/Plan/Passes.h.inc"
+} // namespace llmopt
+
+PlanTarget::~PlanTarget() = default;
+
+bool PlanTarget::hasAttention(lm::AttentionOp op) const { return getElementTypeOrSelf(op.getQuery()).isF32(); }
+
+bool llmopt::isConstant(Value value) { return value.getDefiningOp<lm::ConstantOp>() != nullptr; }
+
+bool llmopt::isRecipe(Value value) {
+  Operation *op = value.getDefiningOp();
+  if (!op)
+    return false;
+  if (isa<lm::WeightOp>(op))
+    return true;
+  auto type = dyn_cast<RankedTensorType>(value.getType());
+  // Folding may leave a weight as a constant.
+  if (auto constant = dyn_cast<lm::ConstantOp>(op))
+    return type && isa<FloatType>(type.getElementType()) && type.getRank() > 0 && type.getNumElements() > 1 &&
+           isa<DenseElementsAttr>(constant.getValue());
+  if (!type || !type.hasStaticShape())
+    return false;
+  if (isa<kernel::PackOp>(op))
+    return true;
+  if (!isa<lm::ReshapeOp, lm::TransposeOp, lm::SliceOp, lm::ConcatOp, lm::CastOp, lm::AddOp, lm::SubOp, lm::MulOp,
+           lm::DivOp, lm::AbsMaxScaleOp, lm::QuantizeOp, lm::DequantizeOp>(op))
+    return false;
+  if (auto slice = dyn_cast<lm::SliceOp>(op))
+    for (const SymExpr &start : lm::getExprs(slice.getStarts()))
+      if (!start.getConstant())
+        return false;
+  bool weights = false;
+  for (Value operand : op->getOperands()) {
+    if (isRecipe(operand))
+      weights = true;
+    else if (!isConstant(operand) || !isa<DenseElementsAttr>(operand.getDefiningOp<lm::ConstantOp>().getValue()))
+      return false;
+  }
+  return weights;
+}
+
+static void collectNames(Location location, llvm::SetVector<StringAttr> &names) {
+  if (auto name = dyn_cast<NameLoc>(location)) {
+    names.insert(name.getName());
+  } else if (auto fused = dyn_cast<FusedLoc>(location)) {
+    for (Location part : fused.getLocations())
+      collectNames(part, names);
+  } else if (auto call = dyn_cast<CallSiteLoc>(location)) {
+    collectNames(call.getCallee(), names);
+  }
+}
+
+std::string llmopt::getNodeNames(Location location) {
+  llvm::SetVector<StringAttr> names;
+  collectNames(location, names);
+  std::string text;
+  for (StringAttr name : names)
+    text += (text.empty() ? "" : " + ") + name.getValue().str();
+  return text;
+}
+
+void plan::eraseDead(func::FuncOp function) {
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(function.getBody().front())))
+    if (op.use_empty() && isMemoryEffectFree(&op) && !op.hasTrait<OpTrait::IsTerminator>())
+      op.erase();
+}
+
+bool plan::haveEqualDims(Type a, Type b) {
+  SmallVector<SymExpr> x = getDims(a), y = getDims(b);
+  return x.size() == y.size() && std::equal(x.begin(), x.end(), y.begin());
+}
+
+bool plan::isContiguousSlice(lm::SliceOp slice, SymExpr &offset) {
+  SmallVector<SymExpr> in = getDims(slice.getInput()), out = getDims(slice.getResult());
+  SmallVector<SymExpr> starts = lm::getExprs(slice.getStarts());
+  for (auto [step, size] : llvm::zip(slice.getSteps(), out))
+    if (step != 1 && !size.isConstant(1))
+      return false;
+  // Dimensions of size 1, then one that may be cut, then whole ones.
+  size_t i = 0;
+  while (i < out.size() && out[i].isConstant(1))
+    ++i;
+  for (size_t j = i + 1; j < out.size(); ++j)
+    if (in[j] != out[j])
+      return false;
+  offset = 0;
+  for (auto [start, size] : llvm::zip(starts, in)) {
+    if (size.isUnknown() || start.isUnknown())
+      return false;
+    offset = offset * size + start;
+  }
+  return true;
+}
+
+/// What no kernel took: one line per operation.
+static LogicalResult checkComplete(func::FuncOp function) {
+  LogicalResult result = success();
+  for (Operation &op : function.getBody().front().without_terminator()) {
+    if (isa<kernel::KernelDialect>(op.getDialect()) || isa<lm::ConstantOp>(op) ||
+        (op.getNumResults() == 1 && isRecipe(op.getResult(0))))
+      continue;
+    op.emitError() << "expected an operation that has a kernel, but got " << op.getName();
+    result = failure();
+  }
+  return result;
+}
+
+LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
+  LogicalResult result = success();
+  for (auto function : module.getOps<func::FuncOp>()) {
+    if (function.isExternal())
+      continue;
+    if (!function.getBody().hasOneBlock()) {
+      result = function.emitError() << "expected a function without control flow";
+      continue;
+    }
+    eraseDead(function);
+    lowerPatchConv(function);
+    formProducts(function, target);
+    fuseEpilogues(function);
+    formAttention(function, target);
+    formRows(function, target);
+    eraseDead(function);
+    if (failed(formLoops(function))) {
+      result = failure();
+      continue;
+    }
+    eraseDead(function);
+    if (failed(checkComplete(function)))
+      result = failure();
+  }
+  return result;
+}
+
+namespace {
+struct PlanPass : llmopt::impl::PlanPassBase<PlanPass> {
+  using PlanPassBase::PlanPassBase;
+  void runOnOperation() override {
+    if (panelWidth < 1) {
+      getOperation().emitError() << "expected a positive panel-width, but got " << panelWidth;
+      return signalPassFailure();
+    }
+    if (failed(buildPlan(getOperation(), PanelTarget(panelWidth))))
+      signalPassFailure();
+  }
+};
+} // namespace

@@ -1,0 +1,102 @@
+// What follows a gemm and reads nothing else of it: bias, activation, residual.
+//
+// The order inside a kernel is fixed (sum, bias, activation, residual), so each
+// step applies only while no later one is taken.
+#include "Partition.h"
+
+#include "mlir/IR/Matchers.h"
+
+using namespace mlir;
+using namespace llmopt;
+using namespace llmopt::plan;
+using kernel::Activation;
+using kernel::GemmOp;
+using lm::getDims;
+
+/// The activation that `op` applies to `value`, and the operation whose result
+/// is the activated value.
+static std::pair<Activation, Operation *> matchActivation(Operation *op, Value value) {
+  if (auto gelu = dyn_cast<lm::GeluOp>(op)) {
+    switch (gelu.getKind()) {
+    case lm::GeluKind::Erf:
+      return {Activation::GeluErf, op};
+    case lm::GeluKind::Tanh:
+      return {Activation::GeluTanh, op};
+    case lm::GeluKind::Quick:
+      return {Activation::GeluQuick, op};
+    }
+  }
+  if (isa<lm::ReluOp>(op))
+    return {Activation::Relu, op};
+  if (isa<lm::TanhOp>(op))
+    return {Activation::Tanh, op};
+  if (isa<lm::SigmoidOp>(op))
+    return {Activation::Sigmoid, op};
+  return {Activation::None, nullptr};
+}
+
+/// x * sigmoid(x), where `value` has exactly these two uses.
+static std::pair<Activation, Operation *> matchSilu(Value value) {
+  if (!value.hasNUses(2))
+    return {Activation::None, nullptr};
+  for (Operation *user : value.getUsers())
+    if (auto sigmoid = dyn_cast<lm::SigmoidOp>(user); sigmoid && sigmoid->hasOneUse())
+      if (auto mul = dyn_cast<lm::MulOp>(*sigmoid->user_begin());
+          mul && (mul.getLhs() == value || mul.getRhs() == value))
+        return {Activation::Silu, mul};
+  return {Activation::None, nullptr};
+}
+
+/// Replaces `last` by the gemm with what `change` adds, at the place of `last`.
+static GemmOp absorb(GemmOp gemm, Operation *last, llvm::function_ref<void(GemmOp)> change) {
+  OpBuilder builder(last);
+  auto fused = cast<GemmOp>(builder.clone(*gemm));
+  fused->setLoc(builder.getFusedLoc({gemm.getLoc(), last->getLoc()}));
+  fused.getResult().setType(cast<TypedValue<TensorType>>(last->getResult(0)).getType());
+  change(fused);
+  last->getResult(0).replaceAllUsesWith(fused.getResult());
+  return fused;
+}
+
+static bool fuseOne(GemmOp &gemm) {
+  Value result = gemm.getResult();
+  bool plain = gemm.getActivation() == Activation::None;
+  if (gemm.getResidual())
+    return false;
+  Operation *last = nullptr;
+  Activation activation = Activation::None;
+  if (plain) {
+    if (result.hasOneUse())
+      std::tie(activation, last) = matchActivation(*result.user_begin(), result);
+    if (!last)
+      std::tie(activation, last) = matchSilu(result);
+  }
+  if (last && haveEqualDims(last->getResult(0).getType(), result.getType())) {
+    gemm = absorb(gemm, last, [&](GemmOp fused) { fused.setActivation(activation); });
+    return true;
+  }
+  if (!result.hasOneUse())
+    return false;
+  auto add = dyn_cast<lm::AddOp>(*result.user_begin());
+  if (!add || !haveEqualDims(add.getType(), result.getType()))
+    return false;
+  Value other = add.getLhs() == result ? add.getRhs() : add.getLhs();
+  if (plain && !gemm.getBias() && getDims(other).size() == 1 && isRecipe(other) &&
+      getDims(other)[0].isConstant(gemm.getN())) {
+    gemm = absorb(gemm, add, [&](GemmOp fused) { fused.getBiasMutable().assign(other); });
+    return true;
+  }
+  if (haveEqualDims(other.getType(), result.getType()) && !isConstant(other)) {
+    gemm = absorb(gemm, add, [&](GemmOp fused) { fused.getResidualMutable().assign(other); });
+    return true;
+  }
+  return false;
+}
+
+void plan::fuseEpilogues(func::FuncOp function) {
+  SmallVector<GemmOp> gemms(function.getOps<GemmOp>());
+  for (GemmOp gemm : gemms)
+    while (fuseOne(gemm)) {
+    }
+  eraseDead(function);
+}

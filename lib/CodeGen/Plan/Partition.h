@@ -1,0 +1,33 @@
+// The steps of the partition, in the order in which they run. Each works on one
+// function of one block, in place.
+#ifndef LLMOPT_LIB_CODEGEN_PLAN_PARTITION_H
+#define LLMOPT_LIB_CODEGEN_PLAN_PARTITION_H
+
+#include "llmopt/CodeGen/Plan/BuildPlan.h"
+
+namespace llmopt::plan {
+
+/// lm.conv with kernel = stride -> reshape, transpose, lm.linear.
+void lowerPatchConv(mlir::func::FuncOp function);
+/// lm.linear and lm.matmul -> kernel.gemm (constant weight) or kernel.batched_matmul.
+void formProducts(mlir::func::FuncOp function, const PlanTarget &target);
+/// Activations and residual additions -> into the gemm that feeds them alone.
+void fuseEpilogues(mlir::func::FuncOp function);
+/// lm.attention -> kernel.attention, with the slices of a joint projection.
+void formAttention(mlir::func::FuncOp function, const PlanTarget &target);
+/// lm.embedding, lm.norm, lm.softmax -> kernel.embed, kernel.norm, kernel.softmax.
+void formRows(mlir::func::FuncOp function, const PlanTarget &target);
+/// Everything else -> kernel.loops and kernel.view.
+mlir::LogicalResult formLoops(mlir::func::FuncOp function);
+
+/// Erases operations without uses, last first.
+void eraseDead(mlir::func::FuncOp function);
+/// The dimensions are equal, symbol by symbol.
+bool haveEqualDims(mlir::Type a, mlir::Type b);
+/// Elements of `slice` (all steps 1) lie in one piece of the operand; then
+/// `offset` is the first one.
+bool isContiguousSlice(lm::SliceOp slice, lm::SymExpr &offset);
+
+} // namespace llmopt::plan
+
+#endif

@@ -1,0 +1,190 @@
+// Constraints of the kernel operations, and the form of kernel.loops.
+#include "llmopt/Dialect/Kernel/IR/Kernel.h"
+
+#include "mlir/IR/TypeUtilities.h"
+
+using namespace mlir;
+using namespace llmopt;
+using namespace llmopt::kernel;
+using lm::getDims;
+using lm::SymExpr;
+
+static bool mayDiffer(const SymExpr &a, const SymExpr &b) {
+  return a.getConstant() && b.getConstant() && *a.getConstant() != *b.getConstant();
+}
+
+/// Whether the operand, where present, is [size].
+static bool isVector(Value value, const SymExpr &size) {
+  if (!value)
+    return true;
+  SmallVector<SymExpr> dims = getDims(value);
+  return dims.size() == 1 && !mayDiffer(dims.front(), size);
+}
+
+static RankedTensorType getPackedType(Type type, int64_t width) {
+  auto ranked = cast<RankedTensorType>(type);
+  int64_t k = ranked.getDimSize(0), n = ranked.getDimSize(1);
+  return RankedTensorType::get({int64_t(llvm::divideCeil(n, width)), k, width}, ranked.getElementType());
+}
+
+void PackOp::build(OpBuilder &builder, OperationState &state, Value input, Layout layout, int64_t width) {
+  build(builder, state, getPackedType(input.getType(), width), input, layout, width);
+}
+
+LogicalResult PackOp::verify() {
+  auto type = cast<RankedTensorType>(getInput().getType());
+  if (type.getRank() != 2 || !type.hasStaticShape()) // (C1)
+    return emitOpError() << "expected a static matrix, but got " << type;
+  if (getWidth() < 1)
+    return emitOpError() << "expected a positive width, but got " << getWidth();
+  if (Type expected = getPackedType(type, getWidth()); getResult().getType() != expected) // (C2)
+    return emitOpError() << "expected the result " << expected << ", but got " << getResult().getType();
+  return success();
+}
+
+LogicalResult ViewOp::verify() {
+  if (getElementTypeOrSelf(getInput()) != getElementTypeOrSelf(getResult())) // (C1)
+    return emitOpError() << "expected equal element types, but got " << getInput().getType() << " and "
+                         << getResult().getType();
+  if (getOffset().getExprs().size() != 1) // (C2)
+    return emitOpError() << "expected one offset, but got " << getOffset().getExprs().size();
+  return success();
+}
+
+LogicalResult GemmOp::verify() {
+  auto weight = cast<RankedTensorType>(getWeight().getType());
+  int64_t n = getN(), k = getK();
+  if (weight.getRank() != 3 || weight.getDimSize(1) != k || weight.getDimSize(2) < 1 ||
+      weight.getDimSize(0) != int64_t(llvm::divideCeil(n, weight.getDimSize(2)))) // (C1)
+    return emitOpError() << "expected a packed weight of k = " << k << " and n = " << n << ", but got " << weight;
+  SmallVector<SymExpr> in = getDims(getInput()), out = getDims(getResult());
+  if (out.empty() || mayDiffer(out.back(), n)) // (C2)
+    return emitOpError() << "expected a last dimension of " << n << ", but got " << getResult().getType();
+  if (getRowStride().has_value() != getRowOffset().has_value() ||
+      (getRowStride() && (getRowStride()->getExprs().size() != 1 || getRowOffset()->getExprs().size() != 1))) // (C4)
+    return emitOpError() << "expected one row stride with one row offset";
+  if (!getRowStride()) {
+    bool fits = in.size() == out.size() && !mayDiffer(in.back(), k);
+    for (size_t i = 0; fits && i + 1 < in.size(); ++i)
+      fits = !mayDiffer(in[i], out[i]);
+    if (!fits)
+      return emitOpError() << "expected rows of " << k << " elements, but got " << getInput().getType() << " for "
+                           << getResult().getType();
+  }
+  if (!isVector(getBias(), n)) // (C3)
+    return emitOpError() << "expected a bias of " << n << " elements, but got " << getBias().getType();
+  if (getResidual() && !lm::areCompatibleTypes(getResidual().getType(), getResult().getType()))
+    return emitOpError() << "expected the residual " << getResult().getType() << ", but got "
+                         << getResidual().getType();
+  return success();
+}
+
+LogicalResult BatchedMatmulOp::verify() {
+  SmallVector<SymExpr> a = getDims(getLhs()), b = getDims(getRhs()), c = getDims(getResult());
+  if (a.size() < 2 || b.size() < 2 || c.size() != std::max(a.size(), b.size())) // (C1)
+    return emitOpError() << "expected matrices, but got " << getLhs().getType() << " and " << getRhs().getType();
+  SymExpr ka = a[a.size() - (getTransposeLhs() ? 2 : 1)], kb = b[b.size() - (getTransposeRhs() ? 1 : 2)];
+  if (mayDiffer(ka, kb)) // (C2)
+    return emitOpError() << "expected one contracted dimension, but got " << ka.str() << " and " << kb.str();
+  return success();
+}
+
+LogicalResult AttentionOp::verify() {
+  int64_t heads = getNumHeads(), kvHeads = getKvNumHeads();
+  if (heads < 1 || kvHeads < 1 || heads % kvHeads != 0) // (C2)
+    return emitOpError() << "expected a head count that is a multiple of " << kvHeads << ", but got " << heads;
+  auto holds = [](Value value, int64_t offset, int64_t width) { // (C1)
+    SmallVector<SymExpr> dims = getDims(value);
+    return dims.size() == 3 && dims.back().getConstant() && offset >= 0 && offset + width <= *dims.back().getConstant();
+  };
+  if (!holds(getQuery(), getQOffset(), heads * getHeadDim()) || !holds(getKey(), getKOffset(), kvHeads * getHeadDim()) ||
+      !holds(getValue(), getVOffset(), kvHeads * getValueHeadDim()))
+    return emitOpError() << "expected operands that hold the columns of " << heads << " and " << kvHeads
+                         << " heads, but got " << getQuery().getType() << ", " << getKey().getType() << " and "
+                         << getValue().getType();
+  if ((getMaskKind() != lm::MaskKind::None) != bool(getMask())) // (C3)
+    return emitOpError() << "expected a mask exactly when mask_kind is not none, but got "
+                         << lm::stringifyMaskKind(getMaskKind());
+  return success();
+}
+
+LogicalResult NormOp::verify() {
+  SmallVector<SymExpr> dims = getDims(getInput());
+  if (dims.empty())
+    return emitOpError() << "expected an operand of rank 1 or more, but got " << getInput().getType();
+  if (getResidual() && !lm::areCompatibleTypes(getResidual().getType(), getInput().getType())) // (C1)
+    return emitOpError() << "expected the residual " << getInput().getType() << ", but got "
+                         << getResidual().getType();
+  for (Value vector : {Value(getInputBias()), Value(getScale()), Value(getBias())})
+    if (!isVector(vector, dims.back()))
+      return emitOpError() << "expected " << dims.back().str() << " elements, but got " << vector.getType();
+  for (Type type : getResultTypes()) // (C2)
+    if (!lm::areCompatibleTypes(type, getInput().getType()))
+      return emitOpError() << "expected the result " << getInput().getType() << ", but got " << type;
+  return success();
+}
+
+LogicalResult EmbedOp::verify() {
+  size_t count = getTables().size();
+  if (count < 1 || count > 3 || getIds().size() != count) // (C1)
+    return emitOpError() << "expected one to three tables with ids each, but got " << count << " and "
+                         << getIds().size();
+  SymExpr width = getDims(getTables().front()).empty() ? SymExpr() : getDims(getTables().front()).back();
+  for (Value table : getTables())
+    if (getDims(table).size() != 2 || mayDiffer(getDims(table)[1], width))
+      return emitOpError() << "expected tables of width " << width.str() << ", but got " << table.getType();
+  if (!width.getConstant()) // (C2)
+    return emitOpError() << "expected a table of known width, but got " << getTables().front().getType();
+  if (!getKind() && (getScale() || getBias())) // (C3)
+    return emitOpError() << "expected scale and bias only with a norm";
+  return success();
+}
+
+// kernel.loops (%block = %operand, ...) : types -> types { ... }
+ParseResult LoopsOp::parse(OpAsmParser &parser, OperationState &result) {
+  SmallVector<OpAsmParser::Argument> arguments;
+  SmallVector<OpAsmParser::UnresolvedOperand> operands;
+  auto binding = [&]() -> ParseResult {
+    return failure(parser.parseArgument(arguments.emplace_back()) || parser.parseEqual() ||
+                   parser.parseOperand(operands.emplace_back()));
+  };
+  FunctionType type;
+  if (parser.parseCommaSeparatedList(AsmParser::Delimiter::Paren, binding) ||
+      parser.parseOptionalAttrDictWithKeyword(result.attributes) || parser.parseColonType(type))
+    return failure();
+  if (type.getNumInputs() != operands.size())
+    return parser.emitError(parser.getNameLoc(), "expected ")
+           << operands.size() << " operand types, but got " << type.getNumInputs();
+  for (auto [argument, argumentType] : llvm::zip(arguments, type.getInputs()))
+    argument.type = argumentType;
+  if (parser.resolveOperands(operands, type.getInputs(), parser.getNameLoc(), result.operands))
+    return failure();
+  result.addTypes(type.getResults());
+  return parser.parseRegion(*result.addRegion(), arguments);
+}
+
+void LoopsOp::print(OpAsmPrinter &p) {
+  p << " (";
+  llvm::interleaveComma(llvm::zip(getBody().getArguments(), getInputs()), p, [&](auto binding) {
+    p << std::get<0>(binding) << " = " << std::get<1>(binding);
+  });
+  p << ")";
+  p.printOptionalAttrDictWithKeyword((*this)->getAttrs());
+  p << " : ";
+  p.printFunctionalType(*this);
+  p << " ";
+  p.printRegion(getBody(), /*printEntryBlockArgs=*/false);
+}
+
+LogicalResult LoopsOp::verify() {
+  Block &block = getBody().front();
+  if (block.getArgumentTypes() != getInputs().getTypes()) // (C1)
+    return emitOpError() << "expected block arguments of the operand types";
+  auto yield = dyn_cast_or_null<YieldOp>(block.empty() ? nullptr : &block.back());
+  if (!yield || yield.getValues().getTypes() != getResultTypes()) // (C2)
+    return emitOpError() << "expected a region that ends in kernel.yield of values of the result types";
+  for (Operation &op : block.without_terminator())
+    if (!isa<lm::LMDialect>(op.getDialect()))
+      return op.emitOpError() << "expected only operations of the lm dialect in kernel.loops";
+  return success();
+}

@@ -1,0 +1,287 @@
+// Parses the command line. The options are in Options.td; what needs more than
+// a table (lists, shapes, the order of phases) is here.
+#include "llmopt/Driver/CommandLine.h"
+
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSwitch.h"
+#include "llvm/Option/ArgList.h"
+#include "llvm/Option/OptTable.h"
+
+using namespace llmopt;
+using namespace llvm::opt;
+using llvm::ArrayRef;
+using llvm::raw_ostream;
+using llvm::SmallVector;
+using llvm::StringRef;
+
+namespace {
+
+enum ID {
+  OPT_INVALID = 0,
+#define OPTION(...) LLVM_MAKE_OPT_ID(__VA_ARGS__),
+#include "llmopt/Driver/Options.inc"
+#undef OPTION
+};
+
+#define OPTTABLE_STR_TABLE_CODE
+#include "llmopt/Driver/Options.inc"
+#undef OPTTABLE_STR_TABLE_CODE
+#define OPTTABLE_PREFIXES_TABLE_CODE
+#include "llmopt/Driver/Options.inc"
+#undef OPTTABLE_PREFIXES_TABLE_CODE
+
+constexpr OptTable::Info kInfos[] = {
+#define OPTION(...) LLVM_CONSTRUCT_OPT_INFO(__VA_ARGS__),
+#include "llmopt/Driver/Options.inc"
+#undef OPTION
+};
+
+class Table : public GenericOptTable {
+public:
+  Table() : GenericOptTable(OptionStrTable, OptionPrefixesTable, kInfos) {}
+};
+
+/// The phase an option belongs to; phases run in this order whatever the order
+/// on the command line, so writing them in another one is refused.
+std::pair<int, const char *> phaseOf(const Option &option) {
+  Option group = option.getGroup();
+  if (!group.isValid())
+    return {0, ""};
+  switch (group.getID()) {
+  case OPT_grp_structure:
+    return {1, "structure"};
+  case OPT_grp_train:
+    return {2, "train"};
+  case OPT_grp_quantize:
+    return {3, "quantize"};
+  case OPT_emit_EQ:
+    return {4, "emit"};
+  default:
+    return {0, ""};
+  }
+}
+
+bool fail(raw_ostream &errors, const llvm::Twine &message) {
+  errors << "llmopt: " << message << "; see llmopt -help\n";
+  return false;
+}
+
+bool checkPhaseOrder(const InputArgList &args, raw_ostream &errors) {
+  const Arg *last = nullptr;
+  int lastPhase = 0;
+  for (const Arg *arg : args) {
+    auto [phase, name] = arg->getOption().matches(OPT_emit_EQ) ? std::pair(4, "emit") : phaseOf(arg->getOption());
+    if (phase == 0)
+      continue;
+    if (phase < lastPhase)
+      return fail(errors, "expected options in the order of phases (structure, train, quantize, emit), but got " +
+                              llvm::Twine(last->getSpelling()) + " before " + arg->getSpelling());
+    last = arg;
+    lastPhase = phase;
+  }
+  return true;
+}
+
+bool parseShape(StringRef text, CommandLine &line, raw_ostream &errors) {
+  auto [name, dims] = text.rsplit(':');
+  ShapePin pin{name.str(), {}};
+  SmallVector<StringRef> parts;
+  dims.split(parts, 'x');
+  for (StringRef part : parts) {
+    int64_t dim;
+    if (name.empty() || part.getAsInteger(10, dim) || dim < 1)
+      return fail(errors, "expected -shape=<input>:<d>x<d>.., but got -shape=" + text);
+    pin.dims.push_back(dim);
+  }
+  line.shapes.push_back(std::move(pin));
+  return true;
+}
+
+bool parseCounts(StringRef option, StringRef text, std::vector<std::pair<std::string, int64_t>> &counts,
+                 raw_ostream &errors) {
+  SmallVector<StringRef> parts;
+  text.split(parts, ',');
+  for (StringRef part : parts) {
+    auto [key, value] = part.split(':');
+    int64_t count;
+    if (key.empty() || value.getAsInteger(10, count) || count < 0)
+      return fail(errors, "expected " + option + "<kind>:<count>,.., but got " + text);
+    counts.push_back({key.str(), count});
+  }
+  return true;
+}
+
+bool parseReports(StringRef text, CommandLine &line, raw_ostream &errors) {
+  SmallVector<StringRef> names;
+  text.split(names, ',');
+  for (StringRef name : names) {
+    if (name == "fusion")
+      line.reportFusion = true;
+    else if (name == "time")
+      line.reportTime = true;
+    else
+      return fail(errors, "expected -report=fusion or time, but got " + name);
+  }
+  return true;
+}
+
+bool parseOptimizer(StringRef text, CommandLine &line, raw_ostream &errors) {
+  SmallVector<StringRef> parts;
+  text.split(parts, ',');
+  if (parts.front() != "sgd")
+    return fail(errors, "expected -optimizer=sgd, but got " + parts.front());
+  for (StringRef part : llvm::drop_begin(parts)) {
+    auto [key, value] = part.split(':');
+    if (key != "lr" || value.getAsDouble(line.learningRate) || !(line.learningRate > 0))
+      return fail(errors, "expected -optimizer=sgd,lr:<positive number>, but got " + text);
+  }
+  return true;
+}
+
+bool parseEmit(StringRef text, CommandLine &line, raw_ostream &errors) {
+  std::optional<EmitKind> kind = llvm::StringSwitch<std::optional<EmitKind>>(text)
+                                     .Case("lm", EmitKind::LM)
+                                     .Case("kernels", EmitKind::Kernels)
+                                     .Case("llvm", EmitKind::LLVM)
+                                     .Case("asm", EmitKind::Asm)
+                                     .Case("obj", EmitKind::Obj)
+                                     .Case("so", EmitKind::So)
+                                     .Case("cuda", EmitKind::Cuda)
+                                     .Default(std::nullopt);
+  if (!kind)
+    return fail(errors, "expected -emit=lm, kernels, llvm, asm, obj, so or cuda, but got " + text);
+  line.emit = *kind;
+  return true;
+}
+
+bool parsePrune(StringRef text, CommandLine &line, raw_ostream &errors) {
+  std::vector<std::pair<std::string, int64_t>> counts;
+  if (!parseCounts("-prune=", text, counts, errors))
+    return false;
+  for (auto &[what, count] : counts) {
+    if (what != "heads" || count < 1)
+      return fail(errors, "expected -prune=heads:<count to keep>, but got " + text);
+    line.keepHeads = count;
+  }
+  return true;
+}
+
+bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
+  StringRef value = arg.getNumValues() ? arg.getValue() : "";
+  switch (arg.getOption().getID()) {
+  case OPT_o:
+  case OPT_output_EQ:
+    line.output = value.str();
+    return !value.empty() || fail(errors, "expected a path behind -o");
+  case OPT_emit_EQ:
+    return parseEmit(value, line, errors);
+  case OPT_embed_weights:
+    line.embedWeights = true;
+    return true;
+  case OPT_symbol_prefix_EQ:
+    line.symbolPrefix = value.str();
+    if (value.empty() || llvm::isDigit(value.front()) ||
+        !llvm::all_of(value, [](char c) { return llvm::isAlnum(c) || c == '_'; }))
+      return fail(errors, "expected an identifier as -symbol-prefix, but got " + value);
+    return true;
+  case OPT_shape_EQ:
+    return parseShape(value, line, errors);
+  case OPT_mcpu_EQ:
+    line.cpu = value.str();
+    return true;
+  case OPT_emulate:
+    line.emulate = true;
+    return true;
+  case OPT_cuda_arch_EQ:
+    line.cudaArch = value.str();
+    return value.starts_with("sm_") || fail(errors, "expected -cuda-arch=sm_<number>, but got " + value);
+  case OPT_prune_EQ:
+    return parsePrune(value, line, errors);
+  case OPT_train:
+    line.train = true;
+    return true;
+  case OPT_loss_EQ:
+    return value == "cross_entropy" || fail(errors, "expected -loss=cross_entropy, but got " + value);
+  case OPT_optimizer_EQ:
+    return parseOptimizer(value, line, errors);
+  case OPT_quantize_int8:
+    line.quantizeInt8 = true;
+    return true;
+  case OPT_report_EQ:
+    return parseReports(value, line, errors);
+  case OPT_report_file_EQ:
+    line.reportFile = value.str();
+    return true;
+  case OPT_require_fusion_EQ:
+    return parseCounts("-require-fusion=", value, line.requireFusion, errors);
+  case OPT_info:
+    line.info = true;
+    return true;
+  case OPT_verify_EQ:
+    line.verify = value.str();
+    return true;
+  case OPT_expect_EQ:
+    line.expect = value.str();
+    return true;
+  case OPT_tolerance_EQ:
+    return (!value.getAsDouble(line.tolerance) && line.tolerance > 0) ||
+           fail(errors, "expected a positive -tolerance, but got " + value);
+  case OPT_help:
+    line.help = true;
+    return true;
+  case OPT_version:
+    line.version = true;
+    return true;
+  case OPT_INPUT:
+    if (!line.model.empty())
+      return fail(errors, "expected one model, but got " + llvm::Twine(line.model) + " and " + value);
+    line.model = value.str();
+    return true;
+  default:
+    return fail(errors, "unknown option " + llvm::Twine(arg.getSpelling()));
+  }
+}
+
+bool checkCombinations(const CommandLine &line, raw_ostream &errors) {
+  if (line.model.empty())
+    return fail(errors, "expected a model, e.g. llmopt model.onnx -o model.so");
+  if (line.emulate && line.emit != EmitKind::Cuda)
+    return fail(errors, "expected -emit=cuda with -emulate");
+  if (!line.expect.empty() && line.verify.empty())
+    return fail(errors, "expected -verify=<m.so> with -expect");
+  return true;
+}
+
+} // namespace
+
+std::optional<CommandLine> llmopt::parseCommandLine(ArrayRef<const char *> argv, raw_ostream &errors) {
+  Table table;
+  unsigned missingIndex, missingCount;
+  InputArgList args = table.ParseArgs(argv, missingIndex, missingCount);
+  if (missingCount) {
+    fail(errors, "expected a value behind " + llvm::Twine(args.getArgString(missingIndex)));
+    return std::nullopt;
+  }
+  CommandLine line;
+  for (const Arg *arg : args) {
+    if (arg->getOption().getID() == OPT_UNKNOWN) {
+      std::string nearest;
+      std::string text = arg->getAsString(args);
+      bool close = table.findNearest(text, nearest) <= 3;
+      fail(errors, "unknown option " + text + (close ? ", did you mean " + nearest + "?" : ""));
+      return std::nullopt;
+    }
+    if (!apply(*arg, line, errors))
+      return std::nullopt;
+  }
+  if (line.help || line.version)
+    return line;
+  if (!checkPhaseOrder(args, errors) || !checkCombinations(line, errors))
+    return std::nullopt;
+  return line;
+}
+
+void llmopt::printHelp(raw_ostream &os) {
+  Table().printHelp(os, "llmopt model.onnx [options]", "llmopt: compile a fine-tuned transformer to native code");
+  os << "\nexit codes: 0 ok, 1 bad model or data, 2 usage, 3 a check failed, 4 environment, 70 bug in llmopt\n";
+}

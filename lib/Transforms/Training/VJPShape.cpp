@@ -1,0 +1,73 @@
+// Gradients of operations that move elements.
+#include "VJPRules.h"
+
+#include "mlir/IR/TypeUtilities.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace llmopt;
+using namespace llmopt::lm;
+
+namespace {
+
+LogicalResult sliceVJP(SliceOp slice, Value g, const VJPContext &c) {
+  // Put the slice back into a frame of zeros.
+  if (llvm::any_of(slice.getSteps(), [](int64_t step) { return step != 1; }))
+    return failure();
+  SmallVector<SymExpr> dims = getDims(slice.getInput()), sizes = getDims(g), low = getExprs(slice.getStarts()), high;
+  for (auto [dim, size, start] : llvm::zip(dims, sizes, low))
+    high.push_back(dim - start - size);
+  MLIRContext *context = slice.getContext();
+  Value zero = c.scalar(0.0, getElementTypeOrSelf(g));
+  c.accumulate(slice.getInput(), c.create<PadOp>(slice.getInput().getType(), g, zero, getSymValues(context, low),
+                                                 getSymValues(context, high)));
+  return success();
+}
+
+LogicalResult concatVJP(ConcatOp concat, Value g, const VJPContext &c) {
+  int64_t axis = concat.getAxis();
+  SymExpr position(0);
+  for (Value input : concat.getInputs()) {
+    SmallVector<SymExpr> sizes = getDims(input), starts(sizes.size(), SymExpr(0));
+    starts[axis] = position;
+    position += sizes[axis];
+    if (c.isActive(input))
+      c.accumulate(input, c.create<SliceOp>(g, starts, sizes));
+  }
+  return success();
+}
+
+/// A gather of rows adds each row of g to the row it came from.
+LogicalResult gatherVJP(GatherOp gather, Value g, const VJPContext &c) {
+  SmallVector<SymExpr> dims = getDims(gather.getInput());
+  if (gather.getAxis() != 0 || dims.size() != 2)
+    return failure();
+  c.accumulate(gather.getInput(),
+               c.create<EmbeddingGradOp>(gather.getInput().getType(), gather.getIndices(), g));
+  return success();
+}
+
+} // namespace
+
+LogicalResult llmopt::applyShapeVJP(Operation *op, Value g, const VJPContext &c) {
+  return llvm::TypeSwitch<Operation *, LogicalResult>(op)
+      .Case<ReshapeOp>([&](ReshapeOp reshape) {
+        c.accumulate(reshape.getInput(), c.reshape(g, getDims(reshape.getInput())));
+        return success();
+      })
+      .Case<BroadcastOp>([&](BroadcastOp broadcast) {
+        c.accumulate(broadcast.getInput(), g); // accumulate sums what was repeated
+        return success();
+      })
+      .Case<TransposeOp>([&](TransposeOp transpose) {
+        SmallVector<int64_t> inverse(transpose.getPerm().size());
+        for (auto [i, p] : llvm::enumerate(transpose.getPerm()))
+          inverse[p] = i;
+        c.accumulate(transpose.getInput(), c.transpose(g, inverse));
+        return success();
+      })
+      .Case<SliceOp>([&](SliceOp slice) { return sliceVJP(slice, g, c); })
+      .Case<ConcatOp>([&](ConcatOp concat) { return concatVJP(concat, g, c); })
+      .Case<GatherOp>([&](GatherOp gather) { return gatherVJP(gather, g, c); })
+      .Default([](Operation *) { return failure(); });
+}

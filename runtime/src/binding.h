@@ -1,0 +1,92 @@
+// Everything that follows from the shapes of the inputs: symbols, sizes, memory
+// layout and the arguments of every kernel. A run only patches the caller's
+// pointers into it.
+#ifndef LLMOPT_RT_BINDING_H
+#define LLMOPT_RT_BINDING_H
+
+#include "arena.h"
+#include "model.h"
+#include "pool.h"
+
+namespace llmopt::rt {
+
+/// Where the bytes of a buffer are, views followed to their base.
+struct Location {
+  uint32_t buffer; ///< the base, an index into the model's buffers
+  uint64_t offset; ///< bytes from the start of the base
+};
+
+/// An argument that points into an input or output of the caller.
+struct Patch {
+  uint32_t argument;
+  uint32_t index;
+  uint64_t offset;
+};
+
+/// An output that is another buffer's value, copied when the steps are done.
+struct OutputCopy {
+  uint32_t output;
+  uint32_t kind;    ///< of the source: INPUT and OUTPUT `index`, else `data`
+  uint32_t index;
+  const char *data;
+  uint64_t offset; ///< from the start of that input or output
+};
+
+class Binding {
+public:
+  /// All memory a binding ever needs, except for arena and scratch.
+  [[nodiscard]] bool allocate(const llmopt_model &model);
+
+  /// Works out sizes and layout. Fails without side effects on anything else.
+  llmopt_status bind(const llmopt_model &model,
+                     const llmopt_tensor_type *inputs, llmopt_error *error);
+
+  /// Fills in pointers, once there is an arena of `arenaSize` bytes.
+  void place(const llmopt_model &model, char *arena);
+
+  /// Whether `given` asks for what is bound already.
+  bool matches(const llmopt_tensor_type *given) const;
+
+  bool valid = false;
+  Array<llmopt_tensor_type> inputs, outputs;
+  Array<uint64_t> inputBytes, outputBytes;
+  uint64_t arenaSize = 0, arenaLowerBound = 0, scratchBytes = 0;
+
+  Array<void *> args;
+  Array<PreparedStep> steps;
+  Array<Patch> inputPatches, outputPatches;
+  size_t numInputPatches = 0, numOutputPatches = 0;
+  Array<OutputCopy> copies;
+  size_t numCopies = 0;
+
+private:
+  llmopt_status checkTypes(const llmopt_model &model,
+                           const llmopt_tensor_type *given,
+                           llmopt_error *error);
+  llmopt_status solveSymbols(const llmopt_model &model, llmopt_error *error);
+  llmopt_status checkConstraints(const llmopt_model &model,
+                                 llmopt_error *error);
+  llmopt_status sizeTensors(const llmopt_model &model, llmopt_error *error);
+  llmopt_status sizeBuffers(const llmopt_model &model, llmopt_error *error);
+  llmopt_status locateBuffers(const llmopt_model &model, llmopt_error *error);
+  llmopt_status sizeSteps(const llmopt_model &model, llmopt_error *error);
+
+  /// The value of an expression that counts something.
+  llmopt_status sizeOf(uint32_t expr, const char *what, const char *name,
+                       uint64_t *result, llmopt_error *error) const;
+
+  Array<int64_t> symbols;
+  Array<uint32_t> definedBy; ///< per symbol: the input that gave its value
+  Array<int64_t> values;     ///< per expression
+  Array<uint8_t> evaluated;  ///< per expression: 0 where it overflowed
+  Array<uint64_t> sizes;     ///< per buffer; UINT64_MAX where unknown
+  Array<Location> locations; ///< per buffer
+  Array<ArenaItem> items;
+  Array<uint32_t> itemOf; ///< per buffer, for arena buffers
+  ArenaWorkspace workspace;
+  Array<int64_t> dims;
+};
+
+} // namespace llmopt::rt
+
+#endif

@@ -1,0 +1,44 @@
+// A loaded model: checked tables, weights, and what it takes to let both go.
+// Shared by its sessions through a count of references.
+#ifndef LLMOPT_RT_MODEL_H
+#define LLMOPT_RT_MODEL_H
+
+#include "common.h"
+#include "expr.h"
+#include "weights.h"
+
+#include <atomic>
+
+struct llmopt_model {
+  std::atomic<uint32_t> references{1};
+  llmopt_model_desc desc; ///< fields the artefact does not know are zero
+  void *library = nullptr;
+  llmopt::rt::Weights weights;
+  llmopt::rt::String path;
+  llmopt::rt::String weightsPath;
+
+  void retain() { references.fetch_add(1, std::memory_order_relaxed); }
+  void release();
+
+  /// False on overflow; see expr.h.
+  bool evaluate(uint32_t expr, const int64_t *symbols, int64_t *result) const {
+    const llmopt_expr &e = desc.exprs[expr];
+    return llmopt::rt::evaluate(desc.expr_code + e.first, e.count, symbols,
+                                result);
+  }
+  size_t format(uint32_t expr, char *text, size_t capacity) const {
+    const llmopt_expr &e = desc.exprs[expr];
+    return llmopt::rt::formatExpr(desc.expr_code + e.first, e.count,
+                                  desc.symbols, text, capacity);
+  }
+  /// The symbol that an expression is, LLMOPT_NONE if it is anything else.
+  uint32_t asSymbol(uint32_t expr) const {
+    const llmopt_expr &e = desc.exprs[expr];
+    const llmopt_expr_insn &insn = desc.expr_code[e.first];
+    return e.count == 1 && insn.op == LLMOPT_EXPR_SYMBOL
+               ? static_cast<uint32_t>(insn.value)
+               : LLMOPT_NONE;
+  }
+};
+
+#endif

@@ -1,0 +1,248 @@
+#include "tables.h"
+
+#include "common.h"
+#include "expr.h"
+
+using namespace llmopt::rt;
+
+namespace {
+class Checker {
+public:
+  Checker(const llmopt_model_desc &desc, const char *path, llmopt_error *error)
+      : desc(desc), path(path), error(error) {}
+
+  llmopt_status run() {
+    if (!hasArrays() || !checkExprs() || !checkBuffers() ||
+        !checkTensors(desc.inputs, desc.num_inputs, "input",
+                      LLMOPT_BUFFER_INPUT) ||
+        !checkTensors(desc.outputs, desc.num_outputs, "output",
+                      LLMOPT_BUFFER_OUTPUT) ||
+        !checkSymbols() || !checkSteps() || !checkWeights() ||
+        !checkConstraints())
+      return status;
+    return LLMOPT_OK;
+  }
+
+private:
+  /// Records "<path>: damaged model tables: <what> <index>: <why>".
+  bool bad(const char *what, uint32_t index, const char *why) {
+    status = fail(error, LLMOPT_BAD_MODEL,
+                  "%s: damaged model tables: %s %u: %s", path, what, index,
+                  why);
+    return false;
+  }
+
+  bool isExpr(uint32_t e) const { return e < desc.num_exprs; }
+  bool isExprOrNone(uint32_t e) const { return e == LLMOPT_NONE || isExpr(e); }
+
+  bool hasArrays() {
+    struct {
+      const char *what;
+      uint32_t count;
+      const void *array;
+    } const arrays[] = {{"symbols", desc.num_symbols, desc.symbols},
+                        {"inputs", desc.num_inputs, desc.inputs},
+                        {"outputs", desc.num_outputs, desc.outputs},
+                        {"buffers", desc.num_buffers, desc.buffers},
+                        {"steps", desc.num_steps, desc.steps},
+                        {"weights", desc.num_weights, desc.weights},
+                        {"exprs", desc.num_exprs, desc.exprs},
+                        {"expr_code", desc.num_expr_code, desc.expr_code},
+                        {"step_args", desc.num_step_args, desc.step_args},
+                        {"step_dims", desc.num_step_dims, desc.step_dims},
+                        {"constraints", desc.num_constraints,
+                         desc.constraints}};
+    for (const auto &a : arrays)
+      if (a.count && !a.array)
+        return bad(a.what, 0, "is missing");
+    if (!desc.name || !desc.compiler || !desc.target || !desc.cpu_features)
+      return bad("names", 0, "is missing");
+    return true;
+  }
+
+  bool checkExprs() {
+    for (uint32_t i = 0; i < desc.num_exprs; ++i) {
+      const llmopt_expr &e = desc.exprs[i];
+      if (e.first > desc.num_expr_code ||
+          e.count > desc.num_expr_code - e.first)
+        return bad("expression", i, "its code lies outside the table");
+      if (!isWellFormed(desc.expr_code + e.first, e.count, desc.num_symbols))
+        return bad("expression", i, "is malformed");
+    }
+    return true;
+  }
+
+  bool checkBuffers() {
+    for (uint32_t i = 0; i < desc.num_buffers; ++i) {
+      const llmopt_buffer &b = desc.buffers[i];
+      if (!isExprOrNone(b.size) || !isExprOrNone(b.offset))
+        return bad("buffer", i, "names no expression");
+      switch (b.kind) {
+      case LLMOPT_BUFFER_ARENA:
+        if (b.size == LLMOPT_NONE)
+          return bad("buffer", i, "has no size");
+        if (b.first_step > b.last_step || b.last_step >= desc.num_steps)
+          return bad("buffer", i, "its live steps are no range of steps");
+        break;
+      case LLMOPT_BUFFER_WEIGHT:
+        if (b.offset == LLMOPT_NONE || b.size == LLMOPT_NONE)
+          return bad("buffer", i, "has no size or offset");
+        break;
+      case LLMOPT_BUFFER_INPUT:
+        if (b.index >= desc.num_inputs)
+          return bad("buffer", i, "names no input");
+        break;
+      case LLMOPT_BUFFER_OUTPUT:
+        if (b.index >= desc.num_outputs)
+          return bad("buffer", i, "names no output");
+        break;
+      case LLMOPT_BUFFER_CONSTANT:
+        if (!b.data)
+          return bad("buffer", i, "has no data");
+        break;
+      case LLMOPT_BUFFER_VIEW: {
+        if (b.offset == LLMOPT_NONE)
+          return bad("buffer", i, "has no offset");
+        // Follow the chain: it must leave views within num_buffers links.
+        uint32_t base = i;
+        for (uint32_t links = 0; desc.buffers[base].kind == LLMOPT_BUFFER_VIEW;
+             ++links) {
+          base = desc.buffers[base].index;
+          if (base >= desc.num_buffers)
+            return bad("buffer", i, "is a view of no buffer");
+          if (links > maxViewChain)
+            return bad("buffer", i, "is a view of itself, or nested too deep");
+        }
+        break;
+      }
+      default:
+        return bad("buffer", i, "has an unknown kind");
+      }
+    }
+    return true;
+  }
+
+  bool checkTensors(const llmopt_tensor_desc *tensors, uint32_t count,
+                    const char *what, uint32_t ownKind) {
+    for (uint32_t i = 0; i < count; ++i) {
+      const llmopt_tensor_desc &t = tensors[i];
+      if (!t.name)
+        return bad(what, i, "has no name");
+      if (!llmopt_dtype_size(t.dtype))
+        return bad(what, i, "has an unknown element type");
+      if (t.rank > LLMOPT_MAX_RANK)
+        return bad(what, i, "has too many dimensions");
+      for (uint32_t d = 0; d < t.rank; ++d)
+        if (!isExpr(t.dims[d]))
+          return bad(what, i, "a dimension names no expression");
+      bool isInput = ownKind == LLMOPT_BUFFER_INPUT;
+      if (isInput && t.buffer == LLMOPT_NONE)
+        continue; // an input that nothing reads
+      if (t.buffer >= desc.num_buffers)
+        return bad(what, i, "names no buffer");
+      const llmopt_buffer &b = desc.buffers[t.buffer];
+      if (isInput && (b.kind != LLMOPT_BUFFER_INPUT || b.index != i))
+        return bad(what, i, "its buffer is another's");
+    }
+    return true;
+  }
+
+  bool checkSymbols() {
+    for (uint32_t s = 0; s < desc.num_symbols; ++s) {
+      if (!desc.symbols[s])
+        return bad("symbol", s, "has no name");
+      bool defined = false;
+      for (uint32_t i = 0; i < desc.num_inputs && !defined; ++i)
+        for (uint32_t d = 0; d < desc.inputs[i].rank && !defined; ++d) {
+          const llmopt_expr &e = desc.exprs[desc.inputs[i].dims[d]];
+          const llmopt_expr_insn &insn = desc.expr_code[e.first];
+          defined = e.count == 1 && insn.op == LLMOPT_EXPR_SYMBOL &&
+                    insn.value == int64_t(s);
+        }
+      if (!defined)
+        return bad("symbol", s, "no input dimension defines it");
+    }
+    return true;
+  }
+
+  bool checkSteps() {
+    for (uint32_t i = 0; i < desc.num_steps; ++i) {
+      const llmopt_step &s = desc.steps[i];
+      if (!s.kernel)
+        return bad("step", i, "has no kernel");
+      if (!s.name)
+        return bad("step", i, "has no name");
+      if (s.first_arg > desc.num_step_args ||
+          s.num_args > desc.num_step_args - s.first_arg)
+        return bad("step", i, "its arguments lie outside the table");
+      if (s.first_dim > desc.num_step_dims ||
+          s.num_dims > desc.num_step_dims - s.first_dim)
+        return bad("step", i, "its sizes lie outside the table");
+      if (!isExpr(s.tiles))
+        return bad("step", i, "its tile count names no expression");
+    }
+    for (uint32_t i = 0; i < desc.num_step_args; ++i)
+      if (desc.step_args[i] != LLMOPT_NONE &&
+          desc.step_args[i] >= desc.num_buffers)
+        return bad("step argument", i, "names no buffer");
+    for (uint32_t i = 0; i < desc.num_step_dims; ++i)
+      if (!isExpr(desc.step_dims[i]))
+        return bad("step size", i, "names no expression");
+    if (!isExprOrNone(desc.scratch_bytes))
+      return bad("scratch size", 0, "names no expression");
+    return true;
+  }
+
+  bool checkWeights() {
+    for (uint32_t i = 0; i < desc.num_weights; ++i) {
+      const llmopt_weight &w = desc.weights[i];
+      if (!w.name)
+        return bad("weight", i, "has no name");
+      if (!llmopt_dtype_size(w.dtype) || w.rank > LLMOPT_MAX_RANK)
+        return bad("weight", i, "has an unknown type");
+      if (w.offset > desc.weights_size || w.size > desc.weights_size - w.offset)
+        return bad("weight", i, "lies outside the weights");
+    }
+    return true;
+  }
+
+  bool checkConstraints() {
+    for (uint32_t i = 0; i < desc.num_constraints; ++i) {
+      const llmopt_constraint &c = desc.constraints[i];
+      if (!isExpr(c.lhs) || !isExpr(c.rhs))
+        return bad("constraint", i, "names no expression");
+      if (c.relation != LLMOPT_EQUAL && c.relation != LLMOPT_AT_MOST)
+        return bad("constraint", i, "has an unknown relation");
+    }
+    return true;
+  }
+
+  static constexpr uint32_t maxViewChain = 64;
+
+  const llmopt_model_desc &desc;
+  const char *path;
+  llmopt_error *error;
+  llmopt_status status = LLMOPT_OK;
+};
+} // namespace
+
+llmopt_status llmopt::rt::checkVersion(const llmopt_model_desc &desc,
+                                       const char *path, llmopt_error *error) {
+  if (desc.abi_version != LLMOPT_ABI_VERSION)
+    return fail(error, LLMOPT_BAD_MODEL,
+                "%s: expected ABI version %u, but got %u; compile the model "
+                "again with the llmopt of this runtime (%s)",
+                path, LLMOPT_ABI_VERSION, desc.abi_version,
+                llmopt_runtime_version());
+  constexpr uint32_t smallest = offsetof(llmopt_model_desc, num_constraints);
+  if (desc.struct_size < smallest)
+    return fail(error, LLMOPT_BAD_MODEL,
+                "%s: expected a descriptor of at least %u bytes, but got %u",
+                path, smallest, desc.struct_size);
+  return LLMOPT_OK;
+}
+
+llmopt_status llmopt::rt::checkTables(const llmopt_model_desc &desc,
+                                      const char *path, llmopt_error *error) {
+  return Checker(desc, path, error).run();
+}

@@ -190,6 +190,11 @@ V KernelBuilder::fma(V a, V b, V c) {
   return wrap(math::FmaOp::create(builder, loc, a.value, b.value, c.value));
 }
 
+V KernelBuilder::roundedProduct(V a, V b) {
+  unify(a, b);
+  return wrap(arith::MulFOp::create(builder, loc, a.value, b.value));
+}
+
 V KernelBuilder::minimum(V a, V b) { return select(a < b, a, b); }
 V KernelBuilder::maximum(V a, V b) { return select(a > b, a, b); }
 

@@ -88,6 +88,10 @@ public:
 
   // Arithmetic beyond the operators.
   V fma(V a, V b, V c);
+  /// A product that is rounded whatever it is used for: not contracted into an
+  /// fma. Where the same product is taken twice and the results are compared or
+  /// subtracted, both must be rounded alike.
+  V roundedProduct(V a, V b);
   V minimum(V a, V b); // a < b ? a : b, so NaN in b wins
   V maximum(V a, V b); // a > b ? a : b
   V abs(V a);

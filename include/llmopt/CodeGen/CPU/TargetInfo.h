@@ -29,15 +29,15 @@ struct TargetInfo {
   /// What the CPU must have, comma separated LLVM names (llmopt_model_desc::cpu_features).
   std::string requiredFeatures;
   Isa isa = Isa::Baseline;
-  int64_t lanes = 4;     // f32 per vector
-  bool hasFma = false;   // a fused multiply-add instruction
-  bool hasMaskedMemory = false; // masked loads and stores are instructions
+  int64_t lanes = 4;   // f32 per vector
+  bool hasFma = false; // a fused multiply-add instruction
 
   /// The fp32 GEMM register tile: gemmMR rows x gemmNRVectors vectors.
   int64_t gemmMR = 4;
   int64_t gemmNRVectors = 2;
   int64_t gemmNR() const { return gemmNRVectors * lanes; }
   /// Reduction steps per block: a packed B panel slice stays in the L1 cache.
+  /// A multiple of gemmNR().
   int64_t gemmKC = 256;
 
   std::unique_ptr<llvm::TargetMachine> createTargetMachine() const;

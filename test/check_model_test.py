@@ -94,7 +94,7 @@ class CheckModelTest(unittest.TestCase):
         self.runner.chmod(self.runner.stat().st_mode | stat.S_IXUSR)
 
     def rows(self, name="bert-tiny.torchscript", change="", edit=None,
-             batches=(4,), lengths=(5, 128)):
+             batches=(4,), lengths=(5, 128), fixed=None):
         model = onnx.load(MODELS / f"{name}.onnx")
         model.doc_string = change
         if edit:
@@ -102,7 +102,7 @@ class CheckModelTest(unittest.TestCase):
         artifact = self.folder / "model.onnx"
         onnx.save(model, artifact)
         return check_model.check(MODELS / f"{name}.onnx", artifact, self.runner,
-                                 batches, lengths)
+                                 batches, lengths, fixed=fixed)
 
     def test_right_engine_passes(self):
         rows = self.rows(batches=(1, 4), lengths=(1, 5, 128, 512))
@@ -116,6 +116,8 @@ class CheckModelTest(unittest.TestCase):
 
     def test_image_model(self):
         self.assertTrue(check_model.ok(self.rows("vit-tiny.torchscript")))
+        self.assertTrue(check_model.ok(self.rows(
+            "vit-tiny.optimum", fixed=dict(num_channels=3, height=32, width=32))))
 
     def test_planted_defects_fail(self):
         for change in ("mask dropped", "mask inverted", "nan", "crash",

@@ -102,7 +102,9 @@ struct PruneHeadsPass : llmopt::impl::PruneHeadsPassBase<PruneHeadsPass> {
 
     SmallVector<int64_t> order(heads);
     std::iota(order.begin(), order.end(), 0);
-    llvm::stable_sort(order, [&](int64_t a, int64_t b) { return (*norms)[a] > (*norms)[b]; });
+    llvm::sort(order, [&](int64_t a, int64_t b) {
+      return (*norms)[a] != (*norms)[b] ? (*norms)[a] > (*norms)[b] : a < b;
+    });
     order.resize(keep);
     llvm::sort(order);
 

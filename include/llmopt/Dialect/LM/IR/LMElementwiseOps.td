@@ -41,11 +41,13 @@ def LM_IsNaNOp : LM_InferredOp<"is_nan"> {
   let summary = "whether x is NaN";
   let arguments = (ins LM_FloatTensor:$input);
   let results = (outs LM_BoolTensor:$result);
+  let hasFolder = 1;
 }
 def LM_IsInfOp : LM_InferredOp<"is_inf"> {
   let summary = "whether x is an infinity of a wanted sign";
   let arguments = (ins LM_FloatTensor:$input, BoolAttr:$detect_negative, BoolAttr:$detect_positive);
   let results = (outs LM_BoolTensor:$result);
+  let hasFolder = 1;
 }
 
 def LM_CastOp : LM_Op<"cast"> {
@@ -114,6 +116,7 @@ def LM_ClipOp : LM_InferredOp<"clip", [AttrSizedOperandSegments]> {
   let arguments = (ins LM_AnyTensor:$input, Optional<LM_AnyTensor>:$min, Optional<LM_AnyTensor>:$max);
   let results = (outs LM_AnyTensor:$result);
   let assemblyFormat = "$input (`min` $min^)? (`max` $max^)? attr-dict `:` functional-type(operands, results)";
+  let hasFolder = 1;
   let hasVerifier = 1;
 }
 

@@ -23,6 +23,7 @@ def LM_ArgReduceOp : LM_InferredOp<"arg_reduce"> {
   }];
   let arguments = (ins LM_RankedTensor:$input, I64Attr:$axis, BoolAttr:$keepdims, BoolAttr:$smallest, BoolAttr:$last);
   let results = (outs LM_IntTensor:$result);
+  let hasFolder = 1;
   let hasVerifier = 1;
 }
 
@@ -33,6 +34,7 @@ def LM_CumSumOp : LM_InferredOp<"cum_sum"> {
   }];
   let arguments = (ins LM_RankedTensor:$input, I64Attr:$axis, BoolAttr:$exclusive, BoolAttr:$reverse);
   let results = (outs LM_RankedTensor:$result);
+  let hasFolder = 1;
   let hasVerifier = 1;
 }
 

@@ -24,7 +24,6 @@ def LM_ReshapeOp : LM_Op<"reshape"> {
   let results = (outs LM_RankedTensor:$result);
   let builders = [OpBuilder<(ins "::mlir::Value":$input, "::llvm::ArrayRef<::llmopt::lm::SymExpr>":$dims)>];
   let hasFolder = 1;
-  let hasCanonicalizer = 1;
   let hasVerifier = 1;
 }
 
@@ -48,7 +47,6 @@ def LM_TransposeOp : LM_InferredOp<"transpose"> {
   let arguments = (ins LM_RankedTensor:$input, DenseI64ArrayAttr:$perm);
   let results = (outs LM_RankedTensor:$result);
   let hasFolder = 1;
-  let hasCanonicalizer = 1;
   let hasVerifier = 1;
 }
 
@@ -78,7 +76,6 @@ def LM_SliceOp : LM_Op<"slice"> {
   let builders = [OpBuilder<(ins "::mlir::Value":$input, "::llvm::ArrayRef<::llmopt::lm::SymExpr>":$starts,
       "::llvm::ArrayRef<::llmopt::lm::SymExpr>":$sizes, CArg<"::llvm::ArrayRef<int64_t>", "{}">:$steps)>];
   let hasFolder = 1;
-  let hasCanonicalizer = 1;
   let hasVerifier = 1;
 }
 
@@ -92,6 +89,7 @@ def LM_PadOp : LM_Op<"pad"> {
   }];
   let arguments = (ins LM_RankedTensor:$input, LM_AnyTensor:$value, LM_SymValuesAttr:$low, LM_SymValuesAttr:$high);
   let results = (outs LM_RankedTensor:$result);
+  let hasFolder = 1;
   let hasVerifier = 1;
 }
 
@@ -116,6 +114,7 @@ def LM_GatherElementsOp : LM_InferredOp<"gather_elements"> {
   }];
   let arguments = (ins LM_RankedTensor:$input, LM_IntTensor:$indices, I64Attr:$axis);
   let results = (outs LM_RankedTensor:$result);
+  let hasFolder = 1;
   let hasVerifier = 1;
 }
 
@@ -129,6 +128,7 @@ def LM_GatherNDOp : LM_InferredOp<"gather_nd"> {
   }];
   let arguments = (ins LM_RankedTensor:$input, LM_IntTensor:$indices, I64Attr:$batch_dims);
   let results = (outs LM_RankedTensor:$result);
+  let hasFolder = 1;
   let hasVerifier = 1;
 }
 
@@ -139,6 +139,7 @@ def LM_IotaOp : LM_Op<"iota"> {
   }];
   let arguments = (ins I64Attr:$axis);
   let results = (outs LM_RankedTensor:$result);
+  let hasFolder = 1;
   let hasVerifier = 1;
 }
 
@@ -149,6 +150,7 @@ def LM_TriluOp : LM_InferredOp<"trilu"> {
   }];
   let arguments = (ins LM_RankedTensor:$input, I64Attr:$diagonal, BoolAttr:$upper);
   let results = (outs LM_RankedTensor:$result);
+  let hasFolder = 1;
   let hasVerifier = 1;
 }
 

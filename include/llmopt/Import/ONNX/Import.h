@@ -1,0 +1,55 @@
+// ONNX models as modules of the lm dialect.
+//
+// The module holds one function, @main. Its arguments and results carry their
+// ONNX names (`lm.name`), the module the model's facts (`lm.opset_imports`,
+// `lm.ir_version`, `lm.producer`, `lm.model_name`). What must hold of shape
+// symbols for the module to be right, beyond what types say, stands in @main's
+// `lm.constraints`, an array of strings such as "sequence <= 512".
+#ifndef LLMOPT_IMPORT_ONNX_IMPORT_H
+#define LLMOPT_IMPORT_ONNX_IMPORT_H
+
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace llmopt {
+
+struct ONNXImportOptions {
+  /// Dimensions of inputs that replace what the model declares, as texts:
+  /// {"input_ids": {"1", "128"}} or {"batch", "128"}. Gives a shape to inputs
+  /// that declare none.
+  std::map<std::string, std::vector<std::string>> inputShapes;
+  /// Inputs that are known when compiling; they are no arguments of @main.
+  std::map<std::string, mlir::DenseElementsAttr> inputValues;
+  /// Makes every dimension of every input a symbol of its own (for tests).
+  bool forgetStaticDims = false;
+};
+
+/// One problem (or warning), as one line without a final newline.
+struct ImportMessage {
+  bool isError;
+  std::string text;
+};
+using ImportMessageHandler = llvm::function_ref<void(const ImportMessage &)>;
+
+/// Imports a model file. Weights stay in their files (`#lm.file`, absolute
+/// paths), so they must neither move nor change while the module is in use.
+/// On failure at least one error has been handed to `handler`; unsupported
+/// operators are all reported, one line per kind.
+mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>>
+importONNX(mlir::MLIRContext *context, llvm::StringRef path, const ONNXImportOptions &options,
+           ImportMessageHandler handler);
+
+/// Reads one serialized TensorProto (ONNX's test data) of at most 256 MB.
+/// Returns null and sets `error` where it is not one of numbers.
+mlir::DenseElementsAttr readONNXTensor(mlir::MLIRContext *context, llvm::StringRef path,
+                                       std::string &error);
+
+} // namespace llmopt
+
+#endif

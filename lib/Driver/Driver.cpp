@@ -1,0 +1,24 @@
+// The order of everything.
+#include "llmopt/Driver/Driver.h"
+
+#include "Session.h"
+
+using namespace llmopt;
+
+int llmopt::runDriver(const CommandLine &line, llvm::StringRef commandText, llvm::raw_ostream &out,
+                      llvm::raw_ostream &err) {
+  Session session(line, commandText, out, err);
+  using Phase = int (*)(Session &);
+  llvm::SmallVector<Phase> phases = {importModel};
+  if (!line.verify.empty())
+    phases.push_back(verifyModel);
+  else if (line.info)
+    phases.append({raiseModel, printInfo});
+  else
+    phases.append({raiseModel, reportFusion, rewriteModel, emitModel});
+  for (Phase phase : phases)
+    if (int code = phase(session); code != kOk)
+      return code;
+  session.printTimes();
+  return kOk;
+}

@@ -1,0 +1,100 @@
+// From a file to L1: import, raise, structure, train, quantize, in this order.
+#include "Session.h"
+
+#include "llmopt/Import/ONNX/Import.h"
+#include "llmopt/Support/AtomicFile.h"
+#include "llmopt/Transforms/FusionReport.h"
+#include "llmopt/Transforms/Passes.h"
+#include "llmopt/Transforms/Pruning/Passes.h"
+#include "llmopt/Transforms/Quantization/Passes.h"
+#include "llmopt/Transforms/Training/Passes.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+using namespace mlir;
+using namespace llmopt;
+
+int llmopt::importModel(Session &session) {
+  session.beginPhase("import");
+  ONNXImportOptions options;
+  for (const ShapePin &pin : session.line.shapes) {
+    std::vector<std::string> &dims = options.inputShapes[pin.input];
+    dims.clear();
+    for (int64_t dim : pin.dims)
+      dims.push_back(std::to_string(dim));
+  }
+  auto handler = [&](const ImportMessage &message) {
+    session.note((message.isError ? "" : "warning: ") + message.text);
+  };
+  FailureOr<OwningOpRef<ModuleOp>> module = importONNX(&session.context, session.line.model, options, handler);
+  if (failed(module))
+    return kBadModel;
+  session.module = std::move(*module);
+  return kOk;
+}
+
+int llmopt::raiseModel(Session &session) {
+  return session.runPasses("raise", [&](OpPassManager &manager) {
+    RaisePipelineOptions options;
+    // Pruning cuts single projections; they are joined behind it.
+    options.fuseQKV = !session.line.keepHeads;
+    buildRaisePipeline(manager, options);
+  });
+}
+
+int llmopt::rewriteModel(Session &session) {
+  const CommandLine &line = session.line;
+  if (line.keepHeads) {
+    int code = session.runPasses("prune", [&](OpPassManager &manager) {
+      PruneHeadsPassOptions options;
+      options.keep = *line.keepHeads;
+      manager.addNestedPass<func::FuncOp>(createPruneHeadsPass(options));
+      buildRaisePipeline(manager); // joins the projections that are left
+    });
+    if (code != kOk)
+      return code;
+  }
+  if (line.train) {
+    int code = session.runPasses("train", [&](OpPassManager &manager) {
+      BuildTrainingStepPassOptions options;
+      options.learningRate = line.learningRate;
+      manager.addPass(createBuildTrainingStepPass(options));
+      manager.addPass(createCleanupPass());
+    });
+    if (code != kOk)
+      return code;
+  }
+  if (line.quantizeInt8)
+    return session.runPasses("quantize", [&](OpPassManager &manager) {
+      manager.addNestedPass<func::FuncOp>(createQuantizeInt8Pass());
+    });
+  return kOk;
+}
+
+int llmopt::reportFusion(Session &session) {
+  const CommandLine &line = session.line;
+  if (!line.reportFusion && line.reportFile.empty() && line.requireFusion.empty())
+    return kOk;
+  FusionReport report = collectFusionReport(*session.module);
+  if (line.reportFusion)
+    printFusionTable(report, session.errors());
+  if (!line.reportFile.empty()) {
+    std::string json;
+    llvm::raw_string_ostream os(json);
+    printFusionJSON(report, os);
+    if (llvm::Error error = writeFileAtomically(line.reportFile, ArrayRef(json.data(), json.size())))
+      return session.fail(std::move(error));
+  }
+  std::vector<FusionRequirement> requirements;
+  for (auto &[name, count] : line.requireFusion) {
+    std::optional<FusionKind> kind = parseFusionKind(name);
+    if (!kind)
+      return session.fail(kUsage, "expected -require-fusion of attention, norm, gelu, linear, qkv, embedding, "
+                                  "skip-norm or embed-norm, but got " + name);
+    requirements.push_back({*kind, static_cast<unsigned>(count)});
+  }
+  std::vector<std::string> failures = checkFusionRequirements(report, requirements);
+  for (const std::string &failure : failures)
+    session.fail(kGateFailed, failure);
+  return failures.empty() ? kOk : kGateFailed;
+}

@@ -1,0 +1,72 @@
+// State of one run of the driver: context, messages, the module.
+#ifndef LLMOPT_LIB_DRIVER_SESSION_H
+#define LLMOPT_LIB_DRIVER_SESSION_H
+
+#include "llmopt/Driver/CommandLine.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "mlir/Pass/PassManager.h"
+
+#include <chrono>
+
+namespace llmopt {
+
+class Session {
+public:
+  Session(const CommandLine &line, llvm::StringRef commandText, llvm::raw_ostream &out, llvm::raw_ostream &err);
+  ~Session();
+
+  const CommandLine &line;
+  llvm::raw_ostream &out;
+  mlir::MLIRContext context;
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+
+  /// One line on standard error; returns `code`.
+  int fail(ExitCode code, const llvm::Twine &message);
+  /// The same for an llvm::Error: environment problems (disk, memory) are told
+  /// from bad models by their std::error_code.
+  int fail(llvm::Error error);
+  void note(const llvm::Twine &message);
+  llvm::raw_ostream &errors() { return err; }
+
+  /// Announces a phase on a terminal, and times it for -report=time.
+  void beginPhase(llvm::StringRef name);
+  void printTimes();
+
+  /// Runs passes and verifies the result. A failing pass has said why and gives
+  /// kBadModel; IR that does not verify is our bug.
+  int runPasses(llvm::StringRef phase, llvm::function_ref<void(mlir::OpPassManager &)> build);
+  /// Writes a folder with the command and the IR, names it, and returns kInternal.
+  int internalError(llvm::StringRef what);
+
+private:
+  void endPhase();
+  mlir::LogicalResult report(mlir::Diagnostic &diagnostic);
+
+  llvm::raw_ostream &err;
+  std::string commandText;
+  bool terminal;
+  std::string phase;
+  std::chrono::steady_clock::time_point phaseStart;
+  std::vector<std::pair<std::string, double>> times;
+  std::string lastError;
+  bool showDiagnostics = true;
+};
+
+/// The phases from an ONNX file to L1, as the command line asks for them.
+int importModel(Session &session);
+int raiseModel(Session &session);
+int rewriteModel(Session &session); // structure, train, quantize
+/// Reports and gates on fusion.
+int reportFusion(Session &session);
+/// Plan and output.
+int emitModel(Session &session);
+int printInfo(Session &session);
+int verifyModel(Session &session);
+
+} // namespace llmopt
+
+#endif

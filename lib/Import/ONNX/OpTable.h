@@ -1,0 +1,58 @@
+// Which converter imports which operator. To add one: write a `void (Node &)` in
+// the file of its family and name it in that file's add...Ops().
+#ifndef LLMOPT_IMPORT_ONNX_OPTABLE_H
+#define LLMOPT_IMPORT_ONNX_OPTABLE_H
+
+#include "Node.h"
+
+namespace llmopt::onnx_import {
+
+constexpr llvm::StringLiteral kOnnx = "";
+constexpr llvm::StringLiteral kMicrosoft = "com.microsoft";
+/// The newest operator set of ai.onnx that the converters have been checked with.
+constexpr int64_t kNewestOpset = 28;
+
+using Converter = void (*)(Node &);
+
+class OpTable {
+public:
+  static const OpTable &get();
+
+  /// `since` and `until` are versions of the domain's operator set, inclusive.
+  void add(llvm::StringRef domain, llvm::StringRef op, Converter converter, int64_t since = 1,
+           int64_t until = INT64_MAX);
+  /// Null where there is none.
+  Converter find(llvm::StringRef domain, llvm::StringRef op, int64_t version) const;
+  /// The nearest thing that works instead of an operator, or empty.
+  llvm::StringRef remedy(llvm::StringRef domain, llvm::StringRef op) const;
+
+private:
+  struct Entry {
+    Converter converter;
+    int64_t since, until;
+  };
+  llvm::StringMap<llvm::SmallVector<Entry, 1>> entries; // by "domain:op"
+};
+
+void addActivationOps(OpTable &table);
+void addAttentionOps(OpTable &table);
+void addConstantOps(OpTable &table);
+void addContribAttentionOps(OpTable &table);
+void addContribOps(OpTable &table);
+void addConvOps(OpTable &table);
+void addEinsumOps(OpTable &table);
+void addElementwiseOps(OpTable &table);
+void addGatherOps(OpTable &table);
+void addMatmulOps(OpTable &table);
+void addNormOps(OpTable &table);
+void addQuantOps(OpTable &table);
+void addReduceOps(OpTable &table);
+void addShapeOps(OpTable &table);
+void addSliceOps(OpTable &table);
+
+/// Ops/UnsupportedOps.cpp
+llvm::StringRef getRemedy(llvm::StringRef domain, llvm::StringRef op);
+
+} // namespace llmopt::onnx_import
+
+#endif

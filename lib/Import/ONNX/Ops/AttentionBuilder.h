@@ -1,0 +1,36 @@
+// lm.attention from the forms that operators give it in.
+#ifndef LLMOPT_IMPORT_ONNX_OPS_ATTENTIONBUILDER_H
+#define LLMOPT_IMPORT_ONNX_OPS_ATTENTIONBUILDER_H
+
+#include "Node.h"
+
+namespace llmopt::onnx_import {
+
+struct AttentionParts {
+  /// [B, S, N D], [B, T, Nkv D] and [B, T, Nkv Dv].
+  mlir::Value query, key, value;
+  int64_t heads = 0, kvHeads = 0;
+  /// 0: 1 / sqrt(D).
+  double scale = 0;
+  /// Added to the scores; rank 4, broadcasts to [B, N, S, T]. May be null.
+  mlir::Value additive;
+  /// Where attention is allowed; rank 4. May be null.
+  mlir::Value keep;
+  bool causal = false;
+  lm::FullyMasked fullyMasked = lm::FullyMasked::NaN;
+};
+
+mlir::Value buildAttention(Node &n, AttentionParts parts);
+
+/// [B, S, N D] as [B, N, S, D], and back.
+mlir::Value toHeads(Node &n, mlir::Value x, int64_t heads);
+mlir::Value toTokens(Node &n, mlir::Value x);
+
+/// j < lengths[b] for key j: [B, 1, 1, T].
+mlir::Value keysBelow(Node &n, mlir::Value lengths, const SymExpr &keys);
+/// j <= i + offset for query i and key j: [1, 1, S, T].
+mlir::Value causalMask(Node &n, const SymExpr &queries, const SymExpr &keys, const SymExpr &offset);
+
+} // namespace llmopt::onnx_import
+
+#endif

@@ -1,0 +1,366 @@
+// Attention and rotary embeddings of ai.onnx (opset 23 and later).
+#include "Ops/AttentionBuilder.h"
+#include "OpTable.h"
+
+#include <limits>
+
+using namespace llmopt;
+using namespace llmopt::onnx_import;
+using namespace llmopt::lm;
+using mlir::Value;
+
+//===- Building lm.attention -------------------------------------------------------===//
+
+Value onnx_import::toHeads(Node &n, Value x, int64_t heads) {
+  Dims dims = n.dims(x);
+  if (!n.failed() && (dims.size() != 3 || heads < 1))
+    n.error("expected an operand [batch, sequence, hidden] and a positive number of heads");
+  int64_t hidden = n.staticDim(x, 2, "the hidden size");
+  if (!n.failed() && hidden % heads)
+    n.error("expected a hidden size that is a multiple of " + llvm::Twine(heads) + " heads, but got " +
+            llvm::Twine(hidden));
+  if (n.failed())
+    return {};
+  return n.transpose(n.reshape(x, {dims[0], dims[1], heads, hidden / heads}), {0, 2, 1, 3});
+}
+
+Value onnx_import::toTokens(Node &n, Value x) {
+  Dims dims = n.dims(x);
+  if (n.failed() || dims.size() != 4)
+    return {};
+  return n.reshape(n.transpose(x, {0, 2, 1, 3}), {dims[0], dims[2], dims[1] * dims[3]});
+}
+
+Value onnx_import::keysBelow(Node &n, Value lengths, const SymExpr &keys) {
+  Dims batch = n.dims(lengths);
+  if (n.failed() || batch.size() != 1)
+    return {};
+  mlir::Type i64 = n.b.getI64Type();
+  Value index = n.iota(i64, {1, 1, 1, keys}, 3);
+  return n.compare(Predicate::LT, index, n.reshape(n.cast(lengths, i64), {batch[0], 1, 1, 1}));
+}
+
+Value onnx_import::causalMask(Node &n, const SymExpr &queries, const SymExpr &keys,
+                              const SymExpr &offset) {
+  mlir::Type i64 = n.b.getI64Type();
+  Value row = n.iota(i64, {1, 1, queries, 1}, 2), column = n.iota(i64, {1, 1, 1, keys}, 3);
+  if (!offset.isConstant(0)) {
+    auto type = mlir::RankedTensorType::get({}, i64);
+    row = n.add(row, n.constant(getSymbolicAttr(type, {offset})));
+  }
+  return n.compare(Predicate::LE, column, row);
+}
+
+static Value both(Node &n, Value a, Value b) { return a && b ? n.create<AndOp>(a, b) : a ? a : b; }
+
+/// One additive mask of both: -inf where attention is not allowed.
+static Value asAdditive(Node &n, Value additive, Value keep, mlir::Type type) {
+  if (!keep)
+    return additive;
+  Value blocked = n.scalar(type, -std::numeric_limits<double>::infinity());
+  return n.select(keep, additive ? additive : n.scalar(type, 0), blocked);
+}
+
+Value onnx_import::buildAttention(Node &n, AttentionParts p) {
+  int64_t hidden = n.staticDim(p.query, 2, "the hidden size");
+  if (!n.failed() && (p.heads < 1 || p.kvHeads < 1 || hidden % p.heads))
+    n.error("expected a number of heads that divides " + llvm::Twine(hidden) + ", but got " +
+            llvm::Twine(p.heads));
+  if (n.failed())
+    return {};
+  double scale = p.scale != 0 ? p.scale : 1.0 / std::sqrt(static_cast<double>(hidden / p.heads));
+  mlir::Type type = n.elem(p.query);
+  Value mask;
+  MaskKind kind = MaskKind::None;
+  if (p.additive) {
+    mask = asAdditive(n, n.cast(p.additive, type), p.keep, type);
+    kind = MaskKind::Additive;
+  } else if (p.keep) {
+    mask = p.keep;
+    kind = MaskKind::Boolean;
+  }
+  return n.create<AttentionOp>(p.query, p.key, p.value, mask, p.heads, p.kvHeads, n.f64(scale), kind,
+                               p.causal, p.fullyMasked);
+}
+
+//===- ai.onnx.Attention -------------------------------------------------------------===//
+
+namespace {
+
+/// The node's operands in head-major form, past included.
+struct Operands {
+  Value query, key, value; // [B, N, S, D], [B, Nkv, T, D], [B, Nkv, T, Dv]
+  bool tokenMajor = false; // whether they came as [B, S, N D]
+  SymExpr past = 0;
+};
+
+Operands readOperands(Node &n) {
+  Operands o;
+  Value q = n.in(0), k = n.in(1), v = n.in(2);
+  o.tokenMajor = n.rank(q) == 3;
+  if (o.tokenMajor) {
+    int64_t heads = n.intAttr("q_num_heads", 0), kvHeads = n.intAttr("kv_num_heads", 0);
+    q = toHeads(n, q, heads);
+    k = toHeads(n, k, kvHeads);
+    v = toHeads(n, v, kvHeads);
+  }
+  if (!n.failed() && (n.rank(q) != 4 || n.rank(k) != 4 || n.rank(v) != 4))
+    n.error("expected query, key and value of one rank, 3 or 4");
+  if (n.has(4) && n.has(5) && !n.failed()) {
+    Dims past = n.dims(n.in(4));
+    o.past = past.size() == 4 ? past[2] : SymExpr::unknown();
+    k = n.concat({n.in(4), k}, 2);
+    v = n.concat({n.in(5), v}, 2);
+  }
+  o.query = q;
+  o.key = k;
+  o.value = v;
+  return o;
+}
+
+/// Where attention is allowed and what is added, from all sources.
+struct Masks {
+  Value additive, keep;
+  bool causal = false; // as lm.attention has it: j <= i + T - S
+};
+
+Masks readMasks(Node &n, const Operands &o) {
+  Masks masks;
+  Dims q = n.dims(o.query), k = n.dims(o.key);
+  if (n.failed())
+    return masks;
+  const SymExpr queries = q[2], keys = k[2];
+  if (Value mask = n.opt(3)) {
+    bool isBool = n.elem(mask).isInteger(1);
+    Value wide = n.padRank(mask, 4);
+    // A shorter mask leaves the keys behind it out.
+    Dims dims = n.dims(wide);
+    std::optional<int64_t> missing =
+        dims.size() == 4 && !dims[3].isConstant(1) ? (keys - dims[3]).getConstant() : std::nullopt;
+    if (missing && *missing > 0) {
+      Dims low(4, SymExpr(0)), high(4, SymExpr(0));
+      high[3] = *missing;
+      dims[3] = keys;
+      Value fill = n.scalar(n.elem(mask), isBool ? 0 : -std::numeric_limits<double>::infinity());
+      mlir::MLIRContext *context = n.b.getContext();
+      wide = n.create<PadOp>(getTensorType(dims, n.elem(mask)), wide, fill,
+                             getSymValues(context, low), getSymValues(context, high));
+    }
+    (isBool ? masks.keep : masks.additive) = wide;
+  }
+  Value lengths = n.opt(6);
+  if (lengths)
+    masks.keep = both(n, masks.keep, keysBelow(n, lengths, keys));
+  mlir::Type i64 = n.b.getI64Type();
+  int64_t left = n.intAttr("left_window_size", -1), right = n.intAttr("right_window_size", -1);
+  bool causal = n.boolAttr("is_causal", false);
+  if (causal)
+    right = 0;
+  if (left < 0 && right < 0)
+    return masks;
+  if (causal && left < 0 && !lengths && o.past + queries == keys) {
+    masks.causal = true;
+    return masks;
+  }
+  // Position of query i among the keys: i + offset.
+  Value row = n.iota(i64, {1, 1, queries, 1}, 2), column = n.iota(i64, {1, 1, 1, keys}, 3);
+  if (lengths && n.opset() >= 24 && !n.failed()) {
+    auto type = mlir::RankedTensorType::get({}, i64);
+    Value first = n.sub(n.cast(lengths, i64), n.constant(getSymbolicAttr(type, {queries})));
+    row = n.add(row, n.reshape(first, {n.dims(lengths)[0], 1, 1, 1}));
+  } else if (!o.past.isConstant(0)) {
+    auto type = mlir::RankedTensorType::get({}, i64);
+    row = n.add(row, n.constant(getSymbolicAttr(type, {o.past})));
+  }
+  if (right >= 0) {
+    Value last = right ? n.add(row, static_cast<double>(right)) : row;
+    masks.keep = both(n, masks.keep, n.compare(Predicate::LE, column, last));
+  }
+  if (left >= 0)
+    masks.keep = both(n, masks.keep,
+                      n.compare(Predicate::GE, column, n.add(row, -static_cast<double>(left))));
+  return masks;
+}
+
+/// Repeats each of the kv heads for its query heads.
+Value repeatHeads(Node &n, Value x, int64_t heads) {
+  Dims d = n.dims(x);
+  int64_t kvHeads = n.staticDim(x, 1, "the number of heads");
+  if (n.failed() || kvHeads == heads)
+    return x;
+  if (kvHeads < 1 || heads % kvHeads) {
+    n.error("expected query heads that are a multiple of the key heads");
+    return {};
+  }
+  SymExpr group(heads / kvHeads);
+  Value wide = n.broadcast(n.reshape(x, {d[0], d[1], 1, d[2], d[3]}), {d[0], d[1], group, d[2], d[3]});
+  return n.reshape(wide, {d[0], heads, d[2], d[3]});
+}
+
+} // namespace
+
+/// With matrix products and softmax: for what lm.attention lacks (soft capping, and
+/// scores as an output).
+static void spelledOut(Node &n, const Operands &o, Masks masks, double scale, bool zeroRows) {
+  int64_t heads = n.staticDim(o.query, 1, "the number of heads");
+  mlir::Type type = n.elem(o.query);
+  Value keys = repeatHeads(n, o.key, heads), values = repeatHeads(n, o.value, heads);
+  if (n.failed())
+    return;
+  if (masks.causal)
+    masks.keep = both(n, masks.keep,
+                      causalMask(n, n.dims(o.query)[2], n.dims(o.key)[2], o.past));
+  Value additive = asAdditive(n, masks.additive, masks.keep, type);
+  double cap = n.floatAttr("softcap", 0);
+  auto capped = [&](Value x) {
+    return cap == 0 ? x : n.mul(n.create<TanhOp>(n.div(x, n.scalar(type, cap))), cap);
+  };
+  auto biased = [&](Value x) { return additive ? n.add(x, additive) : x; };
+  Value scores = n.mul(n.create<MatMulOp>(o.query, n.swapLast(keys)), scale);
+  Value first = capped(scores), second = biased(first);
+  Value wide = second;
+  if (int64_t precision = n.intAttr("softmax_precision", 0)) {
+    std::string error;
+    if (mlir::Type t = onnx_import::getElementType(n.b.getContext(), precision, error))
+      wide = n.cast(second, t);
+  }
+  Value weights = n.cast(n.create<SoftmaxOp>(wide, 3, false), type);
+  if (zeroRows && additive)
+    weights = n.select(n.create<IsNaNOp>(weights), n.scalar(type, 0), weights);
+  if (n.wants(3)) {
+    int64_t mode = n.intAttr("qk_matmul_output_mode", 0);
+    n.out(3, mode == 0 ? scores : mode == 1 ? first : mode == 2 ? second : weights);
+  }
+  Value result = n.create<MatMulOp>(weights, values);
+  n.out(0, o.tokenMajor ? toTokens(n, result) : result);
+}
+
+static void attention(Node &n) {
+  Operands o = readOperands(n);
+  Masks masks = readMasks(n, o);
+  if (n.failed())
+    return;
+  int64_t heads = n.staticDim(o.query, 1, "the number of heads");
+  int64_t kvHeads = n.staticDim(o.key, 1, "the number of key heads");
+  int64_t width = n.staticDim(o.query, 3, "the head size");
+  if (n.wants(1))
+    n.out(1, o.key);
+  if (n.wants(2))
+    n.out(2, o.value);
+  double scale = n.floatAttr("scale", 0);
+  if (scale == 0)
+    scale = 1.0 / std::sqrt(static_cast<double>(std::max<int64_t>(width, 1)));
+  if (n.wants(3) || n.floatAttr("softcap", 0) != 0)
+    return spelledOut(n, o, masks, scale, /*zeroRows=*/true);
+  AttentionParts parts;
+  parts.query = toTokens(n, o.query);
+  parts.key = toTokens(n, o.key);
+  parts.value = toTokens(n, o.value);
+  parts.heads = heads;
+  parts.kvHeads = kvHeads;
+  parts.scale = scale;
+  parts.additive = masks.additive;
+  parts.keep = masks.keep;
+  parts.causal = masks.causal;
+  parts.fullyMasked = FullyMasked::Zero;
+  Value result = buildAttention(n, parts);
+  if (o.tokenMajor || n.failed())
+    return n.out(result);
+  n.out(toHeads(n, result, heads));
+}
+
+//===- Rotary embeddings ---------------------------------------------------------------===//
+
+/// Rotates pairs of the last dimension of x [B, A, C, D]; cos and sin broadcast to
+/// its halves.
+static Value rotate(Node &n, Value x, Value cos, Value sin, int64_t width, bool interleaved) {
+  int64_t size = n.staticDim(x, 3, "the head size");
+  if (!n.failed() && (width < 2 || width % 2 || width > size))
+    n.error("expected an even rotary dimension of at most " + llvm::Twine(size) + ", but got " +
+            llvm::Twine(width));
+  if (n.failed())
+    return {};
+  Value turned = n.slice(x, 3, 0, width);
+  int64_t half = width / 2;
+  Dims dims = n.dims(turned), halves = dims;
+  halves[3] = half;
+  Value a, b;
+  if (interleaved) {
+    a = n.create<SliceOp>(turned, Dims{0, 0, 0, 0}, halves, Ints{1, 1, 1, 2});
+    b = n.create<SliceOp>(turned, Dims{0, 0, 0, 1}, halves, Ints{1, 1, 1, 2});
+  } else {
+    a = n.slice(turned, 3, 0, half);
+    b = n.slice(turned, 3, half, half);
+  }
+  Value real = n.sub(n.mul(cos, a), n.mul(sin, b)), imaginary = n.add(n.mul(sin, a), n.mul(cos, b));
+  Value result;
+  if (interleaved) {
+    Dims apart = halves;
+    apart.push_back(1);
+    result = n.reshape(n.concat({n.reshape(real, apart), n.reshape(imaginary, apart)}, 4), dims);
+  } else {
+    result = n.concat({real, imaginary}, 3);
+  }
+  return width == size ? result : n.concat({result, n.slice(x, 3, width, size - width)}, 3);
+}
+
+/// Shared by both domains, which order their inputs differently. Caches are
+/// [positions, half] with ids, else [B, S, half].
+static void rotaryWith(Node &n, Value x, Value cos, Value sin, Value ids) {
+  bool tokenMajor = n.rank(x) == 3;
+  int64_t heads = n.intAttr("num_heads", 0), width = n.intAttr("rotary_embedding_dim", 0);
+  Dims original = n.dims(x);
+  if (n.failed())
+    return;
+  if (tokenMajor) {
+    int64_t hidden = n.staticDim(x, 2, "the hidden size");
+    if (heads < 1 && n.rank(cos) >= 1 && width == 0) { // the caches hold half a head
+      int64_t half = n.staticDim(cos, n.rank(cos) - 1, "the width of the cache");
+      heads = half > 0 ? hidden / (2 * half) : 0;
+    }
+    if (!n.failed() && (heads < 1 || hidden % heads))
+      return n.error("expected num_heads to divide " + llvm::Twine(hidden));
+    if (n.failed())
+      return;
+    x = n.reshape(x, {original[0], original[1], heads, hidden / heads});
+  } else if (original.size() != 4) {
+    return n.error("expected an input of rank 3 or 4");
+  }
+  if (width == 0)
+    width = n.staticDim(x, 3, "the head size");
+  auto table = [&](Value cache) -> Value {
+    Value rows = ids ? n.create<GatherOp>(cache, ids, 0) : cache;
+    Dims d = n.dims(rows);
+    if (n.failed() || d.size() != 3)
+      return {};
+    // [B, S, 1, half] beside [B, S, N, D], [B, 1, S, half] beside [B, N, S, D].
+    return n.reshape(rows, tokenMajor ? Dims{d[0], d[1], 1, d[2]} : Dims{d[0], 1, d[1], d[2]});
+  };
+  Value c = table(cos), s = table(sin);
+  if (!n.failed() && (!c || !s))
+    return n.error("expected caches [batch, sequence, half] or [positions, half] with ids");
+  Value result = rotate(n, x, c, s, width, n.boolAttr("interleaved", false));
+  n.out(n.reshape(result, original));
+}
+
+static void rotary(Node &n) { rotaryWith(n, n.in(0), n.in(1), n.in(2), n.opt(3)); }
+
+// ids of one element are where the sequence starts.
+static void contribRotary(Node &n) {
+  Value x = n.in(0), ids = n.in(1);
+  if (n.boolAttr("is_packed_batching", false))
+    return n.unsupported("with packed batches");
+  if (!n.failed() && n.rank(ids) == 1) {
+    Dims dims = n.dims(x);
+    SymExpr length = dims.size() == 3 ? dims[1] : dims.size() == 4 ? dims[2] : SymExpr(1);
+    mlir::Type type = n.elem(ids);
+    ids = n.add(n.iota(type, {1, length}, 1), n.reshape(ids, {}));
+  }
+  rotaryWith(n, x, n.in(2), n.in(3), ids);
+}
+
+void onnx_import::addAttentionOps(OpTable &t) {
+  t.add(kOnnx, "Attention", attention, 23);
+  t.add(kOnnx, "RotaryEmbedding", rotary, 23);
+  t.add(kMicrosoft, "RotaryEmbedding", contribRotary);
+}

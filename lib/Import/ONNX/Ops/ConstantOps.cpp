@@ -1,0 +1,104 @@
+// Constants, and operators that vanish when a model is imported for inference.
+#include "OpTable.h"
+
+using namespace llmopt;
+using namespace llmopt::onnx_import;
+using namespace llmopt::lm;
+using mlir::Value;
+using onnx::AttributeProto;
+
+template <typename T, typename Range>
+static Value vectorOf(Node &n, mlir::Type type, const Range &range) {
+  llvm::SmallVector<T> values(range.begin(), range.end());
+  auto tensor = mlir::RankedTensorType::get({static_cast<int64_t>(values.size())}, type);
+  return n.constant(mlir::DenseElementsAttr::get(tensor, llvm::ArrayRef<T>(values)));
+}
+
+static void constant(Node &n) {
+  if (const AttributeProto *a = n.attr("value")) {
+    std::string error;
+    Value value = n.importer.makeTensor(a->t(), n.getScope().prefix + n.proto.output(0),
+                                        /*isNode=*/true, n.loc, error);
+    return value ? n.out(value) : n.error(error);
+  }
+  if (n.attr("value_float"))
+    return n.out(n.scalar(n.b.getF32Type(), n.floatAttr("value_float", 0)));
+  if (n.attr("value_int"))
+    return n.out(n.constant(mlir::DenseElementsAttr::get(
+        mlir::RankedTensorType::get({}, n.b.getI64Type()),
+        llvm::ArrayRef<int64_t>{n.intAttr("value_int", 0)})));
+  if (const AttributeProto *a = n.attr("value_floats"))
+    return n.out(vectorOf<float>(n, n.b.getF32Type(), a->floats()));
+  if (const AttributeProto *a = n.attr("value_ints"))
+    return n.out(vectorOf<int64_t>(n, n.b.getI64Type(), a->ints()));
+  if (n.attr("sparse_value"))
+    return n.unsupported("with a sparse value", "save it dense");
+  if (n.attr("value_string") || n.attr("value_strings"))
+    return n.unsupported("with strings", "tokenize outside the model");
+  n.error("expected an attribute with a value");
+}
+
+static void constantOfShape(Node &n) {
+  Dims dims = n.values(n.in(0), "the shape");
+  Value value;
+  if (const AttributeProto *a = n.attr("value")) {
+    std::string error;
+    value = n.importer.makeTensor(a->t(), n.proto.output(0), /*isNode=*/true, n.loc, error);
+    if (!value)
+      return n.error(error);
+    value = n.reshape(value, {});
+  } else {
+    value = n.scalar(n.b.getF32Type(), 0);
+  }
+  for (const SymExpr &dim : dims)
+    if (dim.getConstant().value_or(0) < 0)
+      return n.error("expected sizes that are not negative, but got " + dim.str());
+  n.out(n.broadcast(value, dims));
+}
+
+static void identity(Node &n) { n.out(n.in(0)); }
+
+// The mask, where somebody wants it, keeps everything.
+static void dropout(Node &n) {
+  Value x = n.in(0);
+  if (n.has(2)) {
+    Ints training = n.constants(n.in(2), "input 'training_mode'");
+    if (!training.empty() && training[0] != 0)
+      return n.unsupported("in training mode", "export for inference");
+  }
+  n.out(0, x);
+  if (n.wants(1))
+    n.out(1, n.filled(n.opset() < 10 ? n.elem(x) : n.b.getI1Type(), 1, n.dims(x)));
+}
+
+static void conditional(Node &n) {
+  Value condition = n.in(0);
+  std::optional<Dims> known = condition ? getSymbolicValue(condition) : std::nullopt;
+  std::optional<int64_t> taken;
+  if (known && known->size() == 1)
+    taken = known->front().getConstant();
+  if (n.failed())
+    return;
+  if (!taken)
+    return n.unsupported("whose condition is not known when compiling",
+                         "fix the shapes it looks at with -shape");
+  const AttributeProto *branch = n.attr(*taken ? "then_branch" : "else_branch");
+  if (!branch || !branch->has_g())
+    return n.error("expected a then_branch and an else_branch");
+  auto results = n.importer.importSubgraph(branch->g(), n.getScope());
+  if (!results)
+    return n.poison();
+  if (results->size() != n.numOutputs())
+    return n.error("expected a branch with " + llvm::Twine(n.numOutputs()) + " outputs, but got " +
+                   llvm::Twine(results->size()));
+  for (auto [i, value] : llvm::enumerate(*results))
+    n.out(i, value);
+}
+
+void onnx_import::addConstantOps(OpTable &t) {
+  t.add(kOnnx, "Constant", constant);
+  t.add(kOnnx, "ConstantOfShape", constantOfShape);
+  t.add(kOnnx, "Identity", identity);
+  t.add(kOnnx, "Dropout", dropout);
+  t.add(kOnnx, "If", conditional);
+}

@@ -1,0 +1,232 @@
+// Slices, splits and pads.
+//
+// ONNX limits slice bounds to the dimension. A constant bound is limited exactly
+// (with min and max in the size); a symbolic one is taken as it is, and what must
+// hold for that is noted as a constraint: `position_ids[:, :sequence]` of 512
+// positions gives [1, sequence] and "sequence <= 512", not [1, min(sequence, 512)],
+// which would no longer add to [batch, sequence].
+#include "OpTable.h"
+
+using namespace llmopt;
+using namespace llmopt::onnx_import;
+using namespace llmopt::lm;
+using mlir::Value;
+
+/// A bound in [low, high]; the ends of that range are never negative.
+static SymExpr limitBound(Node &n, const SymExpr &bound, const SymExpr &dim, const SymExpr &low,
+                          const SymExpr &high) {
+  std::optional<int64_t> constant = bound.getConstant();
+  if (constant) {
+    // Exporters write "to the end" as INT32_MAX or INT64_MAX (or minus those).
+    if (*constant >= INT32_MAX)
+      return high;
+    if (*constant <= -INT32_MAX)
+      return low;
+    SymExpr from = *constant < 0 ? dim + bound : bound;
+    return SymExpr::max(SymExpr::min(from, high), low);
+  }
+  std::optional<int64_t> least = bound.lowerBound();
+  if (!least || *least < 0) {
+    // "-sequence" counts from the end; of other signs nothing is known.
+    std::optional<int64_t> most = (SymExpr(0) - bound).lowerBound();
+    if (most && *most > 0) {
+      n.require(SymExpr(0) - bound, dim);
+      return dim + bound;
+    }
+    n.require(0, bound);
+  }
+  n.require(bound, high);
+  return bound;
+}
+
+static void slice(Node &n) {
+  Value x = n.in(0);
+  Dims starts, ends;
+  std::optional<Ints> axesGiven, steps;
+  if (n.opset() < 10) {
+    for (int64_t i : n.intsAttr("starts").value_or(Ints()))
+      starts.push_back(i);
+    for (int64_t i : n.intsAttr("ends").value_or(Ints()))
+      ends.push_back(i);
+    axesGiven = n.intsAttr("axes");
+  } else {
+    starts = n.values(n.in(1), "the starts");
+    ends = n.values(n.in(2), "the ends");
+    axesGiven = n.intsFrom(3, "axes");
+    steps = n.intsFrom(4, "steps");
+  }
+  if (n.failed())
+    return;
+  Dims dims = n.dims(x);
+  Ints axes = axesGiven ? n.axes(*axesGiven, dims.size())
+                        : Ints(llvm::to_vector(llvm::seq<int64_t>(0, starts.size())));
+  if (!steps)
+    steps.emplace(starts.size(), 1);
+  if (n.failed())
+    return;
+  if (starts.size() != ends.size() || axes.size() != starts.size() ||
+      steps->size() != starts.size() || starts.size() > dims.size())
+    return n.error("expected as many starts as ends, axes and steps");
+
+  Dims first(dims.size(), SymExpr(0)), sizes = dims;
+  Ints strides(dims.size(), 1);
+  for (auto [axis, start, end, step] : llvm::zip(axes, starts, ends, *steps)) {
+    const SymExpr dim = dims[axis];
+    // INT64_MIN has no magnitude.
+    int64_t width = step == INT64_MIN ? INT64_MAX : std::abs(step);
+    if (step == 0)
+      return n.error("expected steps other than 0");
+    SymExpr distance;
+    if (step > 0) {
+      first[axis] = limitBound(n, start, dim, 0, dim);
+      distance = limitBound(n, end, dim, 0, dim) - first[axis];
+    } else {
+      // Backwards, the end may lie before the first element: at -1.
+      first[axis] = limitBound(n, start, dim, 0, dim - SymExpr(1));
+      distance = first[axis] - limitBound(n, end, dim, -1, dim - SymExpr(1));
+    }
+    sizes[axis] = SymExpr::max(SymExpr::ceilDiv(distance, width), 0);
+    strides[axis] = step;
+    if (sizes[axis].isConstant(0)) {
+      first[axis] = 0;
+      strides[axis] = 1;
+    }
+  }
+  if (sizes == dims && llvm::all_of(strides, [](int64_t s) { return s == 1; }))
+    return n.out(x);
+  n.out(n.create<SliceOp>(x, first, sizes, strides));
+}
+
+static void split(Node &n) {
+  Value x = n.in(0);
+  int64_t rank = n.rank(x), axis = n.axis(n.intAttr("axis", 0), rank);
+  if (n.failed())
+    return;
+  const SymExpr dim = n.dims(x)[axis];
+  Dims sizes;
+  if (n.opset() >= 13 && n.has(1)) {
+    sizes = n.values(n.in(1), "the split");
+  } else if (std::optional<Ints> given = n.intsAttr("split")) {
+    for (int64_t size : *given)
+      sizes.push_back(size);
+  } else {
+    // Equal parts; from opset 18 on the last one may be smaller.
+    int64_t parts = n.intAttr("num_outputs", n.numOutputs());
+    if (parts < 1 || parts > 1 << 20)
+      return n.error("expected a positive number of parts");
+    SymExpr part = SymExpr::ceilDiv(dim, parts), rest = dim;
+    for (int64_t i = 0; i + 1 < parts; ++i) {
+      sizes.push_back(SymExpr::min(part, rest));
+      rest = rest - sizes.back();
+    }
+    sizes.push_back(rest);
+  }
+  if (n.failed())
+    return;
+  if (sizes.size() != n.numOutputs())
+    return n.error("expected " + llvm::Twine(n.numOutputs()) + " sizes, but got " +
+                   llvm::Twine(sizes.size()));
+  SymExpr start(0);
+  for (auto [i, size] : llvm::enumerate(sizes)) {
+    if (size.getConstant().value_or(0) < 0)
+      return n.error("expected sizes that are not negative, but got " + size.str());
+    if (n.wants(i))
+      n.out(i, n.slice(x, axis, start, size));
+    start += size;
+  }
+  if ((dim - start).getConstant().value_or(0) != 0)
+    n.error("expected sizes that sum to " + dim.str() + ", but got " + start.str());
+}
+
+/// Where index i of a padded dimension reads: mirrored, repeated or wrapped.
+static int64_t sourceIndex(int64_t i, int64_t size, llvm::StringRef mode) {
+  if (mode == "edge")
+    return std::clamp<int64_t>(i, 0, size - 1);
+  if (mode == "wrap")
+    return ((i % size) + size) % size;
+  if (size == 1)
+    return 0;
+  int64_t period = 2 * (size - 1);
+  i = ((i % period) + period) % period;
+  return i < size ? i : period - i;
+}
+
+static void pad(Node &n) {
+  Value x = n.in(0);
+  Dims dims = n.dims(x), pads;
+  int64_t rank = dims.size();
+  std::string mode = n.stringAttr("mode", "constant");
+  Value value = n.opset() >= 11 ? n.opt(2) : Value();
+  if (n.opset() < 11) {
+    for (int64_t i : n.intsAttr(n.opset() < 2 ? "paddings" : "pads").value_or(Ints()))
+      pads.push_back(i);
+    value = n.scalar(n.elem(x), n.floatAttr("value", 0));
+  } else {
+    pads = n.values(n.in(1), "the pads");
+  }
+  if (n.failed())
+    return;
+  Ints axes = llvm::to_vector(llvm::seq<int64_t>(0, rank));
+  if (n.has(3))
+    axes = n.axes(n.constants(n.in(3), "the axes"), rank);
+  if (n.failed())
+    return;
+  if (pads.size() != 2 * axes.size())
+    return n.error("expected " + llvm::Twine(2 * axes.size()) + " pads, but got " +
+                   llvm::Twine(pads.size()));
+  if (!value)
+    value = n.scalar(n.elem(x), 0);
+  Dims low(rank, SymExpr(0)), high(rank, SymExpr(0)), starts(rank, SymExpr(0)), kept = dims;
+  for (auto [i, axis] : llvm::enumerate(axes)) {
+    low[axis] = pads[i];
+    high[axis] = pads[i + axes.size()];
+  }
+  // Negative pads cut.
+  bool cuts = false;
+  for (int64_t i = 0; i < rank; ++i) {
+    for (SymExpr *side : {&low[i], &high[i]}) {
+      if (side->getConstant().value_or(0) >= 0)
+        continue;
+      kept[i] += *side;
+      if (side == &low[i])
+        starts[i] = SymExpr(0) - *side;
+      *side = 0;
+      cuts = true;
+    }
+    if (kept[i].getConstant().value_or(0) < 0)
+      return n.error("expected pads that leave dimension " + llvm::Twine(i));
+  }
+  if (cuts)
+    x = n.create<SliceOp>(x, starts, kept);
+  if (mode == "constant") {
+    Dims result;
+    for (int64_t i = 0; i < rank; ++i)
+      result.push_back(kept[i] + low[i] + high[i]);
+    if (n.failed())
+      return;
+    mlir::MLIRContext *context = n.b.getContext();
+    return n.out(n.create<PadOp>(getTensorType(result, n.elem(x)), x, value,
+                                 getSymValues(context, low), getSymValues(context, high)));
+  }
+  if (mode != "edge" && mode != "reflect" && mode != "wrap")
+    return n.error("unknown mode '" + printable(mode) + "'");
+  for (int64_t i = 0; i < rank; ++i) {
+    if (low[i].isConstant(0) && high[i].isConstant(0))
+      continue;
+    int64_t size = n.staticDim(x, i, "a padded dimension");
+    std::optional<int64_t> before = low[i].getConstant(), after = high[i].getConstant();
+    if (n.failed() || !before || !after || size < 1 || *before + *after > 1 << 20)
+      return n.error("expected constant pads of a dimension that is not empty");
+    Ints index;
+    for (int64_t j = -*before; j < size + *after; ++j)
+      index.push_back(sourceIndex(j, size, mode));
+    x = n.create<GatherOp>(x, n.intVector(index), i);
+  }
+  n.out(x);
+}
+
+void onnx_import::addSliceOps(OpTable &t) {
+  t.add(kOnnx, "Slice", slice);
+  t.add(kOnnx, "Split", split);
+  t.add(kOnnx, "Pad", pad);
+}

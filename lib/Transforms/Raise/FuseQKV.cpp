@@ -1,0 +1,116 @@
+// Query, key and value projections of one input become one projection.
+//
+// The weight is an lm.concat of the three canonical weights, which later turns
+// into a recipe: what is trained, pruned or swapped stays three weights.
+#include "RaiseMatchers.h"
+
+#include "llmopt/Transforms/Cleanup.h"
+#include "llmopt/Transforms/FusionReport.h"
+#include "llmopt/Transforms/Passes.h"
+
+#include "mlir/IR/PatternMatch.h"
+#include "mlir/IR/TypeUtilities.h"
+
+namespace llmopt {
+#define GEN_PASS_DEF_FUSEQKVPASS
+#include "llmopt/Transforms/Passes.h.inc"
+} // namespace llmopt
+
+using namespace mlir;
+using namespace llmopt;
+using namespace llmopt::lm;
+
+bool llmopt::isPackedQKV(AttentionOp attention) {
+  LinearOp common;
+  for (Value operand : {attention.getQuery(), attention.getKey(), attention.getValue()}) {
+    auto slice = operand.getDefiningOp<SliceOp>();
+    auto linear = slice ? slice.getInput().getDefiningOp<LinearOp>() : LinearOp();
+    if (!linear || (common && common != linear))
+      return false;
+    common = linear;
+  }
+  return true;
+}
+
+Candidate<QKVMatch> llmopt::matchQKV(AttentionOp attention) {
+  using Result = MatchOr<QKVMatch>;
+  if (isPackedQKV(attention))
+    return std::nullopt;
+  QKVMatch match{attention, attention.getQuery().getDefiningOp<LinearOp>(),
+                 attention.getKey().getDefiningOp<LinearOp>(), attention.getValue().getDefiningOp<LinearOp>()};
+  const std::pair<LinearOp, StringRef> all[] = {{match.query, "query"}, {match.key, "key"}, {match.value, "value"}};
+  for (auto [linear, name] : all) {
+    if (!linear)
+      return Result(Miss{("the " + name + " is not directly a linear").str(), ""});
+    if (linear.getInput() != match.query.getInput())
+      return Result(Miss{("the " + name + " is projected from another input than the query").str(), ""});
+    if (!linear->hasOneUse())
+      return Result(Miss{("the projected " + name + " is used elsewhere too").str(), ""});
+    if (linear.getTransposeWeight() != match.query.getTransposeWeight())
+      return Result(Miss{"the weights are stored in different orders", ""});
+    if (!isWeightDerived(linear.getWeight()) || (linear.getBias() && !isWeightDerived(linear.getBias())))
+      return Result(Miss{("weight or bias of the " + name + " is computed").str(), ""});
+    if (getElementTypeOrSelf(linear.getWeight().getType()) != getElementTypeOrSelf(match.query.getWeight().getType()) ||
+        !getDims(linear.getResult()).back().getConstant())
+      return Result(Miss{"the weights differ in element type, or a width is not constant", ""});
+  }
+  return Result(match);
+}
+
+namespace {
+struct FuseQKVPass : llmopt::impl::FuseQKVPassBase<FuseQKVPass> {
+  void runOnOperation() override {
+    SmallVector<AttentionOp> attentions;
+    getOperation()->walk([&](AttentionOp attention) { attentions.push_back(attention); });
+    IRRewriter rewriter(&getContext());
+    for (AttentionOp attention : attentions) {
+      Candidate<QKVMatch> candidate = matchQKV(attention);
+      if (candidate && *candidate)
+        fuse(rewriter, **candidate);
+    }
+    if (failed(runCleanup(getOperation())))
+      return signalPassFailure();
+    emitFusionRemarks(getOperation(), FusionKind::QKV, "lm-fuse-qkv");
+  }
+
+  void fuse(IRRewriter &rewriter, QKVMatch &match) {
+    LinearOp linears[] = {match.query, match.key, match.value};
+    // All inputs of the three dominate the last of them; their only reader is
+    // the attention, so the merged linear may stand there.
+    rewriter.setInsertionPoint(match.attention);
+    Location loc = rewriter.getFusedLoc({linears[0].getLoc(), linears[1].getLoc(), linears[2].getLoc()});
+    bool transposed = match.query.getTransposeWeight();
+    SmallVector<Value> weights, biases;
+    SmallVector<int64_t> widths;
+    int64_t total = 0;
+    bool anyBias = llvm::any_of(linears, [](LinearOp linear) { return linear.getBias(); });
+    for (LinearOp linear : linears) {
+      int64_t width = *getDims(linear.getResult()).back().getConstant();
+      weights.push_back(linear.getWeight());
+      widths.push_back(width);
+      total += width;
+      if (linear.getBias()) {
+        biases.push_back(linear.getBias());
+      } else if (anyBias) {
+        auto type = RankedTensorType::get({width}, getElementTypeOrSelf(linear.getType()));
+        TypedAttr zero = DenseElementsAttr::get(type, rewriter.getFloatAttr(type.getElementType(), 0.0));
+        biases.push_back(ConstantOp::create(rewriter, loc, type, zero));
+      }
+    }
+    Value weight = ConcatOp::create(rewriter, loc, weights, rewriter.getI64IntegerAttr(transposed ? 0 : 1));
+    Value bias = anyBias ? ConcatOp::create(rewriter, loc, biases, rewriter.getI64IntegerAttr(0)).getResult() : Value();
+    SmallVector<SymExpr> dims = getDims(match.query.getResult());
+    Type elementType = getElementTypeOrSelf(match.query.getType());
+    dims.back() = total;
+    Value packed = LinearOp::create(rewriter, loc, getTensorType(dims, elementType), match.query.getInput(), weight,
+                                    bias, rewriter.getBoolAttr(transposed));
+    SmallVector<SymExpr> starts(dims.size(), SymExpr(0));
+    for (auto [linear, width] : llvm::zip_equal(linears, widths)) {
+      dims.back() = width;
+      Value slice = SliceOp::create(rewriter, loc, packed, starts, dims);
+      starts.back() += width;
+      rewriter.replaceOp(linear, slice);
+    }
+  }
+};
+} // namespace

@@ -123,8 +123,15 @@ bool plan::isContiguousSlice(lm::SliceOp slice, SymExpr &offset) {
 }
 
 /// What no kernel took: one line per operation.
-static LogicalResult checkComplete(func::FuncOp function) {
+static LogicalResult checkComplete(func::FuncOp function, const PlanTarget &target) {
   LogicalResult result = success();
+  function.walk([&](kernel::LoopsOp loops) {
+    for (Operation &op : loops.getBody().front().without_terminator())
+      if (std::string reason; !target.hasLoops(&op, reason)) {
+        op.emitError() << "expected an operation that this target can run, but got " << op.getName() << ": " << reason;
+        result = failure();
+      }
+  });
   for (Operation &op : function.getBody().front().without_terminator()) {
     if (isa<kernel::KernelDialect>(op.getDialect()) || isa<lm::ConstantOp>(op) ||
         (op.getNumResults() == 1 && isRecipe(op.getResult(0))))
@@ -156,7 +163,7 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
       continue;
     }
     eraseDead(function);
-    if (failed(checkComplete(function)))
+    if (failed(checkComplete(function, target)))
       result = failure();
   }
   return result;

@@ -13,48 +13,36 @@ using namespace llvm;
 namespace llmopt::cpu {
 namespace {
 
-static_assert(sizeof(llmopt_tensor_desc) == 56 &&
-              offsetof(llmopt_tensor_desc, buffer) == 48);
-static_assert(sizeof(llmopt_buffer) == 32 &&
-              offsetof(llmopt_buffer, data) == 24);
+static_assert(sizeof(llmopt_tensor_desc) == 56 && offsetof(llmopt_tensor_desc, buffer) == 48);
+static_assert(sizeof(llmopt_buffer) == 32 && offsetof(llmopt_buffer, data) == 24);
 static_assert(sizeof(llmopt_step) == 40 && offsetof(llmopt_step, tiles) == 32);
-static_assert(sizeof(llmopt_weight) == 104 &&
-              offsetof(llmopt_weight, recipe) == 96);
+static_assert(sizeof(llmopt_weight) == 104 && offsetof(llmopt_weight, recipe) == 96);
 static_assert(sizeof(llmopt_expr_insn) == 16 && sizeof(llmopt_expr) == 8);
-static_assert(offsetof(llmopt_model_desc, name) == 24 &&
-              offsetof(llmopt_model_desc, num_symbols) == 56 &&
+static_assert(offsetof(llmopt_model_desc, name) == 24 && offsetof(llmopt_model_desc, num_symbols) == 56 &&
               offsetof(llmopt_model_desc, symbols) == 96 &&
               offsetof(llmopt_model_desc, scratch_bytes) == 176 &&
               offsetof(llmopt_model_desc, metadata) == 192 &&
-              sizeof(llmopt_model_desc) == 200);
+              offsetof(llmopt_model_desc, constraints) == 208 && sizeof(llmopt_model_desc) == 216);
+static_assert(sizeof(llmopt_constraint) == 24 && offsetof(llmopt_constraint, reason) == 16);
 
 class Writer {
 public:
   Writer(llvm::Module &module) : module(module), context(module.getContext()) {}
 
-  Constant *u32(uint32_t v) {
-    return ConstantInt::get(Type::getInt32Ty(context), v);
-  }
-  Constant *i64(uint64_t v) {
-    return ConstantInt::get(Type::getInt64Ty(context), v);
-  }
-  Constant *null() {
-    return ConstantPointerNull::get(PointerType::getUnqual(context));
-  }
+  Constant *u32(uint32_t v) { return ConstantInt::get(Type::getInt32Ty(context), v); }
+  Constant *i64(uint64_t v) { return ConstantInt::get(Type::getInt64Ty(context), v); }
+  Constant *null() { return ConstantPointerNull::get(PointerType::getUnqual(context)); }
 
   Constant *string(StringRef text) {
     auto [it, isNew] = strings.try_emplace(text, nullptr);
     if (isNew)
-      it->second =
-          global(ConstantDataArray::getString(context, text), "str", Align(1));
+      it->second = global(ConstantDataArray::getString(context, text), "str", Align(1));
     return it->second;
   }
   Constant *bytes(ArrayRef<uint8_t> data) {
     return global(ConstantDataArray::get(context, data), "constant", Align(64));
   }
-  Constant *record(ArrayRef<Constant *> fields) {
-    return ConstantStruct::getAnon(context, fields);
-  }
+  Constant *record(ArrayRef<Constant *> fields) { return ConstantStruct::getAnon(context, fields); }
 
   /// The address of an array of constants of one type, null if empty.
   Constant *array(ArrayRef<Constant *> elements, StringRef name) {
@@ -64,9 +52,8 @@ public:
     return global(ConstantArray::get(type, elements), name, Align(16));
   }
   Constant *global(Constant *value, StringRef name, Align alignment) {
-    auto *variable = new GlobalVariable(
-        module, value->getType(), /*isConstant=*/true,
-        GlobalValue::PrivateLinkage, value, "llmopt." + name);
+    auto *variable = new GlobalVariable(module, value->getType(), /*isConstant=*/true,
+                                        GlobalValue::PrivateLinkage, value, "llmopt." + name);
     variable->setAlignment(alignment);
     return variable;
   }
@@ -84,31 +71,26 @@ private:
   StringMap<Constant *> strings;
 };
 
-Constant *tensors(Writer &w, const std::vector<ModelTables::Tensor> &list,
-                  StringRef name) {
+Constant *tensors(Writer &w, const std::vector<ModelTables::Tensor> &list, StringRef name) {
   return w.table(list, name, [&](const ModelTables::Tensor &t) {
     SmallVector<Constant *> dims;
     for (size_t d = 0; d < LLMOPT_MAX_RANK; ++d)
       dims.push_back(w.u32(d < t.dims.size() ? t.dims[d] : LLMOPT_NONE));
-    auto *dimsArray = ConstantArray::get(
-        ArrayType::get(dims[0]->getType(), dims.size()), dims);
-    return w.record({w.string(t.name), w.u32(t.dtype), w.u32(t.dims.size()),
-                     dimsArray, w.u32(t.buffer)});
+    auto *dimsArray = ConstantArray::get(ArrayType::get(dims[0]->getType(), dims.size()), dims);
+    return w.record({w.string(t.name), w.u32(t.dtype), w.u32(t.dims.size()), dimsArray, w.u32(t.buffer)});
   });
 }
 
 } // namespace
 
-bool addModelTables(llvm::Module &module, const ModelTables &t,
-                    StringRef symbolPrefix, std::string &error) {
+bool addModelTables(llvm::Module &module, const ModelTables &t, StringRef symbolPrefix, std::string &error) {
   Writer w(module);
   LLVMContext &context = module.getContext();
 
   std::vector<uint32_t> stepArgs, stepDims;
   for (const ModelTables::Step &step : t.steps) {
     if (!module.getFunction(step.kernel)) {
-      error = "step '" + step.name + "' needs kernel '" + step.kernel +
-              "', which was not generated";
+      error = "step '" + step.name + "' needs kernel '" + step.kernel + "', which was not generated";
       return false;
     }
   }
@@ -116,73 +98,45 @@ bool addModelTables(llvm::Module &module, const ModelTables &t,
     uint32_t firstArg = stepArgs.size(), firstDim = stepDims.size();
     stepArgs.insert(stepArgs.end(), s.args.begin(), s.args.end());
     stepDims.insert(stepDims.end(), s.dims.begin(), s.dims.end());
-    return w.record({w.string(s.name), module.getFunction(s.kernel),
-                     w.u32(firstArg), w.u32(s.args.size()), w.u32(firstDim),
-                     w.u32(s.dims.size()), w.u32(s.tiles), w.u32(0)});
+    return w.record({w.string(s.name), module.getFunction(s.kernel), w.u32(firstArg),
+                     w.u32(s.args.size()), w.u32(firstDim), w.u32(s.dims.size()), w.u32(s.tiles),
+                     w.u32(0)});
   });
-  Constant *buffers =
-      w.table(t.buffers, "buffers", [&](const ModelTables::Buffer &b) {
-        return w.record(
-            {w.u32(b.kind), w.u32(b.index), w.u32(b.size), w.u32(b.offset),
-             w.u32(b.firstStep), w.u32(b.lastStep),
-             b.kind == LLMOPT_BUFFER_CONSTANT ? w.bytes(b.data) : w.null()});
-      });
-  Constant *weights =
-      w.table(t.weights, "weights", [&](const ModelTables::Weight &x) {
-        SmallVector<Constant *> dims;
-        for (size_t d = 0; d < LLMOPT_MAX_RANK; ++d)
-          dims.push_back(w.i64(d < x.dims.size() ? x.dims[d] : 0));
-        auto *dimsArray = ConstantArray::get(
-            ArrayType::get(dims[0]->getType(), dims.size()), dims);
-        return w.record({w.string(x.name), w.u32(x.dtype), w.u32(x.dims.size()),
-                         dimsArray, w.i64(x.offset), w.i64(x.size),
-                         x.hasRecipe ? w.string(x.recipe) : w.null()});
-      });
+  Constant *buffers = w.table(t.buffers, "buffers", [&](const ModelTables::Buffer &b) {
+    return w.record({w.u32(b.kind), w.u32(b.index), w.u32(b.size), w.u32(b.offset), w.u32(b.firstStep),
+                     w.u32(b.lastStep),
+                     b.kind == LLMOPT_BUFFER_CONSTANT ? w.bytes(b.data) : w.null()});
+  });
+  Constant *weights = w.table(t.weights, "weights", [&](const ModelTables::Weight &x) {
+    SmallVector<Constant *> dims;
+    for (size_t d = 0; d < LLMOPT_MAX_RANK; ++d)
+      dims.push_back(w.i64(d < x.dims.size() ? x.dims[d] : 0));
+    auto *dimsArray = ConstantArray::get(ArrayType::get(dims[0]->getType(), dims.size()), dims);
+    return w.record({w.string(x.name), w.u32(x.dtype), w.u32(x.dims.size()), dimsArray, w.i64(x.offset),
+                     w.i64(x.size), x.hasRecipe ? w.string(x.recipe) : w.null()});
+  });
   auto number = [&](uint32_t v) { return w.u32(v); };
-  auto *id = ConstantDataArray::get(
-      context, ArrayRef<uint8_t>(t.buildId.data(), t.buildId.size()));
+  auto *id = ConstantDataArray::get(context, ArrayRef<uint8_t>(t.buildId.data(), t.buildId.size()));
 
-  Constant *model =
-      w.record({w.u32(sizeof(llmopt_model_desc)),
-                w.u32(LLMOPT_ABI_VERSION),
-                id,
-                w.string(t.name),
-                w.string(t.compiler),
-                w.string(t.target),
-                w.string(t.cpuFeatures),
-                w.u32(t.symbols.size()),
-                w.u32(t.inputs.size()),
-                w.u32(t.outputs.size()),
-                w.u32(t.buffers.size()),
-                w.u32(t.steps.size()),
-                w.u32(t.weights.size()),
-                w.u32(t.exprs.size()),
-                w.u32(t.exprCode.size()),
-                w.u32(stepArgs.size()),
-                w.u32(stepDims.size()),
-                w.table(t.symbols, "symbols",
-                        [&](const std::string &s) { return w.string(s); }),
-                tensors(w, t.inputs, "inputs"),
-                tensors(w, t.outputs, "outputs"),
-                buffers,
-                steps,
-                weights,
-                w.table(t.exprs, "exprs",
-                        [&](const llmopt_expr &e) {
-                          return w.record({w.u32(e.first), w.u32(e.count)});
-                        }),
-                w.table(t.exprCode, "expr_code",
-                        [&](const llmopt_expr_insn &i) {
-                          return w.record({w.i64(i.op), w.i64(i.value)});
-                        }),
-                w.table(stepArgs, "step_args", number),
-                w.table(stepDims, "step_dims", number),
-                w.u32(t.scratchBytes),
-                w.u32(0),
-                w.i64(t.weightsSize),
-                w.string(t.metadata)});
-  assert(module.getDataLayout().getTypeAllocSize(model->getType()) ==
-         sizeof(llmopt_model_desc));
+  Constant *model = w.record(
+      {w.u32(sizeof(llmopt_model_desc)), w.u32(LLMOPT_ABI_VERSION), id, w.string(t.name),
+       w.string(t.compiler), w.string(t.target), w.string(t.cpuFeatures), w.u32(t.symbols.size()),
+       w.u32(t.inputs.size()), w.u32(t.outputs.size()), w.u32(t.buffers.size()), w.u32(t.steps.size()),
+       w.u32(t.weights.size()), w.u32(t.exprs.size()), w.u32(t.exprCode.size()),
+       w.u32(stepArgs.size()), w.u32(stepDims.size()),
+       w.table(t.symbols, "symbols", [&](const std::string &s) { return w.string(s); }),
+       tensors(w, t.inputs, "inputs"), tensors(w, t.outputs, "outputs"), buffers, steps, weights,
+       w.table(t.exprs, "exprs",
+               [&](const llmopt_expr &e) { return w.record({w.u32(e.first), w.u32(e.count)}); }),
+       w.table(t.exprCode, "expr_code",
+               [&](const llmopt_expr_insn &i) { return w.record({w.i64(i.op), w.i64(i.value)}); }),
+       w.table(stepArgs, "step_args", number), w.table(stepDims, "step_dims", number),
+       w.u32(t.scratchBytes), w.u32(0), w.i64(t.weightsSize), w.string(t.metadata),
+       w.u32(t.constraints.size()), w.u32(0),
+       w.table(t.constraints, "constraints", [&](const ModelTables::Constraint &c) {
+         return w.record({w.u32(c.lhs), w.u32(c.relation), w.u32(c.rhs), w.u32(0), w.string(c.reason)});
+       })});
+  assert(module.getDataLayout().getTypeAllocSize(model->getType()) == sizeof(llmopt_model_desc));
 
   auto *type = FunctionType::get(PointerType::getUnqual(context), false);
   auto *entry = Function::Create(type, GlobalValue::ExternalLinkage,

@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <random>
+#include <set>
 
 using namespace mlir;
 using namespace llmopt;
@@ -80,21 +81,23 @@ static int64_t getIndexBound(Value value, int depth = 0) {
   return bound;
 }
 
-std::vector<Tensor> test::makeInputs(ModuleOp module, unsigned variant) {
+std::vector<Tensor> test::makeInputs(ModuleOp module, unsigned variant, std::map<std::string, int64_t> symbols) {
   auto function = *module.getOps<func::FuncOp>().begin();
   std::mt19937 random(17 + variant);
   std::normal_distribution<double> normal;
-  std::map<std::string, int64_t> symbols;
+  size_t fixed = symbols.size();
   std::vector<Tensor> inputs;
   for (BlockArgument argument : function.getArguments()) {
     SmallVector<int64_t> shape;
     for (const SymExpr &dim : getDims(argument)) {
-      std::optional<int64_t> size = dim.getConstant();
-      if (!size && dim.getSymbol()) {
+      std::set<std::string> names;
+      dim.collectSymbols(names);
+      for (const std::string &name : names) {
         // The first symbol is the batch more often than not.
-        int64_t drawn = symbols.empty() ? (variant == 1 ? 1 : 3) : 4 + static_cast<int64_t>(symbols.size() % 3) - variant;
-        size = symbols.try_emplace(*dim.getSymbol(), drawn).first->second;
+        int64_t drawn = symbols.size() == fixed ? (variant == 1 ? 1 : 3) : 4 + static_cast<int64_t>(symbols.size() % 3) - variant;
+        symbols.try_emplace(name, drawn);
       }
+      std::optional<int64_t> size = dim.evaluate([&](StringRef name) { return std::optional(symbols.at(name.str())); });
       shape.push_back(size.value_or(2));
     }
     Type type = getElementTypeOrSelf(argument.getType());
@@ -142,5 +145,5 @@ std::string test::compare(const Tensor &actual, const Tensor &expected, double t
     }
     error = std::max(error, std::fabs(a - b) / largest);
   }
-  return error <= tolerance ? "" : llvm::formatv("error {0}", error);
+  return error <= tolerance ? "" : llvm::formatv("error {0}", error).str();
 }

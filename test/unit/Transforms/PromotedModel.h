@@ -7,6 +7,7 @@
 
 #include "mlir/IR/BuiltinOps.h"
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,8 @@ void promoteToF64(mlir::ModuleOp module);
 /// Inputs for @main of a promoted module: symbols get small sizes; floats are
 /// drawn from a normal distribution; integers stay below what they index, masks
 /// are ragged rows of 1s and 0s. `variant` 0 has several rows, 1 has one, 2 has
-/// several of which one is fully masked.
-std::vector<lm::Tensor> makeInputs(mlir::ModuleOp module, unsigned variant);
+/// several of which one is fully masked. `sizes` fixes symbols.
+std::vector<lm::Tensor> makeInputs(mlir::ModuleOp module, unsigned variant, std::map<std::string, int64_t> sizes);
 
 /// "" if equal: floats by max|a-b| / max(1e-6, max finite |b|) <= tolerance with
 /// NaN and infinities at the same places, integers exactly.

@@ -265,7 +265,7 @@ llmopt_status Binding::locateBuffers(const llmopt_model &model,
     uint64_t size = sizes[i];
     const llmopt_buffer *b = &desc.buffers[i];
     while (b->kind == LLMOPT_BUFFER_VIEW) {
-      uint64_t offset, end;
+      uint64_t offset = 0, end;
       if (llmopt_status status =
               sizeOf(b->offset, "the offset", name, &offset, error))
         return status;
@@ -283,7 +283,7 @@ llmopt_status Binding::locateBuffers(const llmopt_model &model,
       b = &desc.buffers[b->index];
     }
     if (b->kind == LLMOPT_BUFFER_WEIGHT) {
-      uint64_t offset;
+      uint64_t offset = 0;
       if (llmopt_status status =
               sizeOf(b->offset, "the offset", name, &offset, error))
         return status;

@@ -70,7 +70,6 @@ void resolveX86(TargetInfo &t, Has has) {
   for (const char *name : featuresV3)
     append(t.requiredFeatures, name);
   t.hasFma = true;
-  t.hasMaskedMemory = true;
   if (!hasAll(featuresV4, has)) {
     t.isa = Isa::Avx2;
     t.cpu = "x86-64-v3";
@@ -133,11 +132,13 @@ std::optional<TargetInfo> resolveTarget(const std::string &tripleName,
   if (t.tuneCpu.empty())
     t.tuneCpu = triple.isX86_64() ? "x86-64" : "generic";
 
-  std::unique_ptr<MCSubtargetInfo> subtarget(target->createMCSubtargetInfo(triple, t.tuneCpu, ""));
+  // Asked of a subtarget without a CPU: one with an unknown CPU prints a warning.
+  std::unique_ptr<MCSubtargetInfo> subtarget(target->createMCSubtargetInfo(triple, "", ""));
   if (!subtarget || !subtarget->isCPUStringValid(t.tuneCpu)) {
     error = "unknown CPU '" + t.tuneCpu + "' for target '" + t.triple + "'";
     return std::nullopt;
   }
+  subtarget.reset(target->createMCSubtargetInfo(triple, t.tuneCpu, ""));
   if (triple.isAArch64()) {
     resolveAArch64(t);
   } else if (native) {

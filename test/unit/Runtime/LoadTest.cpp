@@ -1,79 +1,17 @@
 // Artefacts as files: good ones, and every way they can be wrong.
+#include "Artefacts.h"
 #include "ModelBuilder.h"
-#include "llmopt/weights.h"
 
 #include <cstring>
-#include <dirent.h>
 #include <elf.h>
-#include <fstream>
-#include <iterator>
 #include <sys/stat.h>
 #include <unistd.h>
 
 using namespace llmopt::test;
 
 namespace {
-constexpr uint8_t buildId[16] = {1, 2,  3,  4,  5,  6,  7,  8,
-                                 9, 10, 11, 12, 13, 14, 15, 16};
-constexpr size_t dataSize = 272;
-
-std::string readFile(const std::string &path) {
-  std::ifstream file(path, std::ios::binary);
-  EXPECT_TRUE(file.good()) << path;
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-std::string artefact(const std::string &name) {
-  return readFile(std::string(LLMOPT_ARTEFACTS) + "/" + name + ".so");
-}
-
-/// w = {1, 2, 3, 4}, b = {-1, -1, -1, -1}
-std::string weightData() {
-  std::string data(dataSize, '\0');
-  const float w[] = {1, 2, 3, 4}, b[] = {-1, -1, -1, -1};
-  memcpy(&data[0], w, sizeof(w));
-  memcpy(&data[256], b, sizeof(b));
-  return data;
-}
-
-std::string weightsFile(const std::string &data, uint64_t dataOffset = 256,
-                        const uint8_t *id = buildId) {
-  llmopt_weights_header header;
-  llmopt_weights_header_init(
-      &header, id, dataOffset, data.size(),
-      llmopt_hash_bytes(data.data(), data.size(), 0));
-  std::string file(reinterpret_cast<char *>(&header), sizeof(header));
-  file.resize(dataOffset);
-  return file + data;
-}
-
-class Load : public testing::Test {
+class Load : public InDirectory {
 protected:
-  void SetUp() override {
-    char name[] = "/tmp/llmopt-load-XXXXXX";
-    ASSERT_NE(mkdtemp(name), nullptr);
-    directory = name;
-  }
-  void TearDown() override {
-    if (DIR *d = opendir(directory.c_str())) {
-      while (dirent *entry = readdir(d))
-        unlink((directory + "/" + entry->d_name).c_str());
-      closedir(d);
-    }
-    rmdir(directory.c_str());
-  }
-
-  std::string path(const std::string &name) { return directory + "/" + name; }
-  std::string write(const std::string &name, const std::string &content) {
-    std::ofstream(path(name), std::ios::binary) << content;
-    return path(name);
-  }
-  void writePair(const std::string &so = artefact("affine"),
-                 const std::string &weights = weightsFile(weightData())) {
-    write("m.so", so);
-    write("m.weights", weights);
-  }
-
   /// Loads m.so; "" or the message, which must be one line.
   std::string load(llmopt_load_options options = {},
                    const std::string &file = "m.so") {
@@ -117,7 +55,6 @@ protected:
     }
   }
 
-  std::string directory;
   llmopt_status status = LLMOPT_OK;
 };
 } // namespace

@@ -223,9 +223,10 @@ TEST(Run, ScratchIsPrivateAndAligned) {
         places.push_back(seen);
     }
     ASSERT_LE(places.size(), 2u);
-    if (places.size() == 2)
+    if (places.size() == 2) {
       EXPECT_GE(std::max(places[0], places[1]) - std::min(places[0], places[1]),
                 uintptr_t(size));
+    }
   }
 }
 

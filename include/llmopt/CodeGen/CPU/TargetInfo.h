@@ -29,9 +29,8 @@ struct TargetInfo {
   /// What the CPU must have, comma separated LLVM names (llmopt_model_desc::cpu_features).
   std::string requiredFeatures;
   Isa isa = Isa::Baseline;
-  int64_t lanes = 4;     // f32 per vector
-  bool hasFma = false;   // a fused multiply-add instruction
-  bool hasMaskedMemory = false; // masked loads and stores are instructions
+  int64_t lanes = 4;   // f32 per vector
+  bool hasFma = false; // a fused multiply-add instruction
 
   /// The fp32 GEMM register tile: gemmMR rows x gemmNRVectors vectors.
   int64_t gemmMR = 4;

@@ -1,0 +1,133 @@
+// Replacing symbols by constants, everywhere in a function.
+#include "llmopt/Transforms/Shapes/Passes.h"
+
+#include "mlir/IR/AttrTypeSubElements.h"
+
+using namespace mlir;
+using namespace llmopt;
+using namespace llmopt::lm;
+
+namespace {
+
+using Substitution = llvm::StringMap<SymExpr>;
+
+SymExpr apply(const Substitution &symbols, const SymExpr &expr) {
+  return expr.substitute([&](StringRef name) -> std::optional<SymExpr> {
+    auto it = symbols.find(name);
+    return it == symbols.end() ? std::nullopt : std::optional(it->second);
+  });
+}
+
+SmallVector<SymExpr> apply(const Substitution &symbols, ArrayRef<SymExpr> exprs) {
+  return llvm::map_to_vector(exprs, [&](const SymExpr &expr) { return apply(symbols, expr); });
+}
+
+/// Whether "a <= b" and the like hold; nullopt where that is open (or the text
+/// is something else).
+std::optional<bool> decideConstraint(StringRef text, const Substitution &symbols, std::string &rewritten) {
+  for (StringRef relation : {"<=", ">=", "==", "<", ">"}) {
+    size_t at = text.find(relation);
+    if (at == StringRef::npos)
+      continue;
+    std::optional<SymExpr> a = SymExpr::parse(text.take_front(at));
+    std::optional<SymExpr> b = SymExpr::parse(text.drop_front(at + relation.size()));
+    if (!a || !b)
+      return std::nullopt;
+    *a = apply(symbols, *a);
+    *b = apply(symbols, *b);
+    rewritten = a->str() + " " + relation.str() + " " + b->str();
+    std::optional<int64_t> x = a->getConstant(), y = b->getConstant();
+    if (!x || !y)
+      return std::nullopt;
+    return relation == "<="   ? *x <= *y
+           : relation == ">=" ? *x >= *y
+           : relation == "==" ? *x == *y
+           : relation == "<"  ? *x < *y
+                              : *x > *y;
+  }
+  return std::nullopt;
+}
+
+LogicalResult substituteConstraints(func::FuncOp function, const Substitution &symbols) {
+  auto constraints = function->getAttrOfType<ArrayAttr>("lm.constraints");
+  if (!constraints)
+    return success();
+  SmallVector<Attribute> open;
+  for (Attribute constraint : constraints) {
+    auto text = dyn_cast<StringAttr>(constraint);
+    std::string rewritten = text ? text.str() : "";
+    std::optional<bool> holds = text ? decideConstraint(text, symbols, rewritten) : std::nullopt;
+    if (holds && !*holds)
+      return function.emitError() << "expected shapes with " << constraint << ", but got " << rewritten;
+    if (!holds)
+      open.push_back(text ? StringAttr::get(function.getContext(), rewritten) : constraint);
+  }
+  if (open.empty())
+    function->removeAttr("lm.constraints");
+  else
+    function->setAttr("lm.constraints", ArrayAttr::get(function.getContext(), open));
+  return success();
+}
+
+void substituteEverywhere(func::FuncOp function, const Substitution &symbols) {
+  AttrTypeReplacer replacer;
+  replacer.addReplacement([&](RankedTensorType type) -> std::optional<std::pair<Type, WalkResult>> {
+    if (!isa_and_present<DimsAttr>(type.getEncoding()))
+      return std::pair<Type, WalkResult>(type, WalkResult::skip());
+    return std::pair<Type, WalkResult>(getTensorType(apply(symbols, getDims(type)), type.getElementType()),
+                                       WalkResult::skip());
+  });
+  replacer.addReplacement([&](SymValuesAttr attr) -> std::optional<std::pair<Attribute, WalkResult>> {
+    SmallVector<StringAttr> exprs;
+    for (const SymExpr &expr : apply(symbols, getExprs(attr)))
+      exprs.push_back(StringAttr::get(attr.getContext(), expr.str()));
+    return std::pair<Attribute, WalkResult>(SymValuesAttr::get(attr.getContext(), attr.getType(), exprs),
+                                            WalkResult::skip());
+  });
+  replacer.recursivelyReplaceElementsIn(function, /*replaceAttrs=*/true, /*replaceLocs=*/false,
+                                        /*replaceTypes=*/true);
+  function.walk([](ConstantOp constant) {
+    if (auto symbolic = dyn_cast<SymValuesAttr>(constant.getValue()))
+      constant.setValueAttr(getSymbolicAttr(cast<RankedTensorType>(symbolic.getType()), getExprs(symbolic)));
+  });
+}
+
+} // namespace
+
+LogicalResult llmopt::pinInputShape(func::FuncOp function, StringRef name, ArrayRef<int64_t> dims) {
+  std::optional<unsigned> index;
+  SmallVector<std::string> names;
+  for (unsigned i = 0; i < function.getNumArguments(); ++i) {
+    auto attr = function.getArgAttrOfType<StringAttr>(i, "lm.name");
+    names.push_back(attr ? attr.str() : std::to_string(i));
+    if (names.back() == name)
+      index = i;
+  }
+  if (!index)
+    return function.emitError() << "expected the name of an input (" << llvm::join(names, ", ") << "), but got \""
+                                << name << "\"";
+  BlockArgument argument = function.getArgument(*index);
+  auto type = dyn_cast<RankedTensorType>(argument.getType());
+  if (!type || type.getRank() != static_cast<int64_t>(dims.size()))
+    return function.emitError() << "expected " << (type ? type.getRank() : 0) << " dimensions for input \"" << name
+                                << "\", but got " << dims.size();
+  Substitution symbols;
+  SmallVector<SymExpr> declared = getDims(type), pinned;
+  for (auto [expr, size] : llvm::zip(declared, dims))
+    if (std::optional<std::string> symbol = expr.getSymbol())
+      symbols.try_emplace(*symbol, size);
+  for (auto [i, expr, size] : llvm::enumerate(declared, dims)) {
+    std::optional<int64_t> value = apply(symbols, expr).getConstant();
+    if (size < 0 || (value && *value != size))
+      return function.emitError() << "expected dimension " << i << " of input \"" << name << "\" to be "
+                                  << (value ? std::to_string(*value) : "not negative") << ", but got " << size;
+    pinned.push_back(size);
+  }
+  if (failed(substituteConstraints(function, symbols)))
+    return failure();
+  substituteEverywhere(function, symbols);
+  argument.setType(getTensorType(pinned, type.getElementType()));
+  function.setType(FunctionType::get(function.getContext(), function.getBody().getArgumentTypes(),
+                                     function.getResultTypes()));
+  return success();
+}

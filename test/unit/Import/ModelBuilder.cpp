@@ -20,6 +20,8 @@ TempDir::TempDir() {
 TempDir::~TempDir() { llvm::sys::fs::remove_directories(path); }
 
 std::string TempDir::write(const std::string &name, const std::string &bytes) const {
+  // Truncating what was just written makes some file systems wait for the disk.
+  llvm::sys::fs::remove(file(name));
   std::ofstream(file(name), std::ios::binary) << bytes;
   return file(name);
 }

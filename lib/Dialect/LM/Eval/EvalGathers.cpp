@@ -1,4 +1,5 @@
-// Gathers: indices are checked, negative ones count from the end.
+// Gathers and the scatter that is their gradient: indices are checked, negative
+// ones count from the end.
 #include "EvalOps.h"
 
 #include "llvm/ADT/TypeSwitch.h"
@@ -94,12 +95,38 @@ Result evaluateGatherND(const Tensor &input, const Tensor &indices, int64_t batc
   return result;
 }
 
+Result evaluateEmbeddingGrad(EmbeddingGradOp op, const Tensor &ids, const Tensor &gradient,
+                             const SymbolBindings &bindings) {
+  auto dims = requireDims(op.getType(), bindings);
+  if (!dims)
+    return dims.takeError();
+  int64_t width = (*dims)[1];
+  if (gradient.getDims().drop_back() != ids.getDims() || gradient.getDims().back() != width)
+    return fail("expected gradient rows for every id, but got {0} and {1}", text(ids.getDims()),
+                text(gradient.getDims()));
+  Result result = Tensor::create(gradient.getElementType(), *dims);
+  if (!result)
+    return result;
+  MutableArrayRef<double> out = result->mutableFloats();
+  for (int64_t i = 0, count = ids.getNumElements(); i < count; ++i) {
+    llvm::Expected<int64_t> row = indexAt(ids, i, (*dims)[0]);
+    if (!row)
+      return row.takeError();
+    for (int64_t h = 0; h < width; ++h)
+      out[*row * width + h] += gradient.floats()[i * width + h];
+  }
+  for (double &value : out)
+    value = roundToType(result->getElementType(), value);
+  return result;
+}
+
 } // namespace
 
-std::optional<Result> eval::evaluateGathers(Operation *op, ArrayRef<Tensor> in, const SymbolBindings &) {
+std::optional<Result> eval::evaluateGathers(Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings) {
   return llvm::TypeSwitch<Operation *, std::optional<Result>>(op)
       .Case<GatherOp>([&](GatherOp gather) { return evaluateGather(in[0], in[1], gather.getAxis()); })
       .Case<EmbeddingOp>([&](auto) { return evaluateGather(in[0], in[1], 0); })
+      .Case<EmbeddingGradOp>([&](EmbeddingGradOp grad) { return evaluateEmbeddingGrad(grad, in[0], in[1], bindings); })
       .Case<GatherElementsOp>([&](GatherElementsOp gather) { return evaluateGatherElements(in[0], in[1], gather.getAxis()); })
       .Case<GatherNDOp>([&](GatherNDOp gather) { return evaluateGatherND(in[0], in[1], gather.getBatchDims()); })
       .Default([](Operation *) { return std::nullopt; });

@@ -1,6 +1,8 @@
 // Constants and weights.
 #include "llmopt/Dialect/LM/IR/LM.h"
 
+#include "llmopt/Dialect/LM/Eval/Tensor.h"
+
 using namespace mlir;
 using namespace llmopt::lm;
 
@@ -16,9 +18,11 @@ LogicalResult WeightOp::verify() {
   auto file = dyn_cast<FileAttr>(getSource());
   if (!file)
     return emitOpError() << "expected elements or #lm.file as source, but got " << getSource();
-  uint64_t bits = type.getElementTypeBitWidth() == 1 ? 8 : type.getElementTypeBitWidth();
-  uint64_t bytes = (static_cast<uint64_t>(type.getNumElements()) * bits + 7) / 8;
-  if (file.getBytes() != bytes)
-    return emitOpError() << "expected " << bytes << " bytes in the file, but got " << file.getBytes();
+  std::optional<int64_t> count = countElements(type.getShape());
+  std::optional<uint64_t> bytes = count ? getStorageBytes(type.getElementType(), *count) : std::nullopt;
+  if (!bytes)
+    return emitOpError() << "expected a type whose bytes can be counted, but got " << type;
+  if (file.getBytes() != *bytes)
+    return emitOpError() << "expected " << *bytes << " bytes in the file, but got " << file.getBytes();
   return success();
 }

@@ -54,7 +54,16 @@ LogicalResult LinearOp::inferReturnTypes(MLIRContext *, std::optional<Location> 
   return success();
 }
 
+/// Whether all of `values` that are present have the element type of the first.
+static bool haveOneElementType(ValueRange values) {
+  return llvm::all_of(values, [&](Value value) {
+    return getElementTypeOrSelf(value) == getElementTypeOrSelf(values.front());
+  });
+}
+
 LogicalResult LinearOp::verify() {
+  if (!haveOneElementType(getOperands())) // (C3)
+    return emitOpError() << "expected operands of one element type, but got " << getOperandTypes();
   if (!getBias())
     return success();
   SmallVector<SymExpr> bias = getDims(getBias());
@@ -74,8 +83,9 @@ LogicalResult ConvOp::inferReturnTypes(MLIRContext *, std::optional<Location> lo
     return emitOptionalError(loc, "expected strides, dilations and pads for ", spatial, " spatial dimensions of ",
                              adaptor.getInput().getType(), " and ", adaptor.getWeight().getType());
   for (int64_t i = 0; i < spatial; ++i)
-    if (strides[i] < 1 || dilations[i] < 1 || pads[i] < 0 || pads[spatial + i] < 0)
-      return emitOptionalError(loc, "expected positive strides and dilations and no negative pads");
+    if (strides[i] < 1 || dilations[i] < 1 || pads[i] < 0 || pads[spatial + i] < 0 ||
+        std::max({strides[i], dilations[i], pads[i], pads[spatial + i]}) > INT32_MAX) // (C1)
+      return emitOptionalError(loc, "expected positive strides and dilations and no negative pads, below 2^31");
   std::optional<int64_t> outputs = weight[0].getConstant();
   if (groups < 1 || mayDiffer(input[1], weight[1] * SymExpr(groups)) || (outputs && *outputs % groups != 0)) // (C2)
     return emitOptionalError(loc, "expected channels that fit ", groups, " groups, but got ",
@@ -91,6 +101,8 @@ LogicalResult ConvOp::inferReturnTypes(MLIRContext *, std::optional<Location> lo
 }
 
 LogicalResult ConvOp::verify() {
+  if (!haveOneElementType(getOperands())) // (C3)
+    return emitOpError() << "expected operands of one element type, but got " << getOperandTypes();
   if (getBias() && (getDims(getBias()).size() != 1 || mayDiffer(getDims(getBias())[0], getDims(getWeight())[0])))
     return emitOpError() << "expected one bias per output channel, but got " << getBias().getType();
   return success();

@@ -26,7 +26,32 @@ LogicalResult AbsMaxScaleOp::verify() {
   return success();
 }
 
+/// Whether `parameter` broadcasts to `input` without making it larger.
+static bool broadcastsTo(Value parameter, Value input) {
+  SmallVector<SymExpr> from = getDims(parameter), to = getDims(input);
+  if (from.size() > to.size())
+    return false;
+  for (auto [a, b] : llvm::zip(llvm::reverse(from), llvm::reverse(to)))
+    if (a.getConstant() && b.getConstant() && !a.isConstant(1) && a != b)
+      return false;
+  return true;
+}
+
+static LogicalResult verifyParameters(Operation *op, Value input, ValueRange parameters) {
+  for (Value parameter : parameters) // (C2)
+    if (!broadcastsTo(parameter, input))
+      return op->emitOpError() << "expected parameters that broadcast to " << input.getType() << ", but got "
+                               << parameter.getType();
+  return success();
+}
+
 LogicalResult QuantizeOp::verify() {
+  if (failed(verifyCompatibleShape(getInput().getType(), getType()))) // (C2)
+    return emitOpError() << "expected compatible shapes, but got " << getInput().getType() << " and " << getType();
+  if (failed(verifyParameters(*this, getInput(), getOperands().drop_front())))
+    return failure();
+  if (getNarrowRange() && !getElementTypeOrSelf(getType()).isSignlessInteger()) // (C3)
+    return emitOpError() << "expected a signed result with narrow_range, but got " << getType();
   if (getZeroPoint() && getElementTypeOrSelf(getZeroPoint()) != getElementTypeOrSelf(getType())) // (C1)
     return emitOpError() << "expected a zero point of type " << getElementTypeOrSelf(getType()) << ", but got "
                          << getZeroPoint().getType();
@@ -40,6 +65,8 @@ LogicalResult DequantizeOp::inferReturnTypes(MLIRContext *, std::optional<Locati
 }
 
 LogicalResult DequantizeOp::verify() {
+  if (failed(verifyParameters(*this, getInput(), getOperands().drop_front())))
+    return failure();
   if (getZeroPoint() && getElementTypeOrSelf(getZeroPoint()) != getElementTypeOrSelf(getInput())) // (C1)
     return emitOpError() << "expected a zero point of type " << getElementTypeOrSelf(getInput()) << ", but got "
                          << getZeroPoint().getType();

@@ -24,9 +24,9 @@ LogicalResult ReshapeOp::verify() {
   if (getElementTypeOrSelf(getInput()) != getElementTypeOrSelf(getType()))
     return emitOpError() << "expected one element type, but got " << getInput().getType() << " and " << getType();
   SymExpr from = getNumElements(getInput().getType()), to = getNumElements(getType()); // (C1)
-  std::optional<int64_t> a = from.getConstant(), b = to.getConstant();
-  if (a && b && *a != *b)
-    return emitOpError() << "expected " << *a << " elements, but got " << *b;
+  // Symbols are positive, so a bound on the difference tells sizes apart too.
+  if ((from - to).lowerBound().value_or(0) > 0 || (to - from).lowerBound().value_or(0) > 0)
+    return emitOpError() << "expected " << from.str() << " elements, but got " << to.str();
   return success();
 }
 
@@ -109,6 +109,8 @@ void SliceOp::build(OpBuilder &builder, OperationState &state, Value input, Arra
 
 LogicalResult SliceOp::verify() {
   SmallVector<SymExpr> dims = getDims(getInput()), sizes = getDims(getType()), starts = getExprs(getStarts());
+  if (getElementTypeOrSelf(getInput()) != getElementTypeOrSelf(getType()))
+    return emitOpError() << "expected one element type, but got " << getInput().getType() << " and " << getType();
   if (starts.size() != dims.size() || getSteps().size() != dims.size() || sizes.size() != dims.size()) // (C1)
     return emitOpError() << "expected " << dims.size() << " starts, steps and result dimensions, but got "
                          << starts.size() << ", " << getSteps().size() << " and " << sizes.size();
@@ -136,6 +138,18 @@ LogicalResult PadOp::verify() {
   if (value.getElementType() != getElementTypeOrSelf(getInput()) ||
       (value.hasStaticShape() && value.getNumElements() != 1)) // (C2)
     return emitOpError() << "expected one " << getElementTypeOrSelf(getInput()) << " as value, but got " << value;
+  SmallVector<SymExpr> low = getExprs(getLow()), high = getExprs(getHigh()), result = getDims(getType());
+  if (result.size() != dims.size() || getElementTypeOrSelf(getType()) != getElementTypeOrSelf(getInput())) // (C3)
+    return emitOpError() << "expected a result of the operand's rank and element type, but got " << getType();
+  for (auto [i, dim] : llvm::enumerate(dims)) { // (C3)
+    if (low[i].getConstant().value_or(0) < 0 || high[i].getConstant().value_or(0) < 0)
+      return emitOpError() << "expected counts that are not negative, but got " << low[i].str() << " and "
+                           << high[i].str();
+    std::optional<int64_t> padded = (dim + low[i] + high[i]).getConstant(), size = result[i].getConstant();
+    if (padded && size && *padded != *size)
+      return emitOpError() << "expected dimension " << i << " of the result to be " << *padded << ", but got "
+                           << *size;
+  }
   return success();
 }
 

@@ -68,6 +68,10 @@ LogicalResult AttentionOp::inferReturnTypes(MLIRContext *, std::optional<Locatio
 
 LogicalResult AttentionOp::verify() {
   SmallVector<SymExpr> q = getDims(getQuery()), k = getDims(getKey()), v = getDims(getValue());
+  if (getElementTypeOrSelf(getQuery()) != getElementTypeOrSelf(getKey()) ||
+      getElementTypeOrSelf(getQuery()) != getElementTypeOrSelf(getValue())) // (C1)
+    return emitOpError() << "expected operands of one element type, but got " << getQuery().getType() << ", "
+                         << getKey().getType() << " and " << getValue().getType();
   if (mayDiffer(q[0], k[0]) || mayDiffer(k[0], v[0]) || mayDiffer(k[1], v[1])) // (C1)
     return emitOpError() << "expected equal batch and key lengths, but got " << getQuery().getType() << ", "
                          << getKey().getType() << " and " << getValue().getType();

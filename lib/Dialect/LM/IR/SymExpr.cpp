@@ -1,33 +1,15 @@
-// Canonical integer polynomials; parsing, printing, simplification, evaluation.
+// Canonical integer polynomials: arithmetic, simplification, evaluation. Their
+// texts are in SymExprText.cpp.
 #include "llmopt/Dialect/LM/IR/SymExpr.h"
 
-#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/MathExtras.h"
 
 #include <algorithm>
-#include <array>
 
 using namespace llmopt::lm;
 using llvm::StringRef;
 
 namespace {
-
-struct CallName {
-  SymExpr::Op op;
-  const char *name;
-};
-constexpr std::array<CallName, 5> kCalls = {{{SymExpr::Op::FloorDiv, "floordiv"},
-                                             {SymExpr::Op::CeilDiv, "ceildiv"},
-                                             {SymExpr::Op::Mod, "mod"},
-                                             {SymExpr::Op::Min, "min"},
-                                             {SymExpr::Op::Max, "max"}}};
-
-const char *callName(SymExpr::Op op) {
-  for (const CallName &call : kCalls)
-    if (call.op == op)
-      return call.name;
-  return nullptr;
-}
 
 int64_t floorDivInt(int64_t a, int64_t b) {
   int64_t q = a / b;
@@ -65,140 +47,6 @@ std::optional<int64_t> apply(SymExpr::Op op, int64_t a, int64_t b) {
   return std::nullopt;
 }
 
-/// expr := term (('+' | '-') term)*; term := factor ('*' factor)*;
-/// factor := integer | name | name '(' expr ',' expr ')' | '(' expr ')' | '-' factor
-class Parser {
-public:
-  explicit Parser(StringRef text) : rest(text) {}
-
-  std::optional<SymExpr> run() {
-    std::optional<SymExpr> e = expr();
-    skip();
-    return rest.empty() ? e : std::nullopt;
-  }
-
-private:
-  void skip() { rest = rest.ltrim(); }
-  bool eat(char c) {
-    skip();
-    return rest.consume_front(StringRef(&c, 1));
-  }
-
-  std::optional<SymExpr> expr() {
-    if (++depth > 64)
-      return std::nullopt;
-    std::optional<SymExpr> sum = term();
-    while (sum) {
-      bool plus = eat('+');
-      if (!plus && !eat('-'))
-        break;
-      std::optional<SymExpr> next = term();
-      if (!next)
-        return std::nullopt;
-      sum = plus ? *sum + *next : *sum - *next;
-    }
-    --depth;
-    return sum;
-  }
-
-  std::optional<SymExpr> term() {
-    std::optional<SymExpr> value = factor();
-    while (value && eat('*')) {
-      std::optional<SymExpr> next = factor();
-      if (!next)
-        return std::nullopt;
-      value = *value * *next;
-    }
-    return value;
-  }
-
-  std::optional<SymExpr> factor() {
-    if (++depth > 64)
-      return std::nullopt;
-    std::optional<SymExpr> value = primary();
-    --depth;
-    return value;
-  }
-
-  std::optional<SymExpr> primary() {
-    skip();
-    if (eat('?'))
-      return SymExpr::unknown();
-    if (eat('-')) {
-      std::optional<SymExpr> value = factor();
-      return value ? std::optional(SymExpr(0) - *value) : std::nullopt;
-    }
-    if (eat('(')) {
-      std::optional<SymExpr> value = expr();
-      return value && eat(')') ? value : std::nullopt;
-    }
-    if (!rest.empty() && llvm::isDigit(rest.front())) {
-      int64_t value;
-      StringRef digits = rest.take_while(llvm::isDigit);
-      if (digits.getAsInteger(10, value))
-        return std::nullopt;
-      rest = rest.drop_front(digits.size());
-      return SymExpr(value);
-    }
-    StringRef name = rest.take_while([](char c) { return llvm::isAlnum(c) || c == '_'; });
-    if (name.empty())
-      return std::nullopt;
-    rest = rest.drop_front(name.size());
-    for (const CallName &call : kCalls)
-      if (name == call.name)
-        return arguments(call.op);
-    return SymExpr::symbol(name);
-  }
-
-  std::optional<SymExpr> arguments(SymExpr::Op op) {
-    if (!eat('('))
-      return std::nullopt;
-    std::optional<SymExpr> a = expr();
-    if (!a || !eat(','))
-      return std::nullopt;
-    std::optional<SymExpr> b = expr();
-    if (!b || !eat(')'))
-      return std::nullopt;
-    switch (op) {
-    case SymExpr::Op::FloorDiv:
-      return SymExpr::floorDiv(*a, *b);
-    case SymExpr::Op::CeilDiv:
-      return SymExpr::ceilDiv(*a, *b);
-    case SymExpr::Op::Mod:
-      return SymExpr::mod(*a, *b);
-    case SymExpr::Op::Min:
-      return SymExpr::min(*a, *b);
-    default:
-      return SymExpr::max(*a, *b);
-    }
-  }
-
-  StringRef rest;
-  int depth = 0;
-};
-
-/// Splits the text of an opaque atom into its operation and arguments; false
-/// for a plain symbol.
-bool splitCall(StringRef atom, SymExpr::Op &op, SymExpr &a, SymExpr &b) {
-  size_t open = atom.find('(');
-  if (open == StringRef::npos)
-    return false;
-  for (const CallName &call : kCalls)
-    if (atom.take_front(open) == call.name)
-      op = call.op;
-  StringRef inner = atom.drop_front(open + 1).drop_back();
-  int depth = 0;
-  for (size_t i = 0; i < inner.size(); ++i) {
-    depth += inner[i] == '(' ? 1 : inner[i] == ')' ? -1 : 0;
-    if (inner[i] == ',' && depth == 0) {
-      a = *SymExpr::parse(inner.take_front(i));
-      b = *SymExpr::parse(inner.drop_front(i + 1));
-      return true;
-    }
-  }
-  return false;
-}
-
 } // namespace
 
 SymExpr::SymExpr(int64_t value) {
@@ -212,19 +60,11 @@ SymExpr SymExpr::atom(std::string name) {
   return e;
 }
 
-SymExpr SymExpr::symbol(StringRef name) { return atom(name.str()); }
-
 SymExpr SymExpr::unknown() {
   SymExpr e;
   e.unknown_ = true;
   return e;
 }
-
-SymExpr SymExpr::call(Op op, const SymExpr &a, const SymExpr &b) {
-  return atom(std::string(callName(op)) + "(" + a.str() + ", " + b.str() + ")");
-}
-
-std::optional<SymExpr> SymExpr::parse(StringRef text) { return Parser(text).run(); }
 
 std::optional<int64_t> SymExpr::getConstant() const {
   if (unknown_)
@@ -256,6 +96,8 @@ SymExpr operator+(const SymExpr &a, const SymExpr &b) {
     if (slot == 0)
       sum.terms.erase(monomial);
   }
+  if (sum.terms.size() > SymExpr::maxTerms)
+    return SymExpr::unknown();
   return sum;
 }
 
@@ -263,6 +105,8 @@ SymExpr operator-(const SymExpr &a, const SymExpr &b) { return a + SymExpr(-1) *
 
 SymExpr operator*(const SymExpr &a, const SymExpr &b) {
   if (a.unknown_ || b.unknown_)
+    return SymExpr::unknown();
+  if (a.terms.size() * b.terms.size() > SymExpr::maxTerms)
     return SymExpr::unknown();
   SymExpr result;
   for (const auto &[ma, ca] : a.terms)
@@ -289,34 +133,37 @@ SymExpr product(llvm::ArrayRef<SymExpr> dims) {
 
 } // namespace llmopt::lm
 
+/// The leading term in graded lexicographic order, which products respect.
+template <typename Terms> static auto leadingTerm(const Terms &terms) {
+  auto lead = terms.begin();
+  for (auto it = terms.begin(); it != terms.end(); ++it)
+    if (it->first.size() > lead->first.size())
+      lead = it;
+  return lead;
+}
+
 std::optional<SymExpr> SymExpr::divideExactly(const SymExpr &a, const SymExpr &b) {
   if (a.unknown_ || b.unknown_ || b.terms.empty())
     return std::nullopt;
-  if (a == b)
-    return SymExpr(1);
-  // Long division by the last (in map order) term of b; every step removes the
-  // matching term of the remainder, and exactness is checked at the end.
   SymExpr remainder = a, quotient;
-  const auto &lead = *b.terms.rbegin();
-  for (int step = 0; step < 256 && !remainder.terms.empty(); ++step) {
-    bool divided = false;
-    for (auto it = remainder.terms.rbegin(); it != remainder.terms.rend() && !divided; ++it) {
-      if (it->second % lead.second != 0 ||
-          !std::includes(it->first.begin(), it->first.end(), lead.first.begin(), lead.first.end()))
-        continue;
-      SymExpr part;
-      Monomial rest;
-      std::set_difference(it->first.begin(), it->first.end(), lead.first.begin(), lead.first.end(),
-                          std::back_inserter(rest));
-      part.terms[rest] = it->second / lead.second;
-      quotient = quotient + part;
-      remainder = remainder - part * b;
-      divided = true;
-    }
-    if (!divided || remainder.unknown_)
+  auto lead = leadingTerm(b.terms);
+  while (!remainder.terms.empty()) {
+    auto top = leadingTerm(remainder.terms);
+    bool overflows = top->second == INT64_MIN && lead->second == -1;
+    if (overflows || top->second % lead->second != 0 ||
+        !std::includes(top->first.begin(), top->first.end(), lead->first.begin(), lead->first.end()))
+      return std::nullopt;
+    SymExpr part;
+    Monomial rest;
+    std::set_difference(top->first.begin(), top->first.end(), lead->first.begin(), lead->first.end(),
+                        std::back_inserter(rest));
+    part.terms[rest] = top->second / lead->second;
+    quotient += part;
+    remainder = remainder - part * b;
+    if (remainder.unknown_ || quotient.unknown_)
       return std::nullopt;
   }
-  return remainder.terms.empty() ? std::optional(quotient) : std::nullopt;
+  return quotient;
 }
 
 std::optional<int64_t> SymExpr::lowerBound() const {
@@ -328,87 +175,105 @@ std::optional<int64_t> SymExpr::lowerBound() const {
       return std::nullopt;
     // A plain symbol is at least 1; an opaque atom is bounded only as far as its
     // arguments tell.
-    int64_t low = 1;
+    int64_t low = coefficient;
     for (const std::string &name : monomial) {
       Op op;
       SymExpr a, b;
       int64_t atomLow = 1;
       if (splitCall(name, op, a, b)) {
         std::optional<int64_t> la = a.lowerBound(), lb = b.lowerBound();
+        bool divides = lb && *lb > 0;
         if (op == Op::Max && (la || lb))
           atomLow = std::max(la.value_or(INT64_MIN), lb.value_or(INT64_MIN));
         else if (op == Op::Min && la && lb)
           atomLow = std::min(*la, *lb);
-        else if ((op == Op::FloorDiv || op == Op::Mod) && la && *la >= 0 && lb && *lb > 0)
+        else if (op == Op::Mod && divides)
           atomLow = 0;
-        else if (op == Op::CeilDiv && la && *la >= 0 && lb && *lb > 0)
-          atomLow = *la > 0 ? 1 : 0;
+        else if ((op == Op::FloorDiv || op == Op::CeilDiv) && divides && la && *la >= 0)
+          atomLow = op == Op::CeilDiv && *la > 0 ? 1 : 0;
         else
           return std::nullopt;
       }
-      if (atomLow < 0)
+      if (atomLow < 0 || llvm::MulOverflow(low, atomLow, low))
         return std::nullopt;
-      low *= atomLow;
     }
-    bound += low * coefficient;
+    if (llvm::AddOverflow(bound, low, bound))
+      return std::nullopt;
   }
   return bound;
 }
 
-SymExpr SymExpr::floorDiv(const SymExpr &a, const SymExpr &b) {
+void SymExpr::splitMultiple(const SymExpr &a, int64_t divisor, SymExpr &multiple, SymExpr &rest) {
+  for (const auto &[monomial, coefficient] : a.terms) {
+    int64_t q = floorDivInt(coefficient, divisor), r = coefficient - q * divisor;
+    if (q)
+      multiple.terms[monomial] = q;
+    if (r)
+      rest.terms[monomial] = r;
+  }
+}
+
+SymExpr SymExpr::divide(Op op, const SymExpr &a, const SymExpr &b) {
   if (a.unknown_ || b.unknown_ || b.isConstant(0))
     return unknown();
-  if (std::optional<int64_t> ca = a.getConstant(), cb = b.getConstant(); ca && cb) {
-    std::optional<int64_t> value = apply(Op::FloorDiv, *ca, *cb);
+  std::optional<int64_t> ca = a.getConstant(), cb = b.getConstant();
+  if (ca && cb) {
+    std::optional<int64_t> value = apply(op, *ca, *cb);
     return value ? SymExpr(*value) : unknown();
   }
   if (std::optional<SymExpr> exact = divideExactly(a, b))
-    return *exact;
-  return call(Op::FloorDiv, a, b);
+    return op == Op::Mod ? SymExpr(0) : *exact;
+  if (!cb || *cb < 0)
+    return call(op, a, b);
+  // (c x + r) / c = x + r / c, rounded either way.
+  SymExpr multiple, rest;
+  splitMultiple(a, *cb, multiple, rest);
+  SymExpr part = rest.getConstant() ? divide(op, rest, b) : call(op, rest, b);
+  return op == Op::Mod ? part : multiple + part;
 }
 
-SymExpr SymExpr::ceilDiv(const SymExpr &a, const SymExpr &b) {
-  if (a.unknown_ || b.unknown_ || b.isConstant(0))
-    return unknown();
-  if (std::optional<int64_t> ca = a.getConstant(), cb = b.getConstant(); ca && cb) {
-    std::optional<int64_t> value = apply(Op::CeilDiv, *ca, *cb);
-    return value ? SymExpr(*value) : unknown();
+SymExpr SymExpr::floorDiv(const SymExpr &a, const SymExpr &b) { return divide(Op::FloorDiv, a, b); }
+SymExpr SymExpr::ceilDiv(const SymExpr &a, const SymExpr &b) { return divide(Op::CeilDiv, a, b); }
+SymExpr SymExpr::mod(const SymExpr &a, const SymExpr &b) { return divide(Op::Mod, a, b); }
+SymExpr SymExpr::min(const SymExpr &a, const SymExpr &b) { return extremum(Op::Min, a, b); }
+SymExpr SymExpr::max(const SymExpr &a, const SymExpr &b) { return extremum(Op::Max, a, b); }
+
+void SymExpr::collectLeaves(Op op, const SymExpr &expr, std::vector<SymExpr> &leaves) {
+  Op inner;
+  SymExpr a, b;
+  bool single = expr.terms.size() == 1 && expr.terms.begin()->second == 1 && expr.terms.begin()->first.size() == 1;
+  if (single && splitCall(expr.terms.begin()->first.front(), inner, a, b) && inner == op) {
+    collectLeaves(op, a, leaves);
+    collectLeaves(op, b, leaves);
+    return;
   }
-  if (std::optional<SymExpr> exact = divideExactly(a, b))
-    return *exact;
-  return call(Op::CeilDiv, a, b);
+  leaves.push_back(expr);
 }
 
-SymExpr SymExpr::mod(const SymExpr &a, const SymExpr &b) {
-  if (a.unknown_ || b.unknown_ || b.isConstant(0))
-    return unknown();
-  if (std::optional<int64_t> ca = a.getConstant(), cb = b.getConstant(); ca && cb) {
-    std::optional<int64_t> value = apply(Op::Mod, *ca, *cb);
-    return value ? SymExpr(*value) : unknown();
-  }
-  if (divideExactly(a, b))
-    return 0;
-  return call(Op::Mod, a, b);
-}
-
-SymExpr SymExpr::min(const SymExpr &a, const SymExpr &b) {
+/// Nested minima (maxima) become one sorted list without leaves that another one
+/// bounds, nested to the right.
+SymExpr SymExpr::extremum(Op op, const SymExpr &a, const SymExpr &b) {
   if (a.unknown_ || b.unknown_)
     return unknown();
-  if (std::optional<int64_t> low = (a - b).lowerBound(); low && *low >= 0)
-    return b;
-  if (std::optional<int64_t> low = (b - a).lowerBound(); low && *low >= 0)
-    return a;
-  return a.str() < b.str() ? call(Op::Min, a, b) : call(Op::Min, b, a);
-}
-
-SymExpr SymExpr::max(const SymExpr &a, const SymExpr &b) {
-  if (a.unknown_ || b.unknown_)
-    return unknown();
-  if (std::optional<int64_t> low = (a - b).lowerBound(); low && *low >= 0)
-    return a;
-  if (std::optional<int64_t> low = (b - a).lowerBound(); low && *low >= 0)
-    return b;
-  return a.str() < b.str() ? call(Op::Max, a, b) : call(Op::Max, b, a);
+  std::vector<SymExpr> leaves, kept;
+  collectLeaves(op, a, leaves);
+  collectLeaves(op, b, leaves);
+  auto bounds = [&](const SymExpr &winner, const SymExpr &other) {
+    return (op == Op::Max ? winner - other : other - winner).lowerBound().value_or(-1) >= 0;
+  };
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    bool wins = true;
+    for (size_t j = 0; j < leaves.size() && wins; ++j)
+      // Of leaves that bound each other the first stays.
+      wins = i == j || !bounds(leaves[j], leaves[i]) || (i < j && bounds(leaves[i], leaves[j]));
+    if (wins)
+      kept.push_back(leaves[i]);
+  }
+  std::sort(kept.begin(), kept.end(), [](const SymExpr &x, const SymExpr &y) { return x.str() < y.str(); });
+  SymExpr result = kept.back();
+  for (size_t i = kept.size() - 1; i-- > 0;)
+    result = call(op, kept[i], result);
+  return result;
 }
 
 SymExpr SymExpr::substitute(llvm::function_ref<std::optional<SymExpr>(StringRef)> lookup) const {
@@ -508,32 +373,4 @@ void SymExpr::toPostfix(std::vector<Insn> &code) const {
       code.push_back({Op::Add, 0, ""});
     first = false;
   }
-}
-
-std::string SymExpr::str() const {
-  if (unknown_)
-    return "?";
-  if (terms.empty())
-    return "0";
-  // Highest degree first reads naturally: "2*batch*sequence + 4".
-  std::vector<const std::pair<const Monomial, int64_t> *> order;
-  for (const auto &term : terms)
-    order.push_back(&term);
-  std::stable_sort(order.begin(), order.end(),
-                   [](auto *a, auto *b) { return a->first.size() > b->first.size(); });
-  std::string text;
-  for (const auto *term : order) {
-    uint64_t magnitude = term->second < 0 ? 0 - uint64_t(term->second) : uint64_t(term->second);
-    text += text.empty() ? (term->second < 0 ? "-" : "") : (term->second < 0 ? " - " : " + ");
-    bool star = false;
-    if (magnitude != 1 || term->first.empty()) {
-      text += std::to_string(magnitude);
-      star = true;
-    }
-    for (const std::string &name : term->first) {
-      text += (star ? "*" : "") + name;
-      star = true;
-    }
-  }
-  return text;
 }

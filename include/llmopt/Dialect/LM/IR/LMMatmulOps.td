@@ -25,6 +25,7 @@ def LM_LinearOp : LM_InferredOp<"linear"> {
 
     - (C1) `weight` has rank 2 and its K is the last dimension of `input`.
     - (C2) `bias`, where present, is [N].
+    - (C3) all operands have one element type.
   }];
   let arguments = (ins LM_FloatTensor:$input, LM_FloatTensor:$weight, Optional<LM_FloatTensor>:$bias,
                        DefaultValuedAttr<BoolAttr, "false">:$transpose_weight);
@@ -39,8 +40,10 @@ def LM_ConvOp : LM_InferredOp<"conv"> {
     input [B, C, spatial...], weight [M, C/groups, kernel...], bias [M];
     `pads` lists all lower ones, then all upper ones.
 
-    - (C1) attribute lengths fit the spatial rank.
+    - (C1) attribute lengths fit the spatial rank; strides and dilations are
+      positive, pads are not negative, and all are below 2^31.
     - (C2) C = weight[1] * groups and groups divides M.
+    - (C3) `bias`, where present, is [M]; all operands have one element type.
   }];
   let arguments = (ins LM_FloatTensor:$input, LM_FloatTensor:$weight, Optional<LM_FloatTensor>:$bias,
                        DenseI64ArrayAttr:$strides, DenseI64ArrayAttr:$pads, DenseI64ArrayAttr:$dilations, I64Attr:$groups);

@@ -21,9 +21,13 @@ def LM_AbsMaxScaleOp : LM_InferredOp<"absmax_scale"> {
 def LM_QuantizeOp : LM_Op<"quantize"> {
   let summary = "saturate(round_half_even(x / scale) + zero_point)";
   let description = [{
-    `scale` and `zero_point` broadcast to `input`.
+    `scale` and `zero_point` broadcast to `input`. The quotient is rounded to the
+    type of `scale` (ONNX's default precision); NaN gives the smallest value.
+    `narrow_range` leaves the smallest value out.
 
     - (C1) `zero_point`, where present, has the result's element type.
+    - (C2) `scale` and `zero_point` broadcast to `input`; the result has its shape.
+    - (C3) `narrow_range` goes with a signed result.
   }];
   let arguments = (ins LM_FloatTensor:$input, LM_FloatTensor:$scale, Optional<LM_IntTensor>:$zero_point,
                        DefaultValuedAttr<BoolAttr, "false">:$narrow_range);
@@ -38,6 +42,7 @@ def LM_DequantizeOp : LM_InferredOp<"dequantize"> {
     `scale` and `zero_point` broadcast to `input`.
 
     - (C1) `zero_point`, where present, has the operand's element type.
+    - (C2) `scale` and `zero_point` broadcast to `input`.
   }];
   let arguments = (ins LM_IntTensor:$input, LM_FloatTensor:$scale, Optional<LM_IntTensor>:$zero_point);
   let results = (outs LM_FloatTensor:$result);

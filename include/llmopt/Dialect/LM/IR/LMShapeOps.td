@@ -18,7 +18,8 @@ def LM_ShapeOp : LM_InferredOp<"shape"> {
 def LM_ReshapeOp : LM_Op<"reshape"> {
   let summary = "the same elements, row major, in the shape of the result type";
   let description = [{
-    - (C1) operand and result have the same number of elements, where known.
+    - (C1) operand and result have the same number of elements, where known, and
+      the same element type.
   }];
   let arguments = (ins LM_RankedTensor:$input);
   let results = (outs LM_RankedTensor:$result);
@@ -86,6 +87,8 @@ def LM_PadOp : LM_Op<"pad"> {
 
     - (C1) `low` and `high` have the operand's rank.
     - (C2) `value` has one element, of the operand's type.
+    - (C3) no count is negative; each result dimension is low + operand + high,
+      where known.
   }];
   let arguments = (ins LM_RankedTensor:$input, LM_AnyTensor:$value, LM_SymValuesAttr:$low, LM_SymValuesAttr:$high);
   let results = (outs LM_RankedTensor:$result);

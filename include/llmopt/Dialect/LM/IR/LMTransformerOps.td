@@ -54,9 +54,13 @@ def LM_AttentionOp : LM_InferredOp<"attention"> {
     rank 4 and broadcast to [B, N, Sq, Sk]; key_lengths (integer) is [B]: keys at
     and beyond the length are masked. With `causal`, query i sees keys j <= i +
     Sk - Sq. `fully_masked` says what a row without any visible key gives: NaN,
-    zero, or what the source graph computes with its finite mask value.
+    zero, or what the source graph computes with its finite mask value: with
+    `source` a boolean, key-length or causal row without any key attends to all
+    keys alike, and an additive mask is added to scores that are rounded to the
+    element type (its own -inf everywhere still gives NaN).
 
-    - (C1) ranks are 3; batch dimensions agree; key and value lengths agree.
+    - (C1) ranks are 3 and element types equal; batch dimensions agree; key and
+      value lengths agree.
     - (C2) `num_heads` is a multiple of `kv_num_heads`, and both divide the widths.
     - (C3) `mask` is present exactly when `mask_kind` is not none, with the rank
       and element type of its kind.

@@ -41,6 +41,8 @@ public:
   /// The constant zero.
   SymExpr() = default;
   SymExpr(int64_t value);
+  /// A symbol. Names are [A-Za-z_][A-Za-z0-9_]* and no function's name; other
+  /// characters become underscores (the text of expressions must parse again).
   static SymExpr symbol(llvm::StringRef name);
   /// A dimension about which nothing is known; equal to nothing, not even itself.
   static SymExpr unknown();
@@ -88,8 +90,23 @@ public:
   std::string str() const;
 
 private:
+  class Parser;
+
+  /// Expressions beyond these become unknown: no model needs them, and hostile
+  /// ones must not cost time.
+  static constexpr size_t maxTerms = 512, maxAtomLength = 4096;
+  static constexpr int maxNesting = 32;
+
   static SymExpr atom(std::string name);
   static SymExpr call(Op op, const SymExpr &a, const SymExpr &b);
+  /// Splits the text of an opaque atom into its operation and arguments (which
+  /// are taken as canonical as they stand); false for a plain symbol.
+  static bool splitCall(llvm::StringRef atom, Op &op, SymExpr &a, SymExpr &b);
+  static SymExpr extremum(Op op, const SymExpr &a, const SymExpr &b);
+  static void collectLeaves(Op op, const SymExpr &expr, std::vector<SymExpr> &leaves);
+  /// a = divisor * multiple + rest, the coefficients of rest in [0, divisor).
+  static void splitMultiple(const SymExpr &a, int64_t divisor, SymExpr &multiple, SymExpr &rest);
+  static SymExpr divide(Op op, const SymExpr &a, const SymExpr &b);
 
   std::map<Monomial, int64_t> terms; // no zero coefficients
   bool unknown_ = false;

@@ -124,12 +124,7 @@ private:
     case 2:
     case 3: {
       Value y = pick();
-      if (failed(lm::broadcastDims(dims, lm::getDims(y))))
-        return;
-      for (const lm::SymExpr &dim : *lm::broadcastDims(dims, lm::getDims(y)))
-        if (!dim.getConstant() && !dim.getSymbol() && dim.str().find("max") != std::string::npos)
-          return; // b against s: they never fit
-      // b against 5: nor do these
+      // Dimensions fit where they are equal or one is 1; others never do here.
       size_t nx = dims.size();
       SmallVector<lm::SymExpr> other = lm::getDims(y);
       for (size_t i = 0; i < std::min(nx, other.size()); ++i) {

@@ -92,8 +92,10 @@ TEST_F(LoopsFixture, Shapes) {
   op("lm.reshape %0", kSymbolic, "tensor<?x?x3x16xf32, #lm.dims<\"b\", \"s\", 3, 16>>", kSizes);
   op("lm.reshape %0", kSymbolic, "tensor<?x48xf32, #lm.dims<\"b*s\", 48>>", kSizes);
   op("lm.broadcast %0", "tensor<5x1xf32>", "tensor<3x5x17xf32>");
-  op("lm.broadcast %0", "tensor<?x1xf32, #lm.dims<\"t\", 1>>", "tensor<?x9xf32, #lm.dims<\"max(s, t)\", 9>>",
-     {{"t", 1}, {"s", 4}});
+  for (int64_t t : {1, 4})
+    add("tensor<?x1xf32, #lm.dims<\"t\", 1>>;tensor<?xf32, #lm.dims<\"s\">>",
+        "%r = lm.broadcast %0 : (tensor<?x1xf32, #lm.dims<\"t\", 1>>) -> tensor<?x9xf32, #lm.dims<\"s\", 9>>",
+        "%r : tensor<?x9xf32, #lm.dims<\"s\", 9>>", {{"t", t}, {"s", 4}});
   op("lm.transpose %0 {perm = array<i64: 1, 0>}", "tensor<23x45xf32>", "tensor<45x23xf32>");
   op("lm.transpose %0 {perm = array<i64: 2, 0, 1>}", kSymbolic, "tensor<48x?x?xf32, #lm.dims<48, \"b\", \"s\">>", kSizes);
   op("lm.concat %0, %1, %2 {axis = 1 : i64}", "tensor<5x7xf32>;tensor<5x20xf32>;tensor<5x3xf32>", "tensor<5x30xf32>");

@@ -39,6 +39,10 @@ public:
   /// Runs passes and verifies the result. A failing pass has said why and gives
   /// kBadModel; IR that does not verify is our bug.
   int runPasses(llvm::StringRef phase, llvm::function_ref<void(mlir::OpPassManager &)> build);
+  /// kOk, or our bug where the module does not verify.
+  int checkModule(llvm::StringRef phase);
+  /// The exit code for what was reported last: the environment's fault or the model's.
+  int lastFailure() const;
   /// Writes a folder with the command and the IR, names it, and returns kInternal.
   int internalError(llvm::StringRef what);
 

@@ -47,4 +47,11 @@ def FuseQKVPass : Pass<"lm-fuse-qkv"> {
   let dependentDialects = ["::llmopt::lm::LMDialect"];
 }
 
+def ReportFusionPass : Pass<"lm-report-fusion"> {
+  let summary = "print what was raised, what was not, and why";
+  let options = [
+    Option<"json", "json", "bool", "false", "Print JSON instead of a table">,
+  ];
+}
+
 #endif

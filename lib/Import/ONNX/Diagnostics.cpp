@@ -56,6 +56,13 @@ void Reporter::unsupported(llvm::StringRef kind, int64_t opset, llvm::StringRef 
 }
 
 void Reporter::finish() {
+  if (!missingFiles.empty()) {
+    std::string text = file + ": external data file '" + printable(*missingFiles.begin()) + "'";
+    if (missingFiles.size() > 1)
+      text += " and " + std::to_string(missingFiles.size() - 1) + " more";
+    handler({true, text + (missingFiles.size() > 1 ? " do" : " does") + " not exist beside the model"});
+    missingFiles.clear();
+  }
   for (auto &[name, kind] : kinds) {
     std::string text = file + ": unsupported operator " + printable(name, 300) + " (opset " +
                        std::to_string(kind.opset) + "), " + std::to_string(kind.count) +

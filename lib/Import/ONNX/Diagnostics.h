@@ -35,10 +35,14 @@ public:
   /// ("ai.onnx.TopK"), `remedy` the nearest thing that works, or empty.
   void unsupported(llvm::StringRef kind, int64_t opset, llvm::StringRef node,
                    llvm::StringRef remedy);
+  /// Notes a file of external data that is missing; they share one line.
+  void missingFile(llvm::StringRef name) { missingFiles.insert(name.str()); }
   /// Reports what has been noted. Call once, at the end.
   void finish();
 
-  bool hasErrors() const { return numErrors != 0 || !kinds.empty(); }
+  bool hasErrors() const {
+    return numErrors != 0 || !kinds.empty() || !missingFiles.empty();
+  }
 
 private:
   struct Kind {
@@ -49,7 +53,7 @@ private:
   std::string file;
   ImportMessageHandler handler;
   unsigned numErrors = 0;
-  std::set<std::string> reported;
+  std::set<std::string> reported, missingFiles;
   llvm::MapVector<llvm::StringRef, Kind> kinds;
   std::vector<std::unique_ptr<std::string>> kindNames;
 };

@@ -60,7 +60,7 @@ std::string ExternalData::openNew(llvm::StringRef location, File &file) {
   if (resolved.empty() && allowed.size() > 1)
     resolved = resolve(allowed[1] + location.str());
   if (resolved.empty())
-    return "external data file '" + name + "' does not exist beside the model";
+    return "external data file '" + name + "' " + kMissing.str();
   bool inside = false;
   for (const std::string &dir : allowed)
     inside |= llvm::StringRef(resolved).starts_with(dir);

@@ -6,6 +6,8 @@
 
 #include "llvm/ADT/StringMap.h"
 
+#include <vector>
+
 namespace llmopt::onnx_import {
 
 /// The external data files of one model.
@@ -25,7 +27,11 @@ public:
   /// failure returns null and sets `error`; the same for every later request.
   const File *open(llvm::StringRef location, std::string &error);
 
+  /// Whether `error` says that a file does not exist.
+  static bool isMissing(llvm::StringRef error) { return error.ends_with(kMissing); }
+
 private:
+  static constexpr llvm::StringLiteral kMissing = "does not exist beside the model";
   std::string openNew(llvm::StringRef location, File &file);
 
   std::string directory;              // as given

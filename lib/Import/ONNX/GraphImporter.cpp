@@ -71,7 +71,11 @@ GraphImporter::Lookup GraphImporter::lookup(StringRef name, const Scope &scope, 
     }
     auto broken = s->broken.find(name);
     if (broken != s->broken.end()) {
-      reporter.errorOnce(broken->second, "initializer '" + printable(name) + "'");
+      const std::string &reason = broken->second;
+      if (ExternalData::isMissing(reason))
+        reporter.missingFile(StringRef(reason).split('\'').second.split('\'').first);
+      else
+        reporter.errorOnce(reason, "initializer '" + printable(name) + "'");
       return Lookup::Poisoned;
     }
   }

@@ -282,6 +282,20 @@ FailureOr<OwningOpRef<ModuleOp>> llmopt::importONNX(MLIRContext *context, String
   return module;
 }
 
+FailureOr<std::vector<std::string>> llmopt::listONNXInputs(StringRef path, std::string &error) {
+  std::unique_ptr<ModelFile> file = ModelFile::open(path, error);
+  if (!file)
+    return failure();
+  std::set<std::string> initializers;
+  for (const onnx::TensorProto &tensor : file->model().graph().initializer())
+    initializers.insert(tensor.name());
+  std::vector<std::string> names;
+  for (const onnx::ValueInfoProto &input : file->model().graph().input())
+    if (!initializers.count(input.name()))
+      names.push_back(input.name());
+  return names;
+}
+
 DenseElementsAttr llmopt::readONNXTensor(MLIRContext *context, StringRef path,
                                          std::string &error) {
   return readTensorFile(context, path, error);

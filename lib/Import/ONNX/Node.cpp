@@ -57,7 +57,7 @@ void Node::unsupported(const Twine &detail, StringRef remedy) {
 Dims Node::dims(Value value) const { return value ? getDims(value) : Dims(); }
 
 int64_t Node::rank(Value value) const {
-  return value ? cast<RankedTensorType>(value.getType()).getRank() : 0;
+  return value ? llvm::cast<RankedTensorType>(value.getType()).getRank() : 0;
 }
 
 Type Node::elem(Value value) const {

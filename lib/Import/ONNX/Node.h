@@ -136,7 +136,7 @@ public:
   mlir::Value select(mlir::Value condition, mlir::Value x, mlir::Value y) {
     return create<lm::WhereOp>(condition, x, y);
   }
-  mlir::FloatAttr f64(double value) { return b.getF64FloatAttr(value); }
+  llvm::APFloat f64(double value) const { return llvm::APFloat(value); }
 
   GraphImporter &importer;
   const onnx::NodeProto &proto;

@@ -18,10 +18,11 @@ static constexpr double kMasking = -9999, kAbsorbing = -1e30;
 
 /// The mask's dimensions as [B|1, N|1, Sq|1, Sk|1], or nullopt.
 static std::optional<SmallVector<SymExpr>> getRank4Dims(const MaskTerm &term, const AttentionMatch &match) {
-  SmallVector<SymExpr> dims = getDims(term.mask);
-  if (dims.size() > term.dims.size())
+  SmallVector<SymExpr> maskDims = getDims(term.mask);
+  if (maskDims.size() > term.dims.size())
     return std::nullopt;
-  dims.insert(dims.begin(), term.dims.size() - dims.size(), SymExpr(1));
+  SmallVector<SymExpr> dims(term.dims.size() - maskDims.size(), SymExpr(1));
+  llvm::append_range(dims, maskDims);
   for (auto [i, dim] : llvm::enumerate(dims))
     if (!dim.isConstant(1) && dim != term.dims[i])
       return std::nullopt;

@@ -4,6 +4,7 @@
 #include "AttentionMatch.h"
 #include "RaiseMatchers.h"
 
+#include "llmopt/Dialect/LM/IR/NodeLocation.h"
 #include "llmopt/Transforms/FusionSites.h"
 
 #include "mlir/IR/Remarks.h"
@@ -32,23 +33,12 @@ unsigned FusionReport::countMissed(FusionKind kind) const {
   return llvm::count_if(sites, [&](const FusionSite &site) { return site.kind == kind && !site.passed; });
 }
 
-static std::string findNodeName(Location loc) {
+std::string llmopt::getNodeName(Location loc) {
+  for (const NodeInfo &info : getNodes(loc))
+    if (!info.node.empty())
+      return info.node;
   if (auto name = dyn_cast<NameLoc>(loc))
     return name.getName().str();
-  if (auto fused = dyn_cast<FusedLoc>(loc)) {
-    for (Location part : fused.getLocations())
-      if (std::string name = findNodeName(part); !name.empty())
-        return name;
-  } else if (auto call = dyn_cast<CallSiteLoc>(loc)) {
-    return findNodeName(call.getCallee());
-  }
-  return "";
-}
-
-std::string llmopt::getNodeName(Location loc) {
-  std::string name = findNodeName(loc);
-  if (!name.empty())
-    return name;
   if (auto fused = dyn_cast<FusedLoc>(loc); fused && !fused.getLocations().empty())
     return getNodeName(fused.getLocations().front());
   if (auto file = dyn_cast<FileLineColLoc>(loc))

@@ -1,7 +1,8 @@
 // Small questions about values that several matchers ask.
 #include "llmopt/Transforms/Matching.h"
 
-#include "mlir/IR/Matchers.h"
+#include "llmopt/Dialect/LM/IR/WeightStore.h"
+
 #include "mlir/IR/TypeUtilities.h"
 
 #include <cmath>
@@ -12,12 +13,8 @@ using namespace llmopt::lm;
 
 static std::optional<double> getSplat(Attribute attr) {
   auto dense = dyn_cast_or_null<DenseElementsAttr>(attr);
-  if (!dense || dense.empty())
+  if (!dense || dense.empty() || !dense.isSplat())
     return std::nullopt;
-  if (!dense.isSplat()) {
-    // Equal elements need not be stored as a splat.
-    return std::nullopt;
-  }
   if (auto floats = dyn_cast<DenseFPElementsAttr>(dense)) {
     APFloat value = floats.getSplatValue<APFloat>();
     bool lost = false;
@@ -32,6 +29,20 @@ static std::optional<double> getSplat(Attribute attr) {
   return std::nullopt;
 }
 
+/// The contents of a weight as elements: a weight in a file only if it has one.
+static Attribute getWeightValue(WeightOp weight) {
+  auto type = cast<RankedTensorType>(weight.getType());
+  if (!isa<FileAttr>(weight.getSource()) || type.getNumElements() != 1 || !type.getElementType().isIntOrFloat() ||
+      type.getElementTypeBitWidth() < 8)
+    return weight.getSource();
+  llvm::Expected<ArrayRef<char>> bytes = WeightStore::get(weight.getContext()).getBytes(weight);
+  if (!bytes) {
+    llvm::consumeError(bytes.takeError()); // reported where the weight is needed
+    return {};
+  }
+  return DenseElementsAttr::getFromRawBuffer(type, *bytes);
+}
+
 std::optional<double> llmopt::getScalar(Value value) {
   for (int depth = 0; depth < 8; ++depth) {
     Operation *op = value.getDefiningOp();
@@ -40,7 +51,7 @@ std::optional<double> llmopt::getScalar(Value value) {
     if (auto constant = dyn_cast<ConstantOp>(op))
       return getSplat(constant.getValue());
     if (auto weight = dyn_cast<WeightOp>(op))
-      return getSplat(weight.getSource());
+      return getSplat(getWeightValue(weight));
     if (!isa<ReshapeOp, BroadcastOp>(op) && !(isFloatCast(op) && stripExactCasts(value) != value))
       return std::nullopt;
     value = op->getOperand(0);

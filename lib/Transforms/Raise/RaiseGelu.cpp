@@ -115,11 +115,17 @@ struct RaiseGeluPass : llmopt::impl::RaiseGeluPassBase<RaiseGeluPass> {
         continue;
       GeluMatch &match = **candidate;
       Operation *root = match.root;
+      Value source = stripExactCasts(match.input);
+      // f16, computed in f32, back to f16: that is a GELU of f16.
+      if (Operation *user = getOnlyUser(root->getResult(0));
+          user && isFloatCast(user) &&
+          getElementTypeOrSelf(user->getResult(0).getType()) == getElementTypeOrSelf(source.getType()))
+        root = user;
       rewriter.setInsertionPoint(root);
       Location loc = rewriter.getFusedLoc({anchor->getLoc(), root->getLoc()});
       // Casts in between are read through: compute in the wider of the two types.
       Type elementType = getElementTypeOrSelf(root->getResult(0).getType());
-      Value input = castIfWider(rewriter, loc, match.input, elementType);
+      Value input = castIfWider(rewriter, loc, source, elementType);
       auto kind = GeluKindAttr::get(&getContext(), match.kind);
       Value result = GeluOp::create(rewriter, loc, input.getType(), kind, input);
       rewriter.replaceOp(root, castTo(rewriter, loc, result, elementType));

@@ -14,12 +14,13 @@ static Value filtered(Node &n, Value keep, mlir::Type type, double filter) {
   return n.select(keep, n.scalar(type, 0), n.scalar(type, filter));
 }
 
-/// The additive form of a mask of 0 and 1 or of lengths, for `batch` rows and `keys`
-/// keys. Null without a mask.
-static Value readMask(Node &n, Value mask, const SymExpr &batch, const SymExpr &keys,
-                      mlir::Type type) {
+/// The additive form of a mask of 0 and 1 or of lengths. Null without a mask. query
+/// and key are [batch, length, hidden].
+static Value readMask(Node &n, Value mask, Value query, Value key) {
   if (!mask || n.failed())
     return {};
+  mlir::Type type = n.elem(query);
+  const SymExpr batch = n.dims(query)[0], queries = n.dims(query)[1], keys = n.dims(key)[1];
   double filter = n.floatAttr("mask_filter_value", -10000.0f);
   Dims d = n.dims(mask);
   auto wherePositive = [&](Value v) {
@@ -29,6 +30,13 @@ static Value readMask(Node &n, Value mask, const SymExpr &batch, const SymExpr &
     return wherePositive(n.reshape(mask, {d[0], 1, 1, d[1]}));
   if (d.size() == 3)
     return wherePositive(n.reshape(mask, {d[0], 1, d[1], d[2]}));
+  if (d.size() == 4 && d[1].isConstant(1)) // [batch, 1, longest, longest]: its last rows
+    return wherePositive(n.slice(n.slice(mask, 2, keys - queries, queries), 3, 0, keys));
+  if (d.size() == 1 && d[0].getSymbol() && d[0] != batch) { // a name of its own, for the batch
+    n.require(d[0], batch);
+    n.require(batch, d[0]);
+    return filtered(n, keysBelow(n, n.reshape(mask, {batch}), keys), type, filter);
+  }
   if (d.size() == 1 && (d[0] == batch || d[0].isConstant(1)))
     return filtered(n, keysBelow(n, mask, keys), type, filter);
   if (d.size() == 1 && d[0] == batch * SymExpr(2)) { // ends, then starts
@@ -107,7 +115,7 @@ static void attention(Node &n) {
   if (n.failed())
     return;
   p.scale = n.floatAttr("scale", 0);
-  Value mask = readMask(n, n.opt(3), n.dims(x)[0], n.dims(p.key)[1], n.elem(x));
+  Value mask = readMask(n, n.opt(3), p.query, p.key);
   p.additive = joinMasks(n, mask, n.opt(5));
   p.causal = n.boolAttr("unidirectional", false);
   p.fullyMasked = FullyMasked::Source;
@@ -166,7 +174,7 @@ static void multiHeadAttention(Node &n) {
   if (n.failed())
     return;
   p.scale = n.floatAttr("scale", 0);
-  Value mask = readMask(n, n.opt(4), n.dims(p.query)[0], n.dims(p.key)[1], n.elem(p.query));
+  Value mask = readMask(n, n.opt(4), p.query, p.key);
   p.additive = joinMasks(n, mask, n.opt(5));
   p.causal = n.boolAttr("unidirectional", false);
   p.fullyMasked = FullyMasked::Source;

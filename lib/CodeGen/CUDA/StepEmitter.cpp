@@ -1,0 +1,114 @@
+// Sharing, naming and commenting of kernels, and what the plan asks of a target.
+#include "StepEmitter.h"
+
+#include "Names.h"
+
+#include "llmopt/CodeGen/CUDA/EmitCuda.h"
+#include "llmopt/CodeGen/Loops/Loops.h"
+#include "llmopt/CodeGen/Plan/BuildPlan.h"
+
+#include "mlir/IR/TypeUtilities.h"
+
+using namespace mlir;
+using namespace llmopt;
+using namespace llmopt::cuda;
+using lm::getDims;
+using lm::SymExpr;
+
+static constexpr int64_t kGemmTile = 64;
+static constexpr int64_t kMaxValueDim = 1024;
+
+PlanTarget::PackedLayout CudaPlanTarget::getGemmLayout(int64_t, int64_t) const {
+  return {kernel::Layout::Panels, kGemmTile};
+}
+
+bool CudaPlanTarget::hasAttention(lm::AttentionOp op) const {
+  std::optional<int64_t> width = getDims(op.getValue())[2].getConstant();
+  return getElementTypeOrSelf(op.getQuery()).isF32() && width &&
+         *width / static_cast<int64_t>(op.getKvNumHeads()) <= kMaxValueDim;
+}
+
+bool CudaPlanTarget::hasLoops(Operation *op, std::string &reason) const { return loops::isSupported(op, &reason); }
+
+/// "/encoder/layer.0/query/MatMul: f32[batch, sequence, 768], 301.9 MFLOP at .."
+static std::string describe(Operation *op) {
+  std::string text = getNodeNames(op->getLoc());
+  llvm::raw_string_ostream os(text);
+  for (Value result : op->getResults()) {
+    os << (text.empty() ? "" : " -> ") << getElementTypeOrSelf(result) << "[";
+    llvm::interleaveComma(getDims(result), os, [&](const SymExpr &dim) { os << dim.str(); });
+    os << "]";
+  }
+  os << "; FLOPs " << getFlops(op).str() << "; bytes " << getTraffic(op).str();
+  return toComment(text);
+}
+
+std::string CudaStepEmitter::uniqueName(StringRef hint) {
+  std::string name = hint.str();
+  for (int i = 2; !names.insert(name).second; ++i)
+    name = (hint + "_" + llvm::Twine(i)).str();
+  return name;
+}
+
+StepKernel CudaStepEmitter::finish(Draft draft, Operation *op) {
+  std::string parameters = llvm::join(draft.parameters, ", ");
+  auto [it, isNew] = byForm.try_emplace(parameters + "\n" + draft.body, kernels.size());
+  if (isNew) {
+    CudaKernel kernel;
+    kernel.name = uniqueName(draft.hint);
+    kernel.buffers = draft.buffers;
+    kernel.threads = draft.threads;
+    kernel.text = "extern \"C\" __global__ void __launch_bounds__(" + std::to_string(draft.threads) + ") " +
+                  kernel.name + "(" + parameters + ") {\n  " + draft.body + "\n}\n";
+    kernels.push_back(std::move(kernel));
+  }
+  CudaKernel &kernel = kernels[it->second];
+  kernel.uses.push_back(describe(op));
+  draft.step.kernel = kernel.name;
+  return draft.step;
+}
+
+FailureOr<StepKernel> CudaStepEmitter::emitLoops(Operation *op) {
+  auto loopsOp = cast<kernel::LoopsOp>(op);
+  std::string first = getNodeNames(op->getLoc());
+  StringRef node = StringRef(first).split(" + ").first;
+  // Printed once under a stand-in name, to find kernels of equal form.
+  std::string form;
+  llvm::raw_string_ostream formStream(form);
+  FailureOr<loops::LoopSpec> spec =
+      loops::emitLoopsText(loopsOp.getBody(), "llmopt_kernel", formStream, loops::TextStyle::Cuda);
+  if (failed(spec))
+    return failure();
+  auto [it, isNew] = byForm.try_emplace(form, kernels.size());
+  if (isNew) {
+    CudaKernel kernel;
+    kernel.name = uniqueName(node.empty() ? "loops" : toIdentifier(node));
+    kernel.buffers = op->getNumOperands() + op->getNumResults();
+    kernel.threads = loops::cudaThreads;
+    llvm::raw_string_ostream os(kernel.text);
+    if (failed(loops::emitLoopsText(loopsOp.getBody(), kernel.name, os, loops::TextStyle::Cuda)))
+      return failure();
+    if (std::optional<int64_t> bytes = spec->scratchBytes.getConstant())
+      kernel.scratch = std::to_string(*bytes);
+    else
+      kernel.scratch = "dims[" + std::to_string(llvm::find(spec->dims, spec->scratchBytes) - spec->dims.begin()) + "]";
+    kernels.push_back(std::move(kernel));
+  }
+  CudaKernel &kernel = kernels[it->second];
+  kernel.uses.push_back(describe(op));
+  StepKernel step;
+  step.kernel = kernel.name;
+  step.dims = spec->dims;
+  step.tiles = spec->tiles;
+  step.scratchBytes = spec->scratchBytes;
+  return step;
+}
+
+FailureOr<StepKernel> CudaStepEmitter::emit(Operation *op) {
+  if (isa<kernel::LoopsOp>(op))
+    return emitLoops(op);
+  Draft draft;
+  if (failed(draftKernel(op, draft)))
+    return failure();
+  return finish(std::move(draft), op);
+}

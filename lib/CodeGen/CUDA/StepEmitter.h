@@ -1,0 +1,64 @@
+// Kernels of a plan as CUDA functions.
+#ifndef LLMOPT_LIB_CODEGEN_CUDA_STEPEMITTER_H
+#define LLMOPT_LIB_CODEGEN_CUDA_STEPEMITTER_H
+
+#include "llmopt/CodeGen/Plan/Tables.h"
+
+#include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/StringSet.h"
+
+#include <vector>
+
+namespace llmopt::cuda {
+
+/// One __global__ function, and how it is started.
+struct CudaKernel {
+  std::string name;
+  std::string text;
+  size_t buffers = 0;
+  int threads = 256;
+  /// Bytes of scratch memory per block, as C over `dims`; "0" for none.
+  std::string scratch = "0";
+  /// What it computes, one line per step.
+  std::vector<std::string> uses;
+};
+
+/// A kernel under construction: parameters, sizes, and the call into the header
+/// library that is its body. Buffers are named before sizes.
+struct Draft {
+  std::string hint; // name, without a number
+  std::vector<std::string> parameters;
+  StepKernel step;
+  std::string body;
+  int threads = 256;
+  size_t buffers = 0;
+
+  /// Adds a buffer, and gives its name.
+  std::string buffer(const std::string &type, const std::string &name);
+  /// The same for an operand that may be absent: "nullptr" then.
+  std::string optional(mlir::Value value, const std::string &type, const std::string &name);
+  /// A size as text: a constant, or a parameter of the kernel.
+  std::string size(const lm::SymExpr &value, const std::string &name);
+};
+
+/// Fills in the draft of one kernel operation. A failure has been reported.
+mlir::LogicalResult draftKernel(mlir::Operation *op, Draft &draft);
+
+class CudaStepEmitter : public StepEmitter {
+public:
+  mlir::FailureOr<StepKernel> emit(mlir::Operation *op) override;
+  const std::vector<CudaKernel> &getKernels() const { return kernels; }
+
+private:
+  mlir::FailureOr<StepKernel> emitLoops(mlir::Operation *op);
+  StepKernel finish(Draft draft, mlir::Operation *op);
+  std::string uniqueName(llvm::StringRef hint);
+
+  std::vector<CudaKernel> kernels;
+  llvm::StringMap<size_t> byForm; // kernels of equal form are shared
+  llvm::StringSet<> names;
+};
+
+} // namespace llmopt::cuda
+
+#endif

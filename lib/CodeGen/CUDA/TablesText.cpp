@@ -1,0 +1,111 @@
+#include "TablesText.h"
+
+#include "Names.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+using namespace llmopt;
+using llvm::raw_ostream;
+
+namespace {
+
+/// static const TYPE NAME[] = {...}; C++ has no empty arrays, so those get one
+/// zero element that no count covers.
+template <typename Range, typename Print>
+void printArray(raw_ostream &os, const char *type, const char *name, const Range &items, Print print) {
+  os << "static const " << type << " " << name << "[] = {";
+  for (const auto &item : items) {
+    os << "\n    ";
+    print(item);
+    os << ",";
+  }
+  os << (items.empty() ? "{}" : "\n") << "};\n";
+}
+
+void printIndices(raw_ostream &os, const char *name, const std::vector<uint32_t> &items) {
+  os << "static const uint32_t " << name << "[] = {";
+  for (auto [i, item] : llvm::enumerate(items))
+    os << (i % 16 == 0 ? "\n    " : " ") << item << "u,";
+  os << (items.empty() ? "0" : "\n") << "};\n";
+}
+
+template <typename Dims> void printDims(raw_ostream &os, const Dims &dims) {
+  os << "{";
+  llvm::interleaveComma(dims, os);
+  os << "}";
+}
+
+void printTensors(raw_ostream &os, const char *name, const std::vector<ModelTables::Tensor> &tensors) {
+  printArray(os, "llmopt_tensor_desc", name, tensors, [&](const ModelTables::Tensor &t) {
+    os << "{" << cuda::toLiteral(t.name) << ", " << t.dtype << ", " << t.dims.size() << ", ";
+    printDims(os, t.dims);
+    os << ", " << t.buffer << "}";
+  });
+}
+
+void printBuffers(raw_ostream &os, const std::vector<ModelTables::Buffer> &buffers) {
+  for (auto [i, b] : llvm::enumerate(buffers)) {
+    if (b.kind != LLMOPT_BUFFER_CONSTANT)
+      continue;
+    os << "alignas(64) static const unsigned char constant" << i << "[] = {";
+    for (auto [j, byte] : llvm::enumerate(b.data))
+      os << (j % 32 == 0 ? "\n    " : "") << unsigned(byte) << ",";
+    os << (b.data.empty() ? "0" : "\n") << "};\n";
+  }
+  size_t index = 0;
+  printArray(os, "llmopt_buffer", "buffers", buffers, [&](const ModelTables::Buffer &b) {
+    os << "{" << b.kind << ", " << b.index << "u, " << b.size << "u, " << b.offset << "u, " << b.firstStep << ", "
+       << b.lastStep << ", ";
+    if (b.kind == LLMOPT_BUFFER_CONSTANT)
+      os << "constant" << index;
+    else
+      os << "nullptr";
+    os << "}";
+    ++index;
+  });
+}
+
+} // namespace
+
+void cuda::printTables(const ModelTables &t, llvm::StringRef symbolPrefix, raw_ostream &os) {
+  os << "namespace {\n";
+  printArray(os, "char *const", "symbols", t.symbols, [&](const std::string &s) { os << toLiteral(s); });
+  printTensors(os, "inputs", t.inputs);
+  printTensors(os, "outputs", t.outputs);
+  printBuffers(os, t.buffers);
+  std::vector<uint32_t> args, dims;
+  printArray(os, "llmopt_step", "steps", t.steps, [&](const ModelTables::Step &s) {
+    os << "{" << toLiteral(s.name) << ", run_" << s.kernel << ", " << args.size() << ", " << s.args.size() << ", "
+       << dims.size() << ", " << s.dims.size() << ", " << s.tiles << ", 0}";
+    args.insert(args.end(), s.args.begin(), s.args.end());
+    dims.insert(dims.end(), s.dims.begin(), s.dims.end());
+  });
+  printIndices(os, "step_args", args);
+  printIndices(os, "step_dims", dims);
+  printArray(os, "llmopt_weight", "weights", t.weights, [&](const ModelTables::Weight &w) {
+    os << "{" << toLiteral(w.name) << ", " << w.dtype << ", " << w.dims.size() << ", ";
+    printDims(os, w.dims);
+    os << ", " << w.offset << "ull, " << w.size << "ull, " << (w.hasRecipe ? toLiteral(w.recipe) : "nullptr") << "}";
+  });
+  printArray(os, "llmopt_expr", "exprs", t.exprs,
+             [&](const llmopt_expr &e) { os << "{" << e.first << ", " << e.count << "}"; });
+  printArray(os, "llmopt_expr_insn", "expr_code", t.exprCode,
+             [&](const llmopt_expr_insn &i) { os << "{" << i.op << ", " << i.value << "ll}"; });
+  printArray(os, "llmopt_constraint", "constraints", t.constraints, [&](const ModelTables::Constraint &c) {
+    os << "{" << c.lhs << ", " << c.relation << ", " << c.rhs << ", 0, " << toLiteral(c.reason) << "}";
+  });
+
+  os << "const llmopt_model_desc model = {\n    sizeof(llmopt_model_desc),\n    LLMOPT_ABI_VERSION,\n    {";
+  for (uint8_t byte : t.buildId)
+    os << unsigned(byte) << ",";
+  os << "},\n    " << toLiteral(t.name) << ",\n    " << toLiteral(t.compiler) << ",\n    " << toLiteral(t.target)
+     << ",\n    " << toLiteral(t.cpuFeatures) << ",\n    ";
+  for (size_t count : {t.symbols.size(), t.inputs.size(), t.outputs.size(), t.buffers.size(), t.steps.size(),
+                       t.weights.size(), t.exprs.size(), t.exprCode.size(), args.size(), dims.size()})
+    os << count << ", ";
+  os << "\n    symbols, inputs, outputs, buffers, steps, weights, exprs, expr_code, step_args, step_dims,\n    "
+     << t.scratchBytes << ", 0, " << t.weightsSize << "ull,\n    " << toLiteral(t.metadata) << ",\n    "
+     << t.constraints.size() << ", 0, constraints};\n"
+     << "} // namespace\n\nextern \"C\" __attribute__((visibility(\"default\"))) const llmopt_model_desc *"
+     << symbolPrefix << "llmopt_model_v1() { return &model; }\n";
+}

@@ -1,0 +1,5 @@
+#include "Session.h"
+
+using namespace llmopt;
+
+int llmopt::verifyModel(Session &session) { return session.fail(kInternal, "not wired up"); }

@@ -1,0 +1,21 @@
+// How far an output may be from the expected one.
+#ifndef LLMOPT_TEST_CONFORMANCE_COMPARE_H
+#define LLMOPT_TEST_CONFORMANCE_COMPARE_H
+
+#include "llmopt/Dialect/LM/Eval/Tensor.h"
+
+#include <string>
+
+namespace llmopt::conformance {
+
+/// Empty where `actual` is as expected, else what differs. Floats: the same
+/// positions of NaN and infinities, and max |a-b| / max(1e-6, max finite |b|)
+/// within the tolerance of the type; integers and booleans: equal.
+std::string compare(const lm::Tensor &actual, const lm::Tensor &expected);
+
+/// The tolerance of a floating-point type.
+double getTolerance(mlir::Type type);
+
+} // namespace llmopt::conformance
+
+#endif

@@ -1,0 +1,135 @@
+/* Runs NEON kernels against plain f64 loops; see AArch64Test.cpp. */
+#include "formulas.h"
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define KERNEL(name)                                                           \
+  void name(void *const *args, const int64_t *dims, int64_t tile, void *scratch)
+KERNEL(gemm);
+KERNEL(matmul);
+KERNEL(attention);
+KERNEL(norm);
+KERNEL(tanh_map);
+
+static uint32_t state = 1;
+static float *fill(int64_t n, float scale) {
+  float *p = aligned_alloc(64, (n * 4 + 127) / 64 * 64);
+  for (int64_t i = 0; i < n; ++i) {
+    state = state * 1664525u + 1013904223u;
+    p[i] = scale * ((int32_t)state / 2147483648.0f);
+  }
+  return p;
+}
+static int failures;
+static void compare(const char *what, int64_t size, const float *a,
+                    const double *b, int64_t n, double limit) {
+  double error = 0, scale = 1e-6;
+  for (int64_t i = 0; i < n; ++i)
+    scale = fmax(scale, fabs(b[i]));
+  for (int64_t i = 0; i < n; ++i)
+    error = fabs(a[i] - b[i]) <= 1e30 ? fmax(error, fabs(a[i] - b[i]) / scale)
+                                      : INFINITY;
+  if (!(error <= limit)) {
+    fprintf(stderr, "%s, size %ld: error %g\n", what, (long)size, error);
+    ++failures;
+  }
+}
+typedef KERNEL(kernel_fn);
+static void run(kernel_fn *kernel, void *const *args, const int64_t *dims,
+                int64_t tiles, int64_t bytes) {
+  void *scratch = aligned_alloc(64, (bytes + 127) / 64 * 64);
+  while (tiles-- > 0)
+    kernel(args, dims, tiles, scratch);
+  free(scratch);
+}
+
+int main(void) {
+  static const int64_t sizes[] = {1, 5, 8, 9, 17, 130};
+  for (int s = 0; s < 6; ++s) {
+    int64_t m = sizes[s];
+    { /* gemm: N 100, K 500, bias, gelu */
+      float *a = fill(m * 500, 1), *b = fill(500 * 100, 0.1f),
+            *c = fill(m * 100, 1), *bias = fill(100, 1);
+      float *packed = calloc((100 + NR) * 500, 4);
+      for (int p = 0; p < 500; ++p)
+        for (int j = 0; j < 100; ++j)
+          packed[(j / NR * 500 + p) * NR + j % NR] = b[p * 100 + j];
+      void *args[] = {a, packed, c, bias};
+      run(gemm, args, &m, gemm_tiles(&m), gemm_scratch(&m));
+      double *want = malloc(m * 100 * 8);
+      for (int i = 0; i < m; ++i)
+        for (int j = 0; j < 100; ++j) {
+          double x = bias[j];
+          for (int p = 0; p < 500; ++p)
+            x += (double)a[i * 500 + p] * b[p * 100 + j];
+          want[i * 100 + j] = 0.5 * x * (1 + erf(x / sqrt(2)));
+        }
+      compare("gemm", m, c, want, m * 100, 3e-6);
+    }
+    { /* matmul: N 33, K 37, B transposed */
+      int64_t n = 33, k = 37, dims[] = {m, n, k};
+      float *a = fill(m * k, 1), *b = fill(n * k, 1), *c = fill(m * n, 1);
+      void *args[] = {a, b, c};
+      run(matmul, args, dims, matmul_tiles(dims), matmul_scratch(dims));
+      double *want = calloc(m * n, 8);
+      for (int i = 0; i < m; ++i)
+        for (int j = 0; j < n; ++j)
+          for (int p = 0; p < k; ++p)
+            want[i * n + j] += (double)a[i * k + p] * b[j * k + p];
+      compare("matmul", m, c, want, m * n, 3e-6);
+    }
+    { /* attention: 2 heads of 64 in one QKV buffer, causal, additive mask */
+      float *qkv = fill(m * 384, 2), *out = fill(m * 128, 1),
+            *mask = calloc(m, 4);
+      for (int j = 1; j < m; ++j)
+        mask[j] = j % 3 ? 0 : -INFINITY;
+      void *args[] = {qkv, out, mask};
+      run(attention, args, &m, attention_tiles(&m), attention_scratch(&m));
+      double *want = calloc(m * 128, 8);
+      for (int h = 0; h < 2; ++h)
+        for (int i = 0; i < m; ++i) {
+          double w[130], total = 0;
+          for (int j = 0; j <= i; ++j) {
+            double x = 0;
+            for (int d = 0; d < 64; ++d)
+              x += (double)qkv[i * 384 + h * 64 + d] *
+                   qkv[j * 384 + 128 + h * 64 + d];
+            total += w[j] = exp(x * 0.125 + mask[j]);
+          }
+          for (int j = 0; j <= i; ++j)
+            for (int d = 0; d < 64; ++d)
+              want[i * 128 + h * 64 + d] +=
+                  w[j] / total * qkv[j * 384 + 256 + h * 64 + d];
+        }
+      compare("attention", m, out, want, m * 128, 5e-6);
+    }
+    { /* layer norm of 101 */
+      float *x = fill(m * 101, 3), *out = fill(m * 101, 1);
+      void *args[] = {x, out};
+      run(norm, args, &m, norm_tiles(&m), 0);
+      double *want = malloc(m * 101 * 8);
+      for (int r = 0; r < m; ++r) {
+        double mean = 0, variance = 0;
+        for (int i = 0; i < 101; ++i)
+          mean += x[r * 101 + i] / 101;
+        for (int i = 0; i < 101; ++i)
+          variance += pow(x[r * 101 + i] - mean, 2) / 101;
+        for (int i = 0; i < 101; ++i)
+          want[r * 101 + i] = (x[r * 101 + i] - mean) / sqrt(variance + 1e-5);
+      }
+      compare("norm", m, out, want, m * 101, 5e-6);
+    }
+    { /* tanh */
+      float *x = fill(m, 4), *out = fill(m, 1);
+      void *args[] = {x, out};
+      run(tanh_map, args, &m, 1, 0);
+      double *want = malloc(m * 8);
+      for (int i = 0; i < m; ++i)
+        want[i] = tanh(x[i]);
+      compare("tanh", m, out, want, m, 5e-7);
+    }
+  }
+  return failures != 0;
+}

@@ -1,0 +1,32 @@
+// The command line of llmopt-run.
+#ifndef LLMOPT_RUN_OPTIONS_H
+#define LLMOPT_RUN_OPTIONS_H
+
+#include "Failure.h"
+
+#include <utility>
+#include <vector>
+
+namespace llmopt::run {
+
+struct Options {
+  std::string model;
+  std::vector<std::string> inputs; ///< in.npz, or name=file.npy
+  std::string output;
+  std::string weights;
+  std::vector<std::pair<std::string, int64_t>> shape; ///< symbol = value
+  uint32_t threads = 0;                               ///< 0: all CPUs
+  bool copyWeights = false;
+  bool bench = false, json = false, info = false, profile = false, check = false, help = false, version = false;
+  uint32_t minRuns = 10;
+  double minSeconds = 1, warmupSeconds = 0.2;
+};
+
+/// Throws a usage failure that names the option and the nearest that exists.
+Options parseOptions(int argc, char **argv);
+
+extern const char *const helpText;
+
+} // namespace llmopt::run
+
+#endif

@@ -22,6 +22,7 @@ def main():
     emulate = "--emulate" in sys.argv[3:]
     options = ["-emit=cuda", "-emulate"] if emulate else []
     shapes = ["--batch", "3", "--length", "5"] if emulate else []
+    image = [f"--dim={name}" for name in ("num_channels=3", "height=32", "width=32")]
     passed = failed = 0
     models = sorted(HERE.glob("*.onnx"))
     if not models:
@@ -30,7 +31,8 @@ def main():
         for model in models:
             artifact = pathlib.Path(folder) / (model.stem + ".so")
             steps = [[llmopt, model, *options, f"-require-fusion={FUSED}", "-o", artifact],
-                     [sys.executable, HERE.parent / "check_model.py", model, artifact, "--run", run, *shapes]]
+                     [sys.executable, HERE.parent / "check_model.py", model, artifact, "--run", run, *shapes,
+                      *(image if model.name == "vit-tiny.optimum.onnx" else [])]]
             for step in steps:
                 result = subprocess.run(step, capture_output=True, text=True)
                 if result.returncode:

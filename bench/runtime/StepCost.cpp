@@ -39,8 +39,7 @@ Cost nsPerStep(Pool &pool, uint32_t tiles, int64_t rounds, int repetitions) {
     auto before = std::chrono::steady_clock::now();
     for (int s = 0; s < steps; ++s)
       pool.run(step, scratch.data(), 128);
-    std::chrono::duration<double, std::nano> spent =
-        std::chrono::steady_clock::now() - before;
+    std::chrono::duration<double, std::nano> spent = std::chrono::steady_clock::now() - before;
     samples.push_back(spent.count() / steps);
   }
   std::sort(samples.begin(), samples.end());
@@ -53,17 +52,16 @@ int main(int argc, char **argv) {
   Pool one, many;
   if (one.start(1, nullptr) || many.start(threads, nullptr))
     return 4;
-  std::printf("%5s %9s | %9s %9s %9s | %9s %9s %9s\n", "tiles", "ns/tile",
-              "1 thread", "median", "best", "ideal", "+ median", "+ best");
+  std::printf("%5s %9s | %9s %9s %9s | %9s %9s %9s\n", "tiles", "ns/tile", "1 thread", "median", "best", "ideal",
+              "+ median", "+ best");
   for (uint32_t tiles : {1u, 2u, 4u, 16u})
     for (int64_t rounds : {0, 250, 2500, 25000}) {
       Cost serial = nsPerStep(one, tiles, rounds, 400);
       Cost shared = nsPerStep(many, tiles, rounds, 400);
       double tile = serial.best / tiles;
       double ideal = tile * ((tiles + threads - 1) / threads);
-      std::printf("%5u %9.0f | %9.0f %9.0f %9.0f | %9.0f %9.0f %9.0f\n", tiles,
-                  tile, serial.best, shared.median, shared.best, ideal,
-                  shared.median - ideal, shared.best - ideal);
+      std::printf("%5u %9.0f | %9.0f %9.0f %9.0f | %9.0f %9.0f %9.0f\n", tiles, tile, serial.best, shared.median,
+                  shared.best, ideal, shared.median - ideal, shared.best - ideal);
     }
   return 0;
 }

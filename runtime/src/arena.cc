@@ -4,20 +4,17 @@
 
 using namespace llmopt::rt;
 
-bool llmopt::rt::layoutArena(ArenaItem *items, size_t count, size_t steps,
-                             ArenaWorkspace &workspace, uint64_t *total,
+bool llmopt::rt::layoutArena(ArenaItem *items, size_t count, size_t steps, ArenaWorkspace &workspace, uint64_t *total,
                              uint64_t *lowerBound) {
   // With the sum of all padded sizes below 2^63 nothing below can overflow.
   uint64_t sum = 0;
   for (size_t i = 0; i < count; ++i) {
     uint64_t padded;
-    if (!alignUp(items[i].size, arenaAlignment, &padded) ||
-        __builtin_add_overflow(sum, padded, &sum) || sum > INT64_MAX)
+    if (!alignUp(items[i].size, arenaAlignment, &padded) || __builtin_add_overflow(sum, padded, &sum) ||
+        sum > INT64_MAX)
       return false;
   }
-  auto paddedSize = [&](uint32_t i) {
-    return (items[i].size + arenaAlignment - 1) & ~(arenaAlignment - 1);
-  };
+  auto paddedSize = [&](uint32_t i) { return (items[i].size + arenaAlignment - 1) & ~(arenaAlignment - 1); };
 
   uint32_t *order = workspace.bySize.data();
   for (size_t i = 0; i < count; ++i)

@@ -10,9 +10,9 @@
 namespace llmopt::rt {
 
 struct ArenaItem {
-  uint64_t size; ///< bytes, any
+  uint64_t size;        ///< bytes, any
   uint32_t first, last; ///< live steps, inclusive
-  uint64_t offset; ///< result, a multiple of arenaAlignment
+  uint64_t offset;      ///< result, a multiple of arenaAlignment
 };
 
 constexpr uint64_t arenaAlignment = 64;
@@ -25,8 +25,7 @@ struct ArenaWorkspace {
   Array<int64_t> liveChange;
 
   [[nodiscard]] bool allocate(size_t items, size_t steps) {
-    return bySize.allocate(items) && placed.allocate(items) &&
-           liveChange.allocate(steps + 1);
+    return bySize.allocate(items) && placed.allocate(items) && liveChange.allocate(steps + 1);
   }
 };
 
@@ -35,8 +34,7 @@ struct ArenaWorkspace {
 /// Management for Deep Neural Net Inference", 2020). `total` is the size of the
 /// block, `lowerBound` the largest sum of sizes alive at one step. False where
 /// sizes overflow.
-bool layoutArena(ArenaItem *items, size_t count, size_t steps,
-                 ArenaWorkspace &workspace, uint64_t *total,
+bool layoutArena(ArenaItem *items, size_t count, size_t steps, ArenaWorkspace &workspace, uint64_t *total,
                  uint64_t *lowerBound);
 
 } // namespace llmopt::rt

@@ -12,19 +12,13 @@ bool Binding::allocate(const llmopt_model &model) {
   size_t numItems = 0;
   for (uint32_t i = 0; i < d.num_buffers; ++i)
     numItems += d.buffers[i].kind == LLMOPT_BUFFER_ARENA;
-  return inputs.allocate(d.num_inputs) && outputs.allocate(d.num_outputs) &&
-         inputBytes.allocate(d.num_inputs) &&
-         outputBytes.allocate(d.num_outputs) &&
-         args.allocate(d.num_step_args) && steps.allocate(d.num_steps) &&
-         inputPatches.allocate(d.num_step_args) &&
-         outputPatches.allocate(d.num_step_args) &&
-         copies.allocate(d.num_outputs) && symbols.allocate(d.num_symbols) &&
-         definedBy.allocate(d.num_symbols) && values.allocate(d.num_exprs) &&
-         evaluated.allocate(d.num_exprs) && sizes.allocate(d.num_buffers) &&
-         locations.allocate(d.num_buffers) && items.allocate(numItems) &&
-         itemOf.allocate(d.num_buffers) &&
-         workspace.allocate(numItems, d.num_steps) &&
-         dims.allocate(d.num_step_dims);
+  return inputs.allocate(d.num_inputs) && outputs.allocate(d.num_outputs) && inputBytes.allocate(d.num_inputs) &&
+         outputBytes.allocate(d.num_outputs) && args.allocate(d.num_step_args) && steps.allocate(d.num_steps) &&
+         inputPatches.allocate(d.num_step_args) && outputPatches.allocate(d.num_step_args) &&
+         copies.allocate(d.num_outputs) && symbols.allocate(d.num_symbols) && definedBy.allocate(d.num_symbols) &&
+         values.allocate(d.num_exprs) && evaluated.allocate(d.num_exprs) && sizes.allocate(d.num_buffers) &&
+         locations.allocate(d.num_buffers) && items.allocate(numItems) && itemOf.allocate(d.num_buffers) &&
+         workspace.allocate(numItems, d.num_steps) && dims.allocate(d.num_step_dims);
 }
 
 bool Binding::matches(const llmopt_tensor_type *given) const {
@@ -43,19 +37,16 @@ bool Binding::matches(const llmopt_tensor_type *given) const {
 }
 
 /// "i64[4, 128]"
-static void formatType(const llmopt_tensor_type &type, uint32_t dtype,
-                       char *text, size_t capacity) {
+static void formatType(const llmopt_tensor_type &type, uint32_t dtype, char *text, size_t capacity) {
   int length = snprintf(text, capacity, "%s[", llmopt_dtype_name(dtype));
   uint32_t rank = type.rank < LLMOPT_MAX_RANK ? type.rank : LLMOPT_MAX_RANK;
   for (uint32_t d = 0; d < rank; ++d)
-    length += snprintf(text + length, capacity - size_t(length), "%s%lld",
-                       d ? ", " : "", static_cast<long long>(type.dims[d]));
+    length += snprintf(text + length, capacity - size_t(length), "%s%lld", d ? ", " : "",
+                       static_cast<long long>(type.dims[d]));
   snprintf(text + length, capacity - size_t(length), "]");
 }
 
-llmopt_status Binding::checkTypes(const llmopt_model &model,
-                                  const llmopt_tensor_type *given,
-                                  llmopt_error *error) {
+llmopt_status Binding::checkTypes(const llmopt_model &model, const llmopt_tensor_type *given, llmopt_error *error) {
   for (uint32_t i = 0; i < model.desc.num_inputs; ++i) {
     const llmopt_tensor_desc &declared = model.desc.inputs[i];
     uint32_t dtype = given[i].dtype ? given[i].dtype : declared.dtype;
@@ -63,24 +54,19 @@ llmopt_status Binding::checkTypes(const llmopt_model &model,
       char expected[160], got[256];
       llmopt_model_format_input(&model, i, expected, sizeof(expected));
       formatType(given[i], dtype, got, sizeof(got));
-      return fail(error, LLMOPT_SHAPE_MISMATCH,
-                  "input '%s': expected %s, but got %s", declared.name,
-                  expected, got);
+      return fail(error, LLMOPT_SHAPE_MISMATCH, "input '%s': expected %s, but got %s", declared.name, expected, got);
     }
     for (uint32_t d = 0; d < declared.rank; ++d)
       if (given[i].dims[d] < 0)
-        return fail(error, LLMOPT_SHAPE_MISMATCH,
-                    "input '%s', dimension %u: expected a size, but got %lld",
-                    declared.name, d,
-                    static_cast<long long>(given[i].dims[d]));
+        return fail(error, LLMOPT_SHAPE_MISMATCH, "input '%s', dimension %u: expected a size, but got %lld",
+                    declared.name, d, static_cast<long long>(given[i].dims[d]));
     inputs[i] = given[i];
     inputs[i].dtype = dtype;
   }
   return LLMOPT_OK;
 }
 
-llmopt_status Binding::solveSymbols(const llmopt_model &model,
-                                    llmopt_error *error) {
+llmopt_status Binding::solveSymbols(const llmopt_model &model, llmopt_error *error) {
   const llmopt_model_desc &desc = model.desc;
   for (uint32_t &input : definedBy)
     input = LLMOPT_NONE;
@@ -98,10 +84,8 @@ llmopt_status Binding::solveSymbols(const llmopt_model &model,
         return fail(error, LLMOPT_SHAPE_MISMATCH,
                     "input '%s', dimension %u: expected %lld (%s, as in input "
                     "'%s'), but got %lld",
-                    desc.inputs[i].name, d,
-                    static_cast<long long>(symbols[symbol]),
-                    desc.symbols[symbol], desc.inputs[definedBy[symbol]].name,
-                    static_cast<long long>(size));
+                    desc.inputs[i].name, d, static_cast<long long>(symbols[symbol]), desc.symbols[symbol],
+                    desc.inputs[definedBy[symbol]].name, static_cast<long long>(size));
       }
     }
   for (uint32_t e = 0; e < desc.num_exprs; ++e)
@@ -121,24 +105,19 @@ llmopt_status Binding::solveSymbols(const llmopt_model &model,
                     "these shapes",
                     desc.inputs[i].name, d, text);
       bool constant = desc.exprs[e].count == 1;
-      return fail(error, LLMOPT_SHAPE_MISMATCH,
-                  "input '%s', dimension %u: expected %lld%s%s%s, but got %lld",
-                  desc.inputs[i].name, d, static_cast<long long>(values[e]),
-                  constant ? "" : " (", constant ? "" : text,
-                  constant ? "" : ")",
-                  static_cast<long long>(inputs[i].dims[d]));
+      return fail(error, LLMOPT_SHAPE_MISMATCH, "input '%s', dimension %u: expected %lld%s%s%s, but got %lld",
+                  desc.inputs[i].name, d, static_cast<long long>(values[e]), constant ? "" : " (", constant ? "" : text,
+                  constant ? "" : ")", static_cast<long long>(inputs[i].dims[d]));
     }
   return LLMOPT_OK;
 }
 
-llmopt_status Binding::checkConstraints(const llmopt_model &model,
-                                        llmopt_error *error) {
+llmopt_status Binding::checkConstraints(const llmopt_model &model, llmopt_error *error) {
   for (uint32_t i = 0; i < model.desc.num_constraints; ++i) {
     const llmopt_constraint &c = model.desc.constraints[i];
     bool defined = evaluated[c.lhs] && evaluated[c.rhs];
-    bool holds = defined && (c.relation == LLMOPT_EQUAL
-                                 ? values[c.lhs] == values[c.rhs]
-                                 : values[c.lhs] <= values[c.rhs]);
+    bool holds =
+        defined && (c.relation == LLMOPT_EQUAL ? values[c.lhs] == values[c.rhs] : values[c.lhs] <= values[c.rhs]);
     if (holds)
       continue;
     char lhs[128], rhs[128];
@@ -147,27 +126,20 @@ llmopt_status Binding::checkConstraints(const llmopt_model &model,
     const char *relation = c.relation == LLMOPT_EQUAL ? "==" : "<=";
     const char *reason = c.reason ? c.reason : "the model";
     if (!defined)
-      return fail(error, LLMOPT_SHAPE_MISMATCH,
-                  "%s: %s %s %s has no value for these shapes", reason, lhs,
-                  relation, rhs);
-    return fail(error, LLMOPT_SHAPE_MISMATCH,
-                "%s: expected %s %s %s, but got %lld and %lld", reason, lhs,
-                relation, rhs, static_cast<long long>(values[c.lhs]),
-                static_cast<long long>(values[c.rhs]));
+      return fail(error, LLMOPT_SHAPE_MISMATCH, "%s: %s %s %s has no value for these shapes", reason, lhs, relation,
+                  rhs);
+    return fail(error, LLMOPT_SHAPE_MISMATCH, "%s: expected %s %s %s, but got %lld and %lld", reason, lhs, relation,
+                rhs, static_cast<long long>(values[c.lhs]), static_cast<long long>(values[c.rhs]));
   }
   return LLMOPT_OK;
 }
 
-llmopt_status Binding::sizeOf(uint32_t expr, const char *what,
-                              const char *name, uint64_t *result,
+llmopt_status Binding::sizeOf(uint32_t expr, const char *what, const char *name, uint64_t *result,
                               llmopt_error *error) const {
   if (!evaluated[expr])
-    return fail(error, LLMOPT_SHAPE_MISMATCH,
-                "%s of '%s': overflows, or is undefined, for these shapes",
-                what, name);
+    return fail(error, LLMOPT_SHAPE_MISMATCH, "%s of '%s': overflows, or is undefined, for these shapes", what, name);
   if (values[expr] < 0)
-    return fail(error, LLMOPT_SHAPE_MISMATCH,
-                "%s of '%s': is negative (%lld) for these shapes", what, name,
+    return fail(error, LLMOPT_SHAPE_MISMATCH, "%s of '%s': is negative (%lld) for these shapes", what, name,
                 static_cast<long long>(values[expr]));
   *result = static_cast<uint64_t>(values[expr]);
   return LLMOPT_OK;
@@ -189,35 +161,29 @@ static bool tensorBytes(const llmopt_tensor_type &type, uint64_t *bytes) {
   return true;
 }
 
-llmopt_status Binding::sizeTensors(const llmopt_model &model,
-                                   llmopt_error *error) {
+llmopt_status Binding::sizeTensors(const llmopt_model &model, llmopt_error *error) {
   const llmopt_model_desc &desc = model.desc;
   for (uint32_t i = 0; i < desc.num_inputs; ++i)
     if (!tensorBytes(inputs[i], &inputBytes[i]))
-      return fail(error, LLMOPT_SHAPE_MISMATCH,
-                  "input '%s': its size in bytes overflows",
-                  desc.inputs[i].name);
+      return fail(error, LLMOPT_SHAPE_MISMATCH, "input '%s': its size in bytes overflows", desc.inputs[i].name);
   for (uint32_t i = 0; i < desc.num_outputs; ++i) {
     const llmopt_tensor_desc &declared = desc.outputs[i];
     outputs[i].dtype = declared.dtype;
     outputs[i].rank = declared.rank;
     for (uint32_t d = 0; d < declared.rank; ++d) {
       uint64_t size;
-      if (llmopt_status status = sizeOf(declared.dims[d], "a dimension",
-                                        declared.name, &size, error))
+      if (llmopt_status status = sizeOf(declared.dims[d], "a dimension", declared.name, &size, error))
         return status;
       outputs[i].dims[d] = static_cast<int64_t>(size);
     }
     if (!tensorBytes(outputs[i], &outputBytes[i]))
-      return fail(error, LLMOPT_SHAPE_MISMATCH,
-                  "output '%s': its size in bytes overflows", declared.name);
+      return fail(error, LLMOPT_SHAPE_MISMATCH, "output '%s': its size in bytes overflows", declared.name);
   }
   return LLMOPT_OK;
 }
 
 /// Sizes of all buffers, and the layout of those in the arena.
-llmopt_status Binding::sizeBuffers(const llmopt_model &model,
-                                   llmopt_error *error) {
+llmopt_status Binding::sizeBuffers(const llmopt_model &model, llmopt_error *error) {
   const llmopt_model_desc &desc = model.desc;
   uint32_t numItems = 0;
   for (uint32_t i = 0; i < desc.num_buffers; ++i) {
@@ -226,19 +192,15 @@ llmopt_status Binding::sizeBuffers(const llmopt_model &model,
     snprintf(name, sizeof(name), "buffer %u", i);
     sizes[i] = unknownSize;
     if (b.size != LLMOPT_NONE)
-      if (llmopt_status status =
-              sizeOf(b.size, "the size", name, &sizes[i], error))
+      if (llmopt_status status = sizeOf(b.size, "the size", name, &sizes[i], error))
         return status;
 
     if (b.kind == LLMOPT_BUFFER_INPUT || b.kind == LLMOPT_BUFFER_OUTPUT) {
       bool isInput = b.kind == LLMOPT_BUFFER_INPUT;
       uint64_t bytes = isInput ? inputBytes[b.index] : outputBytes[b.index];
       if (sizes[i] != unknownSize && sizes[i] != bytes)
-        return fail(error, LLMOPT_BAD_MODEL,
-                    "%s '%s': its buffer has %llu bytes, but its shape %llu",
-                    isInput ? "input" : "output",
-                    isInput ? desc.inputs[b.index].name
-                            : desc.outputs[b.index].name,
+        return fail(error, LLMOPT_BAD_MODEL, "%s '%s': its buffer has %llu bytes, but its shape %llu",
+                    isInput ? "input" : "output", isInput ? desc.inputs[b.index].name : desc.outputs[b.index].name,
                     ull(sizes[i]), ull(bytes));
       sizes[i] = bytes;
     } else if (b.kind == LLMOPT_BUFFER_ARENA) {
@@ -246,8 +208,7 @@ llmopt_status Binding::sizeBuffers(const llmopt_model &model,
       itemOf[i] = numItems++;
     }
   }
-  if (!layoutArena(items.data(), numItems, desc.num_steps, workspace,
-                   &arenaSize, &arenaLowerBound))
+  if (!layoutArena(items.data(), numItems, desc.num_steps, workspace, &arenaSize, &arenaLowerBound))
     return fail(error, LLMOPT_SHAPE_MISMATCH,
                 "the memory for intermediate values overflows for these "
                 "shapes");
@@ -255,8 +216,7 @@ llmopt_status Binding::sizeBuffers(const llmopt_model &model,
 }
 
 /// Follows views to their bases and checks every one against its base.
-llmopt_status Binding::locateBuffers(const llmopt_model &model,
-                                     llmopt_error *error) {
+llmopt_status Binding::locateBuffers(const llmopt_model &model, llmopt_error *error) {
   const llmopt_model_desc &desc = model.desc;
   for (uint32_t i = 0; i < desc.num_buffers; ++i) {
     Location at = {i, 0};
@@ -266,13 +226,10 @@ llmopt_status Binding::locateBuffers(const llmopt_model &model,
     const llmopt_buffer *b = &desc.buffers[i];
     while (b->kind == LLMOPT_BUFFER_VIEW) {
       uint64_t offset = 0, end;
-      if (llmopt_status status =
-              sizeOf(b->offset, "the offset", name, &offset, error))
+      if (llmopt_status status = sizeOf(b->offset, "the offset", name, &offset, error))
         return status;
       uint64_t baseSize = sizes[b->index];
-      if (__builtin_add_overflow(offset, size == unknownSize ? 0 : size,
-                                 &end) ||
-          end > baseSize ||
+      if (__builtin_add_overflow(offset, size == unknownSize ? 0 : size, &end) || end > baseSize ||
           __builtin_add_overflow(at.offset, offset, &at.offset))
         return fail(error, LLMOPT_BAD_MODEL,
                     "buffer %u reaches beyond buffer %u for these shapes: "
@@ -284,11 +241,9 @@ llmopt_status Binding::locateBuffers(const llmopt_model &model,
     }
     if (b->kind == LLMOPT_BUFFER_WEIGHT) {
       uint64_t offset = 0;
-      if (llmopt_status status =
-              sizeOf(b->offset, "the offset", name, &offset, error))
+      if (llmopt_status status = sizeOf(b->offset, "the offset", name, &offset, error))
         return status;
-      if (offset > desc.weights_size ||
-          sizes[at.buffer] > desc.weights_size - offset || offset % 64 != 0)
+      if (offset > desc.weights_size || sizes[at.buffer] > desc.weights_size - offset || offset % 64 != 0)
         return fail(error, LLMOPT_BAD_MODEL,
                     "buffer %u: lies outside the weights or is not 64-byte "
                     "aligned",
@@ -299,46 +254,36 @@ llmopt_status Binding::locateBuffers(const llmopt_model &model,
   }
   for (uint32_t o = 0; o < desc.num_outputs; ++o)
     if (sizes[desc.outputs[o].buffer] < outputBytes[o])
-      return fail(error, LLMOPT_BAD_MODEL,
-                  "output '%s': expected a buffer of %llu bytes, but got %llu",
-                  desc.outputs[o].name, ull(outputBytes[o]),
-                  ull(sizes[desc.outputs[o].buffer]));
+      return fail(error, LLMOPT_BAD_MODEL, "output '%s': expected a buffer of %llu bytes, but got %llu",
+                  desc.outputs[o].name, ull(outputBytes[o]), ull(sizes[desc.outputs[o].buffer]));
   return LLMOPT_OK;
 }
 
-llmopt_status Binding::sizeSteps(const llmopt_model &model,
-                                 llmopt_error *error) {
+llmopt_status Binding::sizeSteps(const llmopt_model &model, llmopt_error *error) {
   const llmopt_model_desc &desc = model.desc;
   for (uint32_t s = 0; s < desc.num_steps; ++s) {
     const llmopt_step &step = desc.steps[s];
     uint64_t tiles;
-    if (llmopt_status status =
-            sizeOf(step.tiles, "the tile count", step.name, &tiles, error))
+    if (llmopt_status status = sizeOf(step.tiles, "the tile count", step.name, &tiles, error))
       return status;
     if (tiles > INT32_MAX)
-      return fail(error, LLMOPT_SHAPE_MISMATCH,
-                  "step '%s': expected at most %d tiles, but got %llu",
-                  step.name, INT32_MAX, ull(tiles));
+      return fail(error, LLMOPT_SHAPE_MISMATCH, "step '%s': expected at most %d tiles, but got %llu", step.name,
+                  INT32_MAX, ull(tiles));
     for (uint32_t d = 0; d < step.num_dims; ++d) {
       uint32_t e = desc.step_dims[step.first_dim + d];
       if (!evaluated[e])
-        return fail(error, LLMOPT_SHAPE_MISMATCH,
-                    "step '%s': a size overflows for these shapes", step.name);
+        return fail(error, LLMOPT_SHAPE_MISMATCH, "step '%s': a size overflows for these shapes", step.name);
       dims[step.first_dim + d] = values[e];
     }
-    steps[s] = {step.kernel, args.data() + step.first_arg,
-                dims.data() + step.first_dim, static_cast<uint32_t>(tiles)};
+    steps[s] = {step.kernel, args.data() + step.first_arg, dims.data() + step.first_dim, static_cast<uint32_t>(tiles)};
   }
   scratchBytes = 0;
   if (desc.scratch_bytes != LLMOPT_NONE)
-    return sizeOf(desc.scratch_bytes, "the scratch memory", "model",
-                  &scratchBytes, error);
+    return sizeOf(desc.scratch_bytes, "the scratch memory", "model", &scratchBytes, error);
   return LLMOPT_OK;
 }
 
-llmopt_status Binding::bind(const llmopt_model &model,
-                            const llmopt_tensor_type *given,
-                            llmopt_error *error) {
+llmopt_status Binding::bind(const llmopt_model &model, const llmopt_tensor_type *given, llmopt_error *error) {
   valid = false;
   llmopt_status status = checkTypes(model, given, error);
   if (!status)

@@ -26,7 +26,7 @@ struct Patch {
 /// An output that is another buffer's value, copied when the steps are done.
 struct OutputCopy {
   uint32_t output;
-  uint32_t kind;    ///< of the source: INPUT and OUTPUT `index`, else `data`
+  uint32_t kind; ///< of the source: INPUT and OUTPUT `index`, else `data`
   uint32_t index;
   const char *data;
   uint64_t offset; ///< from the start of that input or output
@@ -38,8 +38,7 @@ public:
   [[nodiscard]] bool allocate(const llmopt_model &model);
 
   /// Works out sizes and layout. Fails without side effects on anything else.
-  llmopt_status bind(const llmopt_model &model,
-                     const llmopt_tensor_type *inputs, llmopt_error *error);
+  llmopt_status bind(const llmopt_model &model, const llmopt_tensor_type *inputs, llmopt_error *error);
 
   /// Fills in pointers, once there is an arena of `arenaSize` bytes.
   void place(const llmopt_model &model, char *arena);
@@ -60,20 +59,16 @@ public:
   size_t numCopies = 0;
 
 private:
-  llmopt_status checkTypes(const llmopt_model &model,
-                           const llmopt_tensor_type *given,
-                           llmopt_error *error);
+  llmopt_status checkTypes(const llmopt_model &model, const llmopt_tensor_type *given, llmopt_error *error);
   llmopt_status solveSymbols(const llmopt_model &model, llmopt_error *error);
-  llmopt_status checkConstraints(const llmopt_model &model,
-                                 llmopt_error *error);
+  llmopt_status checkConstraints(const llmopt_model &model, llmopt_error *error);
   llmopt_status sizeTensors(const llmopt_model &model, llmopt_error *error);
   llmopt_status sizeBuffers(const llmopt_model &model, llmopt_error *error);
   llmopt_status locateBuffers(const llmopt_model &model, llmopt_error *error);
   llmopt_status sizeSteps(const llmopt_model &model, llmopt_error *error);
 
   /// The value of an expression that counts something.
-  llmopt_status sizeOf(uint32_t expr, const char *what, const char *name,
-                       uint64_t *result, llmopt_error *error) const;
+  llmopt_status sizeOf(uint32_t expr, const char *what, const char *name, uint64_t *result, llmopt_error *error) const;
 
   Array<int64_t> symbols;
   Array<uint32_t> definedBy; ///< per symbol: the input that gave its value

@@ -7,8 +7,7 @@
 
 using namespace llmopt::rt;
 
-llmopt_status llmopt::rt::fail(llmopt_error *error, llmopt_status status,
-                               const char *format, ...) {
+llmopt_status llmopt::rt::fail(llmopt_error *error, llmopt_status status, const char *format, ...) {
   if (!error)
     return status;
   char *text = error->message;
@@ -51,8 +50,7 @@ bool Pages::allocate(uint64_t bytes) {
   // Whole huge pages where the region has some, so that the kernel can use them.
   if (rounded >= 2 * hugePage && !alignUp(rounded, hugePage, &rounded))
     return false;
-  void *fresh = mmap(nullptr, rounded, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void *fresh = mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (fresh == MAP_FAILED)
     return false;
 #ifdef MADV_HUGEPAGE
@@ -109,18 +107,13 @@ struct DtypeInfo {
   const char *name;
   size_t size;
 };
-constexpr DtypeInfo dtypes[] = {
-    {"unknown", 0}, {"f32", 4}, {"f64", 8}, {"f16", 2}, {"bf16", 2},
-    {"i8", 1},      {"u8", 1},  {"i16", 2}, {"u16", 2}, {"i32", 4},
-    {"u32", 4},     {"i64", 8}, {"u64", 8}, {"bool", 1}};
+constexpr DtypeInfo dtypes[] = {{"unknown", 0}, {"f32", 4}, {"f64", 8}, {"f16", 2}, {"bf16", 2},
+                                {"i8", 1},      {"u8", 1},  {"i16", 2}, {"u16", 2}, {"i32", 4},
+                                {"u32", 4},     {"i64", 8}, {"u64", 8}, {"bool", 1}};
 constexpr uint32_t numDtypes = sizeof(dtypes) / sizeof(dtypes[0]);
 static_assert(numDtypes == LLMOPT_BOOL + 1, "one row per llmopt_dtype");
 } // namespace
 
-extern "C" size_t llmopt_dtype_size(uint32_t dtype) {
-  return dtype < numDtypes ? dtypes[dtype].size : 0;
-}
+extern "C" size_t llmopt_dtype_size(uint32_t dtype) { return dtype < numDtypes ? dtypes[dtype].size : 0; }
 
-extern "C" const char *llmopt_dtype_name(uint32_t dtype) {
-  return dtypes[dtype < numDtypes ? dtype : 0].name;
-}
+extern "C" const char *llmopt_dtype_name(uint32_t dtype) { return dtypes[dtype < numDtypes ? dtype : 0].name; }

@@ -13,8 +13,7 @@ namespace llmopt::rt {
 
 /// Writes the message, cut to fit and free of control characters, and returns
 /// `status`, so that callers write `return fail(...)`.
-llmopt_status fail(llmopt_error *error, llmopt_status status,
-                   const char *format, ...)
+llmopt_status fail(llmopt_error *error, llmopt_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /// The text of an errno value (the thread-safe strerror).
@@ -53,6 +52,7 @@ public:
   const T &operator[](size_t i) const { return elements[i]; }
   T *begin() { return elements; }
   T *end() { return elements + count; }
+
 private:
   T *elements = nullptr;
   size_t count = 0;
@@ -92,9 +92,7 @@ public:
   String(const String &) = delete;
   String &operator=(const String &) = delete;
   ~String() { std::free(text); }
-  [[nodiscard]] bool assign(const char *source) {
-    return adopt(strdup(source));
-  }
+  [[nodiscard]] bool assign(const char *source) { return adopt(strdup(source)); }
   /// Takes a malloc'ed string.
   [[nodiscard]] bool adopt(char *owned) {
     std::free(text);
@@ -119,39 +117,30 @@ inline bool alignUp(uint64_t value, uint64_t alignment, uint64_t *result) {
 /// Copies an options struct of any known or newer size into `known`, whose
 /// fields beyond `given->struct_size` stay zero. Fields that this version does
 /// not know must be zero, or the caller would not get what they asked for.
-template <typename T>
-llmopt_status readOptions(const T *given, T *known, const char *what,
-                          llmopt_error *error) {
+template <typename T> llmopt_status readOptions(const T *given, T *known, const char *what, llmopt_error *error) {
   std::memset(known, 0, sizeof(T));
   known->struct_size = sizeof(T);
   if (!given)
     return LLMOPT_OK;
   size_t size = given->struct_size;
   if (size < sizeof(size_t) || size > 4096)
-    return fail(error, LLMOPT_INVALID_ARGUMENT,
-                "%s: expected struct_size %zu, but got %zu", what, sizeof(T),
-                size);
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "%s: expected struct_size %zu, but got %zu", what, sizeof(T), size);
   const char *bytes = reinterpret_cast<const char *>(given);
   for (size_t i = sizeof(T); i < size; ++i)
     if (bytes[i])
-      return fail(error, LLMOPT_INVALID_ARGUMENT,
-                  "%s: asks for something that this runtime (%s) does not know",
-                  what, llmopt_runtime_version());
+      return fail(error, LLMOPT_INVALID_ARGUMENT, "%s: asks for something that this runtime (%s) does not know", what,
+                  llmopt_runtime_version());
   std::memcpy(known, given, size < sizeof(T) ? size : sizeof(T));
   return LLMOPT_OK;
 }
 
 /// Copies an info struct out, as much of it as the caller knows.
-template <typename T>
-llmopt_status writeInfo(T *out, T *filled, const char *what,
-                        llmopt_error *error) {
+template <typename T> llmopt_status writeInfo(T *out, T *filled, const char *what, llmopt_error *error) {
   if (!out)
     return fail(error, LLMOPT_INVALID_ARGUMENT, "%s: is NULL", what);
   size_t size = out->struct_size;
   if (size < sizeof(size_t) || size > 4096)
-    return fail(error, LLMOPT_INVALID_ARGUMENT,
-                "%s: expected struct_size %zu, but got %zu", what, sizeof(T),
-                size);
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "%s: expected struct_size %zu, but got %zu", what, sizeof(T), size);
   filled->struct_size = size;
   std::memcpy(out, filled, size < sizeof(T) ? size : sizeof(T));
   return LLMOPT_OK;

@@ -87,13 +87,11 @@ constexpr Feature features[] = {
 #elif defined(__aarch64__)
 // Bit positions: Linux, arch/arm64/include/uapi/asm/hwcap.h.
 constexpr Feature features[] = {
-    {"fp-armv8", CpuWords::Hwcap, 0, 0}, {"neon", CpuWords::Hwcap, 1, 0},
-    {"aes", CpuWords::Hwcap, 3, 0},      {"sha2", CpuWords::Hwcap, 6, 0},
-    {"crc", CpuWords::Hwcap, 7, 0},      {"lse", CpuWords::Hwcap, 8, 0},
-    {"fullfp16", CpuWords::Hwcap, 10, 0}, {"rdm", CpuWords::Hwcap, 12, 0},
-    {"dotprod", CpuWords::Hwcap, 20, 0}, {"sve", CpuWords::Hwcap, 22, 0},
-    {"fp16fml", CpuWords::Hwcap, 23, 0}, {"sve2", CpuWords::Hwcap2, 1, 0},
-    {"i8mm", CpuWords::Hwcap2, 13, 0},   {"bf16", CpuWords::Hwcap2, 14, 0},
+    {"fp-armv8", CpuWords::Hwcap, 0, 0},  {"neon", CpuWords::Hwcap, 1, 0},     {"aes", CpuWords::Hwcap, 3, 0},
+    {"sha2", CpuWords::Hwcap, 6, 0},      {"crc", CpuWords::Hwcap, 7, 0},      {"lse", CpuWords::Hwcap, 8, 0},
+    {"fullfp16", CpuWords::Hwcap, 10, 0}, {"rdm", CpuWords::Hwcap, 12, 0},     {"dotprod", CpuWords::Hwcap, 20, 0},
+    {"sve", CpuWords::Hwcap, 22, 0},      {"fp16fml", CpuWords::Hwcap, 23, 0}, {"sve2", CpuWords::Hwcap2, 1, 0},
+    {"i8mm", CpuWords::Hwcap2, 13, 0},    {"bf16", CpuWords::Hwcap2, 14, 0},
 };
 #else
 constexpr Feature features[] = {{"", CpuWords::NumWords, 0, 0}};
@@ -145,11 +143,9 @@ CpuWords llmopt::rt::readCpuWords() {
   return cpu;
 }
 
-CpuSupport llmopt::rt::cpuSupport(const CpuWords &cpu, const char *name,
-                                  size_t length) {
+CpuSupport llmopt::rt::cpuSupport(const CpuWords &cpu, const char *name, size_t length) {
   for (const Feature &feature : features) {
-    if (std::strlen(feature.name) != length ||
-        std::memcmp(feature.name, name, length) != 0)
+    if (std::strlen(feature.name) != length || std::memcmp(feature.name, name, length) != 0)
       continue;
     bool present = cpu.words[feature.word] >> feature.bit & 1;
 #if defined(__x86_64__)
@@ -161,9 +157,7 @@ CpuSupport llmopt::rt::cpuSupport(const CpuWords &cpu, const char *name,
   return CpuSupport::Unknown;
 }
 
-llmopt_status llmopt::rt::checkCpuFeatures(const CpuWords &cpu,
-                                           const char *required,
-                                           llmopt_error *error) {
+llmopt_status llmopt::rt::checkCpuFeatures(const CpuWords &cpu, const char *required, llmopt_error *error) {
   char missing[256];
   size_t used = 0;
   const char *name;
@@ -193,8 +187,7 @@ llmopt_status llmopt::rt::checkCpuFeatures(const CpuWords &cpu,
               missing);
 }
 
-llmopt_status llmopt::rt::requestCpuState(const char *required,
-                                          llmopt_error *error) {
+llmopt_status llmopt::rt::requestCpuState(const char *required, llmopt_error *error) {
 #if defined(__x86_64__) && defined(SYS_arch_prctl)
   const char *name;
   size_t length;

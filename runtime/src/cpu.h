@@ -39,8 +39,7 @@ CpuSupport cpuSupport(const CpuWords &cpu, const char *name, size_t length);
 
 /// `required` is the comma-separated list of an artefact, with or without '+';
 /// the message names every feature that is not there.
-llmopt_status checkCpuFeatures(const CpuWords &cpu, const char *required,
-                               llmopt_error *error);
+llmopt_status checkCpuFeatures(const CpuWords &cpu, const char *required, llmopt_error *error);
 
 /// Asks the system for what a process must request before use (AMX tiles).
 llmopt_status requestCpuState(const char *required, llmopt_error *error);

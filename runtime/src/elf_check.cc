@@ -62,33 +62,26 @@ bool llmopt::rt::readFully(int fd, void *data, size_t size, uint64_t offset) {
   return true;
 }
 
-llmopt_status llmopt::rt::checkElf(int fd, uint64_t fileSize, const char *path,
-                                   llmopt_error *error) {
+llmopt_status llmopt::rt::checkElf(int fd, uint64_t fileSize, const char *path, llmopt_error *error) {
   auto notArtefact = [&](const char *why) {
-    return fail(error, LLMOPT_BAD_MODEL,
-                "%s: is not a compiled model: %s", path, why);
+    return fail(error, LLMOPT_BAD_MODEL, "%s: is not a compiled model: %s", path, why);
   };
   auto truncated = [&](uint64_t needed) {
-    return fail(error, LLMOPT_BAD_MODEL,
-                "%s: is truncated: expected at least %llu bytes, but got %llu",
-                path, static_cast<unsigned long long>(needed),
-                static_cast<unsigned long long>(fileSize));
+    return fail(error, LLMOPT_BAD_MODEL, "%s: is truncated: expected at least %llu bytes, but got %llu", path,
+                static_cast<unsigned long long>(needed), static_cast<unsigned long long>(fileSize));
   };
 
   Elf64_Ehdr header;
   std::memset(&header, 0, sizeof(header));
   size_t present = fileSize < sizeof(header) ? fileSize : sizeof(header);
-  if (present < SELFMAG || !readFully(fd, &header, present, 0) ||
-      std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
+  if (present < SELFMAG || !readFully(fd, &header, present, 0) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
     return notArtefact("no ELF header");
   if (present < sizeof(header))
     return truncated(sizeof(header));
-  if (header.e_ident[EI_CLASS] != ELFCLASS64 ||
-      header.e_ident[EI_DATA] != ELFDATA2LSB)
+  if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB)
     return notArtefact("not a 64-bit little-endian ELF file");
   if (header.e_machine != ownMachine)
-    return fail(error, LLMOPT_UNSUPPORTED_CPU,
-                "%s: expected code for %s, but got code for %s", path,
+    return fail(error, LLMOPT_UNSUPPORTED_CPU, "%s: expected code for %s, but got code for %s", path,
                 machineName(ownMachine), machineName(header.e_machine));
   if (header.e_type != ET_DYN)
     return notArtefact("an ELF file, but no shared library");
@@ -130,8 +123,7 @@ llmopt_status llmopt::rt::checkElf(int fd, uint64_t fileSize, const char *path,
     return notArtefact("a dynamic section out of all proportion");
   if (!entries.allocate(dynamic.p_filesz / sizeof(Elf64_Dyn)))
     return fail(error, LLMOPT_OUT_OF_MEMORY, "%s: out of memory", path);
-  if (!readFully(fd, entries.data(), entries.size() * sizeof(Elf64_Dyn),
-                 dynamic.p_offset))
+  if (!readFully(fd, entries.data(), entries.size() * sizeof(Elf64_Dyn), dynamic.p_offset))
     return fail(error, LLMOPT_IO_ERROR, "%s: cannot be read", path);
   uint64_t stringsAddress = 0, stringsSize = 0;
   for (const Elf64_Dyn &entry : entries) {
@@ -144,8 +136,7 @@ llmopt_status llmopt::rt::checkElf(int fd, uint64_t fileSize, const char *path,
   }
   for (const Elf64_Phdr &segment : segments) {
     if (segment.p_type != PT_LOAD || stringsAddress < segment.p_vaddr ||
-        !inFile(stringsAddress - segment.p_vaddr, stringsSize,
-                segment.p_filesz))
+        !inFile(stringsAddress - segment.p_vaddr, stringsSize, segment.p_filesz))
       continue;
     uint64_t offset = segment.p_offset + (stringsAddress - segment.p_vaddr);
     Array<char> strings;

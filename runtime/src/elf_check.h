@@ -9,8 +9,7 @@
 namespace llmopt::rt {
 
 /// `fd` is a regular file of `fileSize` bytes; `path` is for messages.
-llmopt_status checkElf(int fd, uint64_t fileSize, const char *path,
-                       llmopt_error *error);
+llmopt_status checkElf(int fd, uint64_t fileSize, const char *path, llmopt_error *error);
 
 /// Reads all of [offset, offset + size); false on errors and at the file's end.
 bool readFully(int fd, void *data, size_t size, uint64_t offset);

@@ -5,8 +5,7 @@
 
 using namespace llmopt::rt;
 
-bool llmopt::rt::isWellFormed(const llmopt_expr_insn *code, uint32_t count,
-                              uint32_t numSymbols) {
+bool llmopt::rt::isWellFormed(const llmopt_expr_insn *code, uint32_t count, uint32_t numSymbols) {
   int depth = 0;
   for (uint32_t i = 0; i < count; ++i) {
     switch (code[i].op) {
@@ -19,8 +18,7 @@ bool llmopt::rt::isWellFormed(const llmopt_expr_insn *code, uint32_t count,
       ++depth;
       break;
     default:
-      if (code[i].op < LLMOPT_EXPR_ADD || code[i].op > LLMOPT_EXPR_MAX ||
-          depth < 2)
+      if (code[i].op < LLMOPT_EXPR_ADD || code[i].op > LLMOPT_EXPR_MAX || depth < 2)
         return false;
       --depth;
     }
@@ -31,8 +29,7 @@ bool llmopt::rt::isWellFormed(const llmopt_expr_insn *code, uint32_t count,
 }
 
 /// Quotient and remainder rounded towards negative infinity.
-static bool floorDivide(int64_t a, int64_t b, int64_t *quotient,
-                        int64_t *remainder) {
+static bool floorDivide(int64_t a, int64_t b, int64_t *quotient, int64_t *remainder) {
   if (b == 0 || (a == INT64_MIN && b == -1))
     return false;
   *quotient = a / b;
@@ -74,8 +71,7 @@ static bool apply(int64_t op, int64_t a, int64_t b, int64_t *result) {
   return false;
 }
 
-bool llmopt::rt::evaluate(const llmopt_expr_insn *code, uint32_t count,
-                          const int64_t *symbols, int64_t *result) {
+bool llmopt::rt::evaluate(const llmopt_expr_insn *code, uint32_t count, const int64_t *symbols, int64_t *result) {
   int64_t stack[maxExprDepth];
   int depth = 0;
   for (uint32_t i = 0; i < count; ++i) {
@@ -85,8 +81,7 @@ bool llmopt::rt::evaluate(const llmopt_expr_insn *code, uint32_t count,
       stack[depth++] = symbols[code[i].value];
     } else {
       --depth;
-      if (!apply(code[i].op, stack[depth - 1], stack[depth],
-                 &stack[depth - 1]))
+      if (!apply(code[i].op, stack[depth - 1], stack[depth], &stack[depth - 1]))
         return false;
     }
   }
@@ -122,8 +117,7 @@ struct Printer {
   }
 
   void operand(uint32_t last) {
-    bool compound =
-        code[last].op >= LLMOPT_EXPR_ADD && code[last].op < LLMOPT_EXPR_MIN;
+    bool compound = code[last].op >= LLMOPT_EXPR_ADD && code[last].op < LLMOPT_EXPR_MIN;
     if (compound)
       put("(");
     print(last);
@@ -135,8 +129,7 @@ struct Printer {
     const llmopt_expr_insn &insn = code[last];
     if (insn.op == LLMOPT_EXPR_CONST) {
       char number[24];
-      snprintf(number, sizeof(number), "%lld",
-               static_cast<long long>(insn.value));
+      snprintf(number, sizeof(number), "%lld", static_cast<long long>(insn.value));
       return put(number);
     }
     if (insn.op == LLMOPT_EXPR_SYMBOL)
@@ -149,8 +142,7 @@ struct Printer {
       print(last - 1);
       return put(")");
     }
-    static const char *const signs[] = {" + ", " * ", " floordiv ",
-                                        " ceildiv ", " mod "};
+    static const char *const signs[] = {" + ", " * ", " floordiv ", " ceildiv ", " mod "};
     operand(left);
     put(signs[insn.op - LLMOPT_EXPR_ADD]);
     operand(last - 1);
@@ -158,8 +150,7 @@ struct Printer {
 };
 } // namespace
 
-size_t llmopt::rt::formatExpr(const llmopt_expr_insn *code, uint32_t count,
-                              const char *const *symbolNames, char *text,
+size_t llmopt::rt::formatExpr(const llmopt_expr_insn *code, uint32_t count, const char *const *symbolNames, char *text,
                               size_t capacity) {
   Printer printer{code, symbolNames, text, capacity};
   // Printing recurses; nobody reads a longer one anyway.

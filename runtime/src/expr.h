@@ -14,16 +14,14 @@ constexpr int maxExprDepth = 64;
 
 /// Whether `code[0 .. count)` leaves exactly one value, stays within
 /// maxExprDepth, and names only known operators and symbols.
-bool isWellFormed(const llmopt_expr_insn *code, uint32_t count,
-                  uint32_t numSymbols);
+bool isWellFormed(const llmopt_expr_insn *code, uint32_t count, uint32_t numSymbols);
 
 /// False on overflow or a division by zero. The code is well formed.
-bool evaluate(const llmopt_expr_insn *code, uint32_t count,
-              const int64_t *symbols, int64_t *result);
+bool evaluate(const llmopt_expr_insn *code, uint32_t count, const int64_t *symbols, int64_t *result);
 
 /// Writes "(sequence + 1) * 4"; returns the length it needs, like snprintf.
-size_t formatExpr(const llmopt_expr_insn *code, uint32_t count,
-                  const char *const *symbolNames, char *text, size_t capacity);
+size_t formatExpr(const llmopt_expr_insn *code, uint32_t count, const char *const *symbolNames, char *text,
+                  size_t capacity);
 
 } // namespace llmopt::rt
 

@@ -21,9 +21,7 @@ template <typename T> inline T read(const uint8_t *p) {
   return value;
 }
 
-inline uint64_t round(uint64_t lane, uint64_t input) {
-  return rotl(lane + input * prime2, 31) * prime1;
-}
+inline uint64_t round(uint64_t lane, uint64_t input) { return rotl(lane + input * prime2, 31) * prime1; }
 
 inline void consumeStripe(uint64_t *lanes, const uint8_t *p) {
   for (int i = 0; i < 4; ++i)
@@ -40,8 +38,7 @@ extern "C" void llmopt_hash_begin(llmopt_hash *hash, uint64_t seed) {
   hash->lanes[3] = seed - prime1;
 }
 
-extern "C" void llmopt_hash_update(llmopt_hash *hash, const void *data,
-                                   size_t size) {
+extern "C" void llmopt_hash_update(llmopt_hash *hash, const void *data, size_t size) {
   const uint8_t *p = static_cast<const uint8_t *>(data);
   size_t held = hash->length % 32;
   hash->length += size;
@@ -67,8 +64,7 @@ extern "C" uint64_t llmopt_hash_finish(const llmopt_hash *hash) {
   const uint64_t *lanes = hash->lanes;
   uint64_t h;
   if (hash->length >= 32) {
-    h = rotl(lanes[0], 1) + rotl(lanes[1], 7) + rotl(lanes[2], 12) +
-        rotl(lanes[3], 18);
+    h = rotl(lanes[0], 1) + rotl(lanes[1], 7) + rotl(lanes[2], 12) + rotl(lanes[3], 18);
     for (int i = 0; i < 4; ++i)
       h = (h ^ round(0, lanes[i])) * prime1 + prime4;
   } else {
@@ -93,19 +89,15 @@ extern "C" uint64_t llmopt_hash_finish(const llmopt_hash *hash) {
   return h ^ (h >> 32);
 }
 
-extern "C" uint64_t llmopt_hash_bytes(const void *data, size_t size,
-                                      uint64_t seed) {
+extern "C" uint64_t llmopt_hash_bytes(const void *data, size_t size, uint64_t seed) {
   llmopt_hash hash;
   llmopt_hash_begin(&hash, seed);
   llmopt_hash_update(&hash, data, size);
   return llmopt_hash_finish(&hash);
 }
 
-extern "C" void
-llmopt_weights_header_init(llmopt_weights_header *header,
-                           const uint8_t build_id[LLMOPT_BUILD_ID_BYTES],
-                           uint64_t data_offset, uint64_t data_size,
-                           uint64_t data_hash) {
+extern "C" void llmopt_weights_header_init(llmopt_weights_header *header, const uint8_t build_id[LLMOPT_BUILD_ID_BYTES],
+                                           uint64_t data_offset, uint64_t data_size, uint64_t data_hash) {
   std::memset(header, 0, sizeof(*header));
   std::memcpy(header->magic, LLMOPT_WEIGHTS_MAGIC, sizeof(header->magic));
   header->version = 1;
@@ -114,6 +106,5 @@ llmopt_weights_header_init(llmopt_weights_header *header,
   header->data_offset = data_offset;
   header->data_size = data_size;
   header->data_hash = data_hash;
-  header->header_hash = llmopt_hash_bytes(
-      header, offsetof(llmopt_weights_header, header_hash), 0);
+  header->header_hash = llmopt_hash_bytes(header, offsetof(llmopt_weights_header, header_hash), 0);
 }

@@ -48,23 +48,18 @@ llmopt_status outOfMemory(const char *path, llmopt_error *error) {
 }
 
 /// Fills model->desc from the artefact's table and checks it and the CPU.
-llmopt_status adoptDescriptor(llmopt_model *model,
-                              const llmopt_model_desc *desc, const char *path,
+llmopt_status adoptDescriptor(llmopt_model *model, const llmopt_model_desc *desc, const char *path,
                               llmopt_error *error) {
   if (!desc)
-    return fail(error, LLMOPT_BAD_MODEL, "%s: " LLMOPT_MODEL_SYMBOL
-                " returned no descriptor", path);
+    return fail(error, LLMOPT_BAD_MODEL, "%s: " LLMOPT_MODEL_SYMBOL " returned no descriptor", path);
   if (llmopt_status status = checkVersion(*desc, path, error))
     return status;
   std::memset(&model->desc, 0, sizeof(model->desc));
-  std::memcpy(&model->desc, desc,
-              desc->struct_size < sizeof(model->desc) ? desc->struct_size
-                                                      : sizeof(model->desc));
+  std::memcpy(&model->desc, desc, desc->struct_size < sizeof(model->desc) ? desc->struct_size : sizeof(model->desc));
   if (llmopt_status status = checkTables(model->desc, path, error))
     return status;
   llmopt_error detail;
-  llmopt_status status =
-      checkCpuFeatures(readCpuWords(), desc->cpu_features, &detail);
+  llmopt_status status = checkCpuFeatures(readCpuWords(), desc->cpu_features, &detail);
   if (status == LLMOPT_OK)
     status = requestCpuState(desc->cpu_features, &detail);
   if (status != LLMOPT_OK)
@@ -78,20 +73,18 @@ llmopt_status checkLoadMode(uint32_t mode, llmopt_error *error) {
   return LLMOPT_OK;
 }
 
-llmopt_status openWeights(llmopt_model *model, const char *path,
-                          uint32_t loadMode, llmopt_error *error) {
+llmopt_status openWeights(llmopt_model *model, const char *path, uint32_t loadMode, llmopt_error *error) {
   File file;
   if (llmopt_status status = file.open(path, "weights file", error))
     return status;
   if (!model->weightsPath.adopt(realpath(path, nullptr)))
-    return fail(error, errno == ENOMEM ? LLMOPT_OUT_OF_MEMORY : LLMOPT_IO_ERROR,
-                "%s: weights file: %s", path, ErrnoText(errno).c_str());
+    return fail(error, errno == ENOMEM ? LLMOPT_OUT_OF_MEMORY : LLMOPT_IO_ERROR, "%s: weights file: %s", path,
+                ErrnoText(errno).c_str());
   return model->weights.open(file, path, 0, model->desc, loadMode, error);
 }
 
 /// Replaces the extension of the last path component by ".weights".
-llmopt_status weightsBeside(const char *path, String *result,
-                            llmopt_error *error) {
+llmopt_status weightsBeside(const char *path, String *result, llmopt_error *error) {
   const char *slash = std::strrchr(path, '/');
   const char *file = slash ? slash + 1 : path;
   const char *dot = std::strrchr(file, '.');
@@ -107,8 +100,7 @@ llmopt_status weightsBeside(const char *path, String *result,
 
 /// The tail of the artefact, else the file beside the path as given, else the
 /// file beside what that path links to.
-llmopt_status findWeights(llmopt_model *model, const File &artefact,
-                          const char *given, uint32_t loadMode,
+llmopt_status findWeights(llmopt_model *model, const File &artefact, const char *given, uint32_t loadMode,
                           llmopt_error *error) {
   const char *resolved = model->path.c_str();
   uint64_t tail;
@@ -117,8 +109,7 @@ llmopt_status findWeights(llmopt_model *model, const File &artefact,
   if (tail) {
     if (!model->weightsPath.assign(resolved))
       return outOfMemory(resolved, error);
-    return model->weights.open(artefact, resolved, tail, model->desc, loadMode,
-                               error);
+    return model->weights.open(artefact, resolved, tail, model->desc, loadMode, error);
   }
   String beside;
   if (llmopt_status status = weightsBeside(given, &beside, error))
@@ -137,15 +128,12 @@ llmopt_status findWeights(llmopt_model *model, const File &artefact,
 }
 } // namespace
 
-extern "C" llmopt_status llmopt_model_load(const char *path,
-                                           const llmopt_load_options *given,
-                                           llmopt_model **result,
+extern "C" llmopt_status llmopt_model_load(const char *path, const llmopt_load_options *given, llmopt_model **result,
                                            llmopt_error *error) {
   if (!path || !result)
     return fail(error, LLMOPT_INVALID_ARGUMENT, "path or model is NULL");
   llmopt_load_options options;
-  if (llmopt_status status =
-          readOptions(given, &options, "load options", error))
+  if (llmopt_status status = readOptions(given, &options, "load options", error))
     return status;
   if (llmopt_status status = checkLoadMode(options.load_mode, error))
     return status;
@@ -156,8 +144,8 @@ extern "C" llmopt_status llmopt_model_load(const char *path,
   llmopt_model *model = holder.model;
   if (!model->path.adopt(realpath(path, nullptr))) {
     llmopt_status status = errno == ENOENT || errno == ENOTDIR ? LLMOPT_NOT_FOUND
-                           : errno == ENOMEM ? LLMOPT_OUT_OF_MEMORY
-                                             : LLMOPT_IO_ERROR;
+                           : errno == ENOMEM                   ? LLMOPT_OUT_OF_MEMORY
+                                                               : LLMOPT_IO_ERROR;
     return fail(error, status, "%s: %s", path, ErrnoText(errno).c_str());
   }
   const char *resolved = model->path.c_str();
@@ -165,52 +153,42 @@ extern "C" llmopt_status llmopt_model_load(const char *path,
   File artefact;
   if (llmopt_status status = artefact.open(resolved, "model", error))
     return status;
-  if (llmopt_status status =
-          checkElf(artefact.fd(), artefact.size(), path, error))
+  if (llmopt_status status = checkElf(artefact.fd(), artefact.size(), path, error))
     return status;
   // An absolute path: the loader searches nowhere.
   model->library = dlopen(resolved, RTLD_NOW | RTLD_LOCAL);
   if (!model->library) {
     const char *why = dlerror();
-    return fail(error, LLMOPT_BAD_MODEL, "%s: cannot be loaded: %s", path,
-                why ? why : "unknown reason");
+    return fail(error, LLMOPT_BAD_MODEL, "%s: cannot be loaded: %s", path, why ? why : "unknown reason");
   }
   void *symbol = dlsym(model->library, LLMOPT_MODEL_SYMBOL);
   if (!symbol)
-    return fail(error, LLMOPT_BAD_MODEL,
-                "%s: is not a compiled model: it does not export "
-                LLMOPT_MODEL_SYMBOL, path);
+    return fail(error, LLMOPT_BAD_MODEL, "%s: is not a compiled model: it does not export " LLMOPT_MODEL_SYMBOL, path);
   llmopt_model_fn function;
   std::memcpy(&function, &symbol, sizeof(function));
   if (llmopt_status status = adoptDescriptor(model, function(), path, error))
     return status;
 
   if (options.weights_path) {
-    if (llmopt_status status = openWeights(model, options.weights_path,
-                                           options.load_mode, error))
+    if (llmopt_status status = openWeights(model, options.weights_path, options.load_mode, error))
       return status;
   } else if (model->desc.weights_size) {
-    if (llmopt_status status =
-            findWeights(model, artefact, path, options.load_mode, error))
+    if (llmopt_status status = findWeights(model, artefact, path, options.load_mode, error))
       return status;
   }
   if (options.check_hash)
-    if (llmopt_status status =
-            model->weights.check(model->weightsPath.c_str(), error))
+    if (llmopt_status status = model->weights.check(model->weightsPath.c_str(), error))
       return status;
   *result = holder.take();
   return LLMOPT_OK;
 }
 
-extern "C" llmopt_status
-llmopt_model_create(const llmopt_model_desc *desc,
-                    const llmopt_create_options *given, llmopt_model **result,
-                    llmopt_error *error) {
+extern "C" llmopt_status llmopt_model_create(const llmopt_model_desc *desc, const llmopt_create_options *given,
+                                             llmopt_model **result, llmopt_error *error) {
   if (!desc || !result)
     return fail(error, LLMOPT_INVALID_ARGUMENT, "desc or model is NULL");
   llmopt_create_options options;
-  if (llmopt_status status =
-          readOptions(given, &options, "create options", error))
+  if (llmopt_status status = readOptions(given, &options, "create options", error))
     return status;
   if (llmopt_status status = checkLoadMode(options.load_mode, error))
     return status;
@@ -226,18 +204,15 @@ llmopt_model_create(const llmopt_model_desc *desc,
                 "create options: expected one of weights_path and "
                 "weights_data, but got both");
   if (options.weights_path) {
-    if (llmopt_status status = openWeights(model, options.weights_path,
-                                           options.load_mode, error))
+    if (llmopt_status status = openWeights(model, options.weights_path, options.load_mode, error))
       return status;
   } else if (options.weights_data) {
     if (options.weights_size != desc->weights_size)
-      return fail(error, LLMOPT_BAD_WEIGHTS,
-                  "expected %llu bytes of weights, but got %llu",
+      return fail(error, LLMOPT_BAD_WEIGHTS, "expected %llu bytes of weights, but got %llu",
                   static_cast<unsigned long long>(desc->weights_size),
                   static_cast<unsigned long long>(options.weights_size));
     if (reinterpret_cast<uintptr_t>(options.weights_data) % 64 != 0)
-      return fail(error, LLMOPT_INVALID_ARGUMENT,
-                  "expected weights_data at a multiple of 64 bytes");
+      return fail(error, LLMOPT_INVALID_ARGUMENT, "expected weights_data at a multiple of 64 bytes");
     model->weights.borrow(options.weights_data);
   } else if (desc->weights_size) {
     return fail(error, LLMOPT_INVALID_ARGUMENT,
@@ -245,8 +220,7 @@ llmopt_model_create(const llmopt_model_desc *desc,
                 "weights_path nor weights_data is given");
   }
   if (options.check_hash)
-    if (llmopt_status status =
-            model->weights.check(model->weightsPath.c_str(), error))
+    if (llmopt_status status = model->weights.check(model->weightsPath.c_str(), error))
       return status;
   *result = holder.take();
   return LLMOPT_OK;
@@ -257,8 +231,7 @@ extern "C" void llmopt_model_destroy(llmopt_model *model) {
     model->release();
 }
 
-extern "C" llmopt_status llmopt_model_check(const llmopt_model *model,
-                                            llmopt_error *error) {
+extern "C" llmopt_status llmopt_model_check(const llmopt_model *model, llmopt_error *error) {
   if (!model)
     return fail(error, LLMOPT_INVALID_ARGUMENT, "model is NULL");
   return model->weights.check(model->weightsPath.c_str(), error);

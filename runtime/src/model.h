@@ -23,21 +23,17 @@ struct llmopt_model {
   /// False on overflow; see expr.h.
   bool evaluate(uint32_t expr, const int64_t *symbols, int64_t *result) const {
     const llmopt_expr &e = desc.exprs[expr];
-    return llmopt::rt::evaluate(desc.expr_code + e.first, e.count, symbols,
-                                result);
+    return llmopt::rt::evaluate(desc.expr_code + e.first, e.count, symbols, result);
   }
   size_t format(uint32_t expr, char *text, size_t capacity) const {
     const llmopt_expr &e = desc.exprs[expr];
-    return llmopt::rt::formatExpr(desc.expr_code + e.first, e.count,
-                                  desc.symbols, text, capacity);
+    return llmopt::rt::formatExpr(desc.expr_code + e.first, e.count, desc.symbols, text, capacity);
   }
   /// The symbol that an expression is, LLMOPT_NONE if it is anything else.
   uint32_t asSymbol(uint32_t expr) const {
     const llmopt_expr &e = desc.exprs[expr];
     const llmopt_expr_insn &insn = desc.expr_code[e.first];
-    return e.count == 1 && insn.op == LLMOPT_EXPR_SYMBOL
-               ? static_cast<uint32_t>(insn.value)
-               : LLMOPT_NONE;
+    return e.count == 1 && insn.op == LLMOPT_EXPR_SYMBOL ? static_cast<uint32_t>(insn.value) : LLMOPT_NONE;
   }
 };
 

@@ -33,8 +33,7 @@ uint64_t nowNs() {
 }
 
 /// Spins until `condition` holds or `budgetNs` have passed; whether it held.
-template <typename Condition>
-bool spin(uint64_t budgetNs, const Condition &condition) {
+template <typename Condition> bool spin(uint64_t budgetNs, const Condition &condition) {
   if (condition())
     return true;
   if (budgetNs == 0)
@@ -63,8 +62,7 @@ void futexWake(std::atomic<uint32_t> &word, int count) {
   syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
 }
 
-static_assert(sizeof(std::atomic<uint32_t>) == 4 &&
-                  std::atomic<uint32_t>::is_always_lock_free,
+static_assert(sizeof(std::atomic<uint32_t>) == 4 && std::atomic<uint32_t>::is_always_lock_free,
               "a futex is the 32-bit word itself");
 
 uint32_t unclaimed(uint64_t ticket) { return static_cast<uint32_t>(ticket); }
@@ -93,22 +91,18 @@ uint32_t Pool::claimAndRun(uint32_t thread) {
   uint32_t count = 0;
   uint64_t seen = ticket.load(std::memory_order_acquire);
   while (unclaimed(seen) != 0) {
-    if (!ticket.compare_exchange_weak(seen, seen - 1,
-                                      std::memory_order_acq_rel,
-                                      std::memory_order_acquire))
+    if (!ticket.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel, std::memory_order_acquire))
       continue;
     // The tile is ours, hence the step cannot end and these cannot change.
     const PreparedStep &step = *current;
-    step.kernel(step.args, step.dims, step.tiles - unclaimed(seen),
-                scratchBase + thread * scratchStride);
+    step.kernel(step.args, step.dims, step.tiles - unclaimed(seen), scratchBase + thread * scratchStride);
     ++count;
     seen = ticket.load(std::memory_order_acquire);
   }
   return count;
 }
 
-void Pool::runShared(const PreparedStep &step, char *scratch,
-                     uint64_t stride) {
+void Pool::runShared(const PreparedStep &step, char *scratch, uint64_t stride) {
   current = &step;
   scratchBase = scratch;
   scratchStride = stride;
@@ -125,9 +119,7 @@ void Pool::runShared(const PreparedStep &step, char *scratch,
 
   uint32_t own = claimAndRun(0);
   uint32_t others = step.tiles - own;
-  auto finished = [&] {
-    return done.load(std::memory_order_acquire) == others;
-  };
+  auto finished = [&] { return done.load(std::memory_order_acquire) == others; };
   while (!spin(spinNs, finished)) {
     callerSleeps.store(1, std::memory_order_seq_cst);
     uint32_t count = done.load(std::memory_order_seq_cst);
@@ -139,8 +131,7 @@ void Pool::runShared(const PreparedStep &step, char *scratch,
 
 void Pool::workerLoop(uint32_t thread) {
   auto hasWork = [&] {
-    return unclaimed(ticket.load(std::memory_order_acquire)) != 0 ||
-           stopping.load(std::memory_order_relaxed);
+    return unclaimed(ticket.load(std::memory_order_acquire)) != 0 || stopping.load(std::memory_order_relaxed);
   };
   for (;;) {
     if (uint32_t count = claimAndRun(thread)) {
@@ -155,8 +146,7 @@ void Pool::workerLoop(uint32_t thread) {
     }
     uint32_t epoch = wakeups.load(std::memory_order_seq_cst);
     workersSleep.store(1, std::memory_order_seq_cst);
-    if (unclaimed(ticket.load(std::memory_order_seq_cst)) == 0 &&
-        !stopping.load(std::memory_order_seq_cst))
+    if (unclaimed(ticket.load(std::memory_order_seq_cst)) == 0 && !stopping.load(std::memory_order_seq_cst))
       futexWait(wakeups, epoch);
     if (stopping.load(std::memory_order_acquire))
       return;
@@ -174,8 +164,7 @@ llmopt_status Pool::start(uint32_t threads, llmopt_error *error) {
   if (threads <= 1)
     return LLMOPT_OK;
   if (!workers.allocate(threads - 1))
-    return fail(error, LLMOPT_OUT_OF_MEMORY, "out of memory for %u threads",
-                threads);
+    return fail(error, LLMOPT_OUT_OF_MEMORY, "out of memory for %u threads", threads);
   // With more threads than CPUs whoever spins keeps another from working.
   spinNs = threads <= availableCpus() ? spinBudgetNs : 0;
 
@@ -187,15 +176,12 @@ llmopt_status Pool::start(uint32_t threads, llmopt_error *error) {
   int code = 0;
   for (; started < threads - 1 && code == 0; ++started) {
     workers[started] = {this, started + 1, {}};
-    code = pthread_create(&workers[started].thread, nullptr, workerMain,
-                          &workers[started]);
+    code = pthread_create(&workers[started].thread, nullptr, workerMain, &workers[started]);
   }
   pthread_sigmask(SIG_SETMASK, &former, nullptr);
   if (code != 0) {
     stop(started - 1);
-    return fail(error, LLMOPT_IO_ERROR,
-                "cannot create thread %u of %u: %s", started, threads,
-                ErrnoText(code).c_str());
+    return fail(error, LLMOPT_IO_ERROR, "cannot create thread %u of %u: %s", started, threads, ErrnoText(code).c_str());
   }
   numWorkers = started;
   return LLMOPT_OK;

@@ -59,8 +59,7 @@ private:
 };
 
 llmopt_status isBusy(llmopt_error *error) {
-  return fail(error, LLMOPT_BUSY,
-              "the session is in use by another thread; give each its own");
+  return fail(error, LLMOPT_BUSY, "the session is in use by another thread; give each its own");
 }
 
 uint64_t nowNs() {
@@ -70,15 +69,12 @@ uint64_t nowNs() {
 }
 
 /// Makes room for a binding; nothing changes where memory is short.
-llmopt_status makeRoom(llmopt_session *session, const Binding &next,
-                       llmopt_error *error) {
+llmopt_status makeRoom(llmopt_session *session, const Binding &next, llmopt_error *error) {
   // Room between the threads' parts, so that no cache line is shared.
   uint64_t stride, allThreads;
-  if (__builtin_add_overflow(next.scratchBytes, 128, &stride) ||
-      !alignUp(stride, 128, &stride) ||
+  if (__builtin_add_overflow(next.scratchBytes, 128, &stride) || !alignUp(stride, 128, &stride) ||
       __builtin_mul_overflow(stride, session->pool.threads(), &allThreads))
-    return fail(error, LLMOPT_SHAPE_MISMATCH,
-                "the scratch memory overflows for these shapes");
+    return fail(error, LLMOPT_SHAPE_MISMATCH, "the scratch memory overflows for these shapes");
   Pages newArena, newScratch;
   bool growArena = next.arenaSize > session->arena.size();
   bool growScratch = allThreads > session->scratch.size();
@@ -88,8 +84,7 @@ llmopt_status makeRoom(llmopt_session *session, const Binding &next,
                 "intermediate values",
                 static_cast<unsigned long long>(next.arenaSize));
   if (growScratch && !newScratch.allocate(allThreads))
-    return fail(error, LLMOPT_OUT_OF_MEMORY,
-                "out of memory: these shapes need %llu bytes of scratch",
+    return fail(error, LLMOPT_OUT_OF_MEMORY, "out of memory: these shapes need %llu bytes of scratch",
                 static_cast<unsigned long long>(allThreads));
   if (growArena)
     session->arena.swap(newArena);
@@ -100,21 +95,16 @@ llmopt_status makeRoom(llmopt_session *session, const Binding &next,
 }
 
 template <typename Data>
-llmopt_status checkData(const char *what, const llmopt_tensor_desc &declared,
-                        const Data &given, uint64_t bytes,
+llmopt_status checkData(const char *what, const llmopt_tensor_desc &declared, const Data &given, uint64_t bytes,
                         llmopt_error *error) {
   if (given.size < bytes)
-    return fail(error, LLMOPT_SHAPE_MISMATCH,
-                "%s '%s': expected %llu bytes, but got %llu", what,
-                declared.name, static_cast<unsigned long long>(bytes),
-                static_cast<unsigned long long>(given.size));
+    return fail(error, LLMOPT_SHAPE_MISMATCH, "%s '%s': expected %llu bytes, but got %llu", what, declared.name,
+                static_cast<unsigned long long>(bytes), static_cast<unsigned long long>(given.size));
   if (!given.data && bytes)
-    return fail(error, LLMOPT_INVALID_ARGUMENT, "%s '%s': data is NULL", what,
-                declared.name);
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "%s '%s': data is NULL", what, declared.name);
   size_t alignment = llmopt_dtype_size(declared.dtype);
   if (reinterpret_cast<uintptr_t>(given.data) % alignment != 0)
-    return fail(error, LLMOPT_INVALID_ARGUMENT,
-                "%s '%s': expected data at a multiple of %zu bytes", what,
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "%s '%s': expected data at a multiple of %zu bytes", what,
                 declared.name, alignment);
   return LLMOPT_OK;
 }
@@ -131,8 +121,7 @@ void runStepsTimed(llmopt_session *session) {
   const Array<PreparedStep> &steps = session->binding().steps;
   uint64_t before = nowNs();
   for (size_t s = 0; s < steps.size(); ++s) {
-    session->pool.run(steps[s], session->scratch.data(),
-                      session->scratchStride);
+    session->pool.run(steps[s], session->scratch.data(), session->scratchStride);
     uint64_t after = nowNs();
     session->lastNs[s] = after - before;
     session->totalNs[s] += after - before;
@@ -141,23 +130,19 @@ void runStepsTimed(llmopt_session *session) {
 }
 } // namespace
 
-extern "C" llmopt_status
-llmopt_session_create(llmopt_model *model, const llmopt_session_options *given,
-                      llmopt_session **result, llmopt_error *error) {
+extern "C" llmopt_status llmopt_session_create(llmopt_model *model, const llmopt_session_options *given,
+                                               llmopt_session **result, llmopt_error *error) {
   if (!model || !result)
     return fail(error, LLMOPT_INVALID_ARGUMENT, "model or session is NULL");
   llmopt_session_options options;
-  if (llmopt_status status =
-          readOptions(given, &options, "session options", error))
+  if (llmopt_status status = readOptions(given, &options, "session options", error))
     return status;
   if (options.num_threads > maxThreads)
-    return fail(error, LLMOPT_INVALID_ARGUMENT,
-                "expected at most %u threads, but got %u", maxThreads,
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "expected at most %u threads, but got %u", maxThreads,
                 options.num_threads);
 
   void *memory = nullptr;
-  if (posix_memalign(&memory, alignof(llmopt_session),
-                     sizeof(llmopt_session)) != 0)
+  if (posix_memalign(&memory, alignof(llmopt_session), sizeof(llmopt_session)) != 0)
     return fail(error, LLMOPT_OUT_OF_MEMORY, "out of memory for a session");
   llmopt_session *session = new (memory) llmopt_session();
   session->profile = options.profile != 0;
@@ -171,10 +156,8 @@ llmopt_session_create(llmopt_model *model, const llmopt_session_options *given,
     destroySession(session);
     return fail(error, LLMOPT_OUT_OF_MEMORY, "out of memory for a session");
   }
-  uint32_t threads =
-      options.num_threads ? options.num_threads : availableCpus();
-  if (llmopt_status status = session->pool.start(
-          threads < maxThreads ? threads : maxThreads, error)) {
+  uint32_t threads = options.num_threads ? options.num_threads : availableCpus();
+  if (llmopt_status status = session->pool.start(threads < maxThreads ? threads : maxThreads, error)) {
     destroySession(session);
     return status;
   }
@@ -189,16 +172,13 @@ extern "C" void llmopt_session_destroy(llmopt_session *session) {
     destroySession(session);
 }
 
-extern "C" llmopt_status
-llmopt_session_bind(llmopt_session *session, const llmopt_tensor_type *inputs,
-                    size_t numInputs, llmopt_error *error) {
+extern "C" llmopt_status llmopt_session_bind(llmopt_session *session, const llmopt_tensor_type *inputs,
+                                             size_t numInputs, llmopt_error *error) {
   if (!session || (numInputs && !inputs))
     return fail(error, LLMOPT_INVALID_ARGUMENT, "session or inputs is NULL");
   const llmopt_model &model = *session->model;
   if (numInputs != model.desc.num_inputs)
-    return fail(error, LLMOPT_INVALID_ARGUMENT,
-                "expected %u inputs, but got %zu", model.desc.num_inputs,
-                numInputs);
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "expected %u inputs, but got %zu", model.desc.num_inputs, numInputs);
   Use use(session);
   if (!use.isFree())
     return isBusy(error);
@@ -214,15 +194,13 @@ llmopt_session_bind(llmopt_session *session, const llmopt_tensor_type *inputs,
   return LLMOPT_OK;
 }
 
-extern "C" llmopt_status
-llmopt_session_get_output_type(const llmopt_session *session, uint32_t index,
-                               llmopt_tensor_type *type, llmopt_error *error) {
+extern "C" llmopt_status llmopt_session_get_output_type(const llmopt_session *session, uint32_t index,
+                                                        llmopt_tensor_type *type, llmopt_error *error) {
   if (!session || !type)
     return fail(error, LLMOPT_INVALID_ARGUMENT, "session or type is NULL");
   const Binding &binding = session->binding();
   if (index >= session->model->desc.num_outputs)
-    return fail(error, LLMOPT_INVALID_ARGUMENT,
-                "output %u: expected an index below %u", index,
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "output %u: expected an index below %u", index,
                 session->model->desc.num_outputs);
   if (!binding.valid)
     return fail(error, LLMOPT_NOT_BOUND, "expected bind before output types");
@@ -230,17 +208,13 @@ llmopt_session_get_output_type(const llmopt_session *session, uint32_t index,
   return LLMOPT_OK;
 }
 
-extern "C" llmopt_status
-llmopt_session_run(llmopt_session *session, const llmopt_input *inputs,
-                   size_t numInputs, const llmopt_output *outputs,
-                   size_t numOutputs, llmopt_error *error) {
+extern "C" llmopt_status llmopt_session_run(llmopt_session *session, const llmopt_input *inputs, size_t numInputs,
+                                            const llmopt_output *outputs, size_t numOutputs, llmopt_error *error) {
   if (!session || (numInputs && !inputs) || (numOutputs && !outputs))
-    return fail(error, LLMOPT_INVALID_ARGUMENT,
-                "session, inputs or outputs is NULL");
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "session, inputs or outputs is NULL");
   const llmopt_model_desc &desc = session->model->desc;
   if (numInputs != desc.num_inputs || numOutputs != desc.num_outputs)
-    return fail(error, LLMOPT_INVALID_ARGUMENT,
-                "expected %u inputs and %u outputs, but got %zu and %zu",
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "expected %u inputs and %u outputs, but got %zu and %zu",
                 desc.num_inputs, desc.num_outputs, numInputs, numOutputs);
   Use use(session);
   if (!use.isFree())
@@ -249,24 +223,19 @@ llmopt_session_run(llmopt_session *session, const llmopt_input *inputs,
   if (!binding.valid)
     return fail(error, LLMOPT_NOT_BOUND, "expected bind before run");
   for (uint32_t i = 0; i < desc.num_inputs; ++i)
-    if (llmopt_status status = checkData("input", desc.inputs[i], inputs[i],
-                                         binding.inputBytes[i], error))
+    if (llmopt_status status = checkData("input", desc.inputs[i], inputs[i], binding.inputBytes[i], error))
       return status;
   for (uint32_t o = 0; o < desc.num_outputs; ++o)
-    if (llmopt_status status = checkData("output", desc.outputs[o], outputs[o],
-                                         binding.outputBytes[o], error))
+    if (llmopt_status status = checkData("output", desc.outputs[o], outputs[o], binding.outputBytes[o], error))
       return status;
 
   for (size_t p = 0; p < binding.numInputPatches; ++p) {
     const Patch &patch = binding.inputPatches[p];
-    binding.args[patch.argument] =
-        static_cast<char *>(const_cast<void *>(inputs[patch.index].data)) +
-        patch.offset;
+    binding.args[patch.argument] = static_cast<char *>(const_cast<void *>(inputs[patch.index].data)) + patch.offset;
   }
   for (size_t p = 0; p < binding.numOutputPatches; ++p) {
     const Patch &patch = binding.outputPatches[p];
-    binding.args[patch.argument] =
-        static_cast<char *>(outputs[patch.index].data) + patch.offset;
+    binding.args[patch.argument] = static_cast<char *>(outputs[patch.index].data) + patch.offset;
   }
   {
     ScopedFpState state;
@@ -289,8 +258,7 @@ llmopt_session_run(llmopt_session *session, const llmopt_input *inputs,
   return LLMOPT_OK;
 }
 
-extern "C" llmopt_status llmopt_session_get_info(const llmopt_session *session,
-                                                 llmopt_session_info *info,
+extern "C" llmopt_status llmopt_session_get_info(const llmopt_session *session, llmopt_session_info *info,
                                                  llmopt_error *error) {
   if (!session)
     return fail(error, LLMOPT_INVALID_ARGUMENT, "session is NULL");
@@ -306,15 +274,13 @@ extern "C" llmopt_status llmopt_session_get_info(const llmopt_session *session,
   return writeInfo(info, &filled, "session info", error);
 }
 
-extern "C" llmopt_status
-llmopt_session_get_profile(const llmopt_session *session, uint32_t step,
-                           llmopt_step_profile *profile, llmopt_error *error) {
+extern "C" llmopt_status llmopt_session_get_profile(const llmopt_session *session, uint32_t step,
+                                                    llmopt_step_profile *profile, llmopt_error *error) {
   if (!session)
     return fail(error, LLMOPT_INVALID_ARGUMENT, "session is NULL");
   const llmopt_model_desc &desc = session->model->desc;
   if (step >= desc.num_steps)
-    return fail(error, LLMOPT_INVALID_ARGUMENT,
-                "step %u: expected an index below %u", step, desc.num_steps);
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "step %u: expected an index below %u", step, desc.num_steps);
   llmopt_step_profile filled;
   std::memset(&filled, 0, sizeof(filled));
   filled.name = desc.steps[step].name;

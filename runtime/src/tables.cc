@@ -13,12 +13,9 @@ public:
 
   llmopt_status run() {
     if (!hasArrays() || !checkExprs() || !checkBuffers() ||
-        !checkTensors(desc.inputs, desc.num_inputs, "input",
-                      LLMOPT_BUFFER_INPUT) ||
-        !checkTensors(desc.outputs, desc.num_outputs, "output",
-                      LLMOPT_BUFFER_OUTPUT) ||
-        !checkSymbols() || !checkSteps() || !checkWeights() ||
-        !checkConstraints())
+        !checkTensors(desc.inputs, desc.num_inputs, "input", LLMOPT_BUFFER_INPUT) ||
+        !checkTensors(desc.outputs, desc.num_outputs, "output", LLMOPT_BUFFER_OUTPUT) || !checkSymbols() ||
+        !checkSteps() || !checkWeights() || !checkConstraints())
       return status;
     return LLMOPT_OK;
   }
@@ -26,9 +23,7 @@ public:
 private:
   /// Records "<path>: damaged model tables: <what> <index>: <why>".
   bool bad(const char *what, uint32_t index, const char *why) {
-    status = fail(error, LLMOPT_BAD_MODEL,
-                  "%s: damaged model tables: %s %u: %s", path, what, index,
-                  why);
+    status = fail(error, LLMOPT_BAD_MODEL, "%s: damaged model tables: %s %u: %s", path, what, index, why);
     return false;
   }
 
@@ -50,8 +45,7 @@ private:
                         {"expr_code", desc.num_expr_code, desc.expr_code},
                         {"step_args", desc.num_step_args, desc.step_args},
                         {"step_dims", desc.num_step_dims, desc.step_dims},
-                        {"constraints", desc.num_constraints,
-                         desc.constraints}};
+                        {"constraints", desc.num_constraints, desc.constraints}};
     for (const auto &a : arrays)
       if (a.count && !a.array)
         return bad(a.what, 0, "is missing");
@@ -63,8 +57,7 @@ private:
   bool checkExprs() {
     for (uint32_t i = 0; i < desc.num_exprs; ++i) {
       const llmopt_expr &e = desc.exprs[i];
-      if (e.first > desc.num_expr_code ||
-          e.count > desc.num_expr_code - e.first)
+      if (e.first > desc.num_expr_code || e.count > desc.num_expr_code - e.first)
         return bad("expression", i, "its code lies outside the table");
       if (!isWellFormed(desc.expr_code + e.first, e.count, desc.num_symbols))
         return bad("expression", i, "is malformed");
@@ -105,8 +98,7 @@ private:
           return bad("buffer", i, "has no offset");
         // Follow the chain: it must leave views within num_buffers links.
         uint32_t base = i;
-        for (uint32_t links = 0; desc.buffers[base].kind == LLMOPT_BUFFER_VIEW;
-             ++links) {
+        for (uint32_t links = 0; desc.buffers[base].kind == LLMOPT_BUFFER_VIEW; ++links) {
           base = desc.buffers[base].index;
           if (base >= desc.num_buffers)
             return bad("buffer", i, "is a view of no buffer");
@@ -122,8 +114,7 @@ private:
     return true;
   }
 
-  bool checkTensors(const llmopt_tensor_desc *tensors, uint32_t count,
-                    const char *what, uint32_t ownKind) {
+  bool checkTensors(const llmopt_tensor_desc *tensors, uint32_t count, const char *what, uint32_t ownKind) {
     for (uint32_t i = 0; i < count; ++i) {
       const llmopt_tensor_desc &t = tensors[i];
       if (!t.name)
@@ -156,8 +147,7 @@ private:
         for (uint32_t d = 0; d < desc.inputs[i].rank && !defined; ++d) {
           const llmopt_expr &e = desc.exprs[desc.inputs[i].dims[d]];
           const llmopt_expr_insn &insn = desc.expr_code[e.first];
-          defined = e.count == 1 && insn.op == LLMOPT_EXPR_SYMBOL &&
-                    insn.value == int64_t(s);
+          defined = e.count == 1 && insn.op == LLMOPT_EXPR_SYMBOL && insn.value == int64_t(s);
         }
       if (!defined)
         return bad("symbol", s, "no input dimension defines it");
@@ -172,18 +162,15 @@ private:
         return bad("step", i, "has no kernel");
       if (!s.name)
         return bad("step", i, "has no name");
-      if (s.first_arg > desc.num_step_args ||
-          s.num_args > desc.num_step_args - s.first_arg)
+      if (s.first_arg > desc.num_step_args || s.num_args > desc.num_step_args - s.first_arg)
         return bad("step", i, "its arguments lie outside the table");
-      if (s.first_dim > desc.num_step_dims ||
-          s.num_dims > desc.num_step_dims - s.first_dim)
+      if (s.first_dim > desc.num_step_dims || s.num_dims > desc.num_step_dims - s.first_dim)
         return bad("step", i, "its sizes lie outside the table");
       if (!isExpr(s.tiles))
         return bad("step", i, "its tile count names no expression");
     }
     for (uint32_t i = 0; i < desc.num_step_args; ++i)
-      if (desc.step_args[i] != LLMOPT_NONE &&
-          desc.step_args[i] >= desc.num_buffers)
+      if (desc.step_args[i] != LLMOPT_NONE && desc.step_args[i] >= desc.num_buffers)
         return bad("step argument", i, "names no buffer");
     for (uint32_t i = 0; i < desc.num_step_dims; ++i)
       if (!isExpr(desc.step_dims[i]))
@@ -226,23 +213,19 @@ private:
 };
 } // namespace
 
-llmopt_status llmopt::rt::checkVersion(const llmopt_model_desc &desc,
-                                       const char *path, llmopt_error *error) {
+llmopt_status llmopt::rt::checkVersion(const llmopt_model_desc &desc, const char *path, llmopt_error *error) {
   if (desc.abi_version != LLMOPT_ABI_VERSION)
     return fail(error, LLMOPT_BAD_MODEL,
                 "%s: expected ABI version %u, but got %u; compile the model "
                 "again with the llmopt of this runtime (%s)",
-                path, LLMOPT_ABI_VERSION, desc.abi_version,
-                llmopt_runtime_version());
+                path, LLMOPT_ABI_VERSION, desc.abi_version, llmopt_runtime_version());
   constexpr uint32_t smallest = offsetof(llmopt_model_desc, num_constraints);
   if (desc.struct_size < smallest)
-    return fail(error, LLMOPT_BAD_MODEL,
-                "%s: expected a descriptor of at least %u bytes, but got %u",
-                path, smallest, desc.struct_size);
+    return fail(error, LLMOPT_BAD_MODEL, "%s: expected a descriptor of at least %u bytes, but got %u", path, smallest,
+                desc.struct_size);
   return LLMOPT_OK;
 }
 
-llmopt_status llmopt::rt::checkTables(const llmopt_model_desc &desc,
-                                      const char *path, llmopt_error *error) {
+llmopt_status llmopt::rt::checkTables(const llmopt_model_desc &desc, const char *path, llmopt_error *error) {
   return Checker(desc, path, error).run();
 }

@@ -10,13 +10,11 @@
 namespace llmopt::rt {
 
 /// Version and size only: what must hold before any other field is read.
-llmopt_status checkVersion(const llmopt_model_desc &desc, const char *path,
-                           llmopt_error *error);
+llmopt_status checkVersion(const llmopt_model_desc &desc, const char *path, llmopt_error *error);
 
 /// Everything else. `desc` passed checkVersion and has all fields of today
 /// (those its compiler did not know are zero).
-llmopt_status checkTables(const llmopt_model_desc &desc, const char *path,
-                          llmopt_error *error);
+llmopt_status checkTables(const llmopt_model_desc &desc, const char *path, llmopt_error *error);
 
 } // namespace llmopt::rt
 

@@ -8,8 +8,7 @@
 namespace llmopt::rt {
 
 /// Position of the weights header embedded in an artefact; 0 without a tail.
-llmopt_status findTail(const File &artefact, const char *path,
-                       uint64_t *position, llmopt_error *error);
+llmopt_status findTail(const File &artefact, const char *path, uint64_t *position, llmopt_error *error);
 
 class Weights {
 public:
@@ -20,9 +19,8 @@ public:
 
   /// Reads the header at `position` of the file, checks it against the
   /// descriptor, then maps or reads the data.
-  llmopt_status open(const File &file, const char *path, uint64_t position,
-                     const llmopt_model_desc &desc, uint32_t loadMode,
-                     llmopt_error *error);
+  llmopt_status open(const File &file, const char *path, uint64_t position, const llmopt_model_desc &desc,
+                     uint32_t loadMode, llmopt_error *error);
   /// Memory of the caller.
   void borrow(const void *bytes) { base = static_cast<const char *>(bytes); }
 

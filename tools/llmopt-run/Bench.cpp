@@ -11,9 +11,7 @@ using namespace llmopt::run;
 namespace {
 using Clock = std::chrono::steady_clock;
 
-double secondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
+double secondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 void printProfile(llmopt_model *model, const BoundSession &session) {
   uint32_t steps = infoOf(model).num_steps;
@@ -23,24 +21,20 @@ void printProfile(llmopt_model *model, const BoundSession &session) {
   for (uint32_t s = 0; s < steps; ++s) {
     profiles[s] = {};
     profiles[s].struct_size = sizeof(profiles[s]);
-    check(llmopt_session_get_profile(session.get(), s, &profiles[s], &error),
-          error);
+    check(llmopt_session_get_profile(session.get(), s, &profiles[s], &error), error);
     total += double(profiles[s].total_ns);
   }
   std::printf("  step   tiles      mean us   share  name\n");
   for (uint32_t s = 0; s < steps; ++s) {
     const llmopt_step_profile &p = profiles[s];
     double runs = p.runs ? double(p.runs) : 1;
-    std::printf("%6u  %6lld  %11.2f  %5.1f%%  %s\n", s,
-                static_cast<long long>(p.tiles),
-                double(p.total_ns) / runs / 1000,
-                total > 0 ? 100 * double(p.total_ns) / total : 0, p.name);
+    std::printf("%6u  %6lld  %11.2f  %5.1f%%  %s\n", s, static_cast<long long>(p.tiles),
+                double(p.total_ns) / runs / 1000, total > 0 ? 100 * double(p.total_ns) / total : 0, p.name);
   }
 }
 } // namespace
 
-void llmopt::run::measure(llmopt_model *model, const Options &options,
-                          BoundSession &session) {
+void llmopt::run::measure(llmopt_model *model, const Options &options, BoundSession &session) {
   // At least two: the first run touches all memory for the first time.
   Clock::time_point start = Clock::now();
   for (int i = 0; i < 2 || secondsSince(start) < options.warmupSeconds; ++i)
@@ -64,13 +58,11 @@ void llmopt::run::measure(llmopt_model *model, const Options &options,
   if (options.json) {
     std::printf("{\"median_ms\": %.6f, \"min_ms\": %.6f, \"max_ms\": %.6f, "
                 "\"runs\": %zu, \"threads\": %u, \"inputs\": \"%s\"}\n",
-                median, ms.front(), ms.back(), n, threads,
-                synthetic ? "synthetic" : "files");
+                median, ms.front(), ms.back(), n, threads, synthetic ? "synthetic" : "files");
     return;
   }
   for (const Tensor &tensor : session.inputs)
-    std::printf("input    %s: %s\n", tensor.name.c_str(),
-                format(tensor.type).c_str());
+    std::printf("input    %s: %s\n", tensor.name.c_str(), format(tensor.type).c_str());
   if (synthetic)
     std::printf("inputs   %s\n", syntheticText);
   std::printf("threads  %u\nruns     %zu\nmedian   %.4f ms\nmin      %.4f ms\n"

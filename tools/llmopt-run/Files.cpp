@@ -68,13 +68,11 @@ void PendingFile::commit() {
     Descriptor fd(open(what.c_str(), flags | O_CLOEXEC));
     return fd.get() >= 0 && fsync(fd.get()) == 0;
   };
-  if (!flush(temporaryPath, O_RDONLY) ||
-      rename(temporaryPath.c_str(), path.c_str()) != 0)
+  if (!flush(temporaryPath, O_RDONLY) || rename(temporaryPath.c_str(), path.c_str()) != 0)
     throw Failure{Environment, path + ": cannot be written: " + strerror(errno)};
   temporaryPath.clear();
   // Without this the new name may be lost with the power; some file systems
   // refuse it, which loses nothing that is not lost already.
   size_t slash = path.rfind('/');
-  flush(slash == std::string::npos ? "." : path.substr(0, slash + 1),
-        O_RDONLY | O_DIRECTORY);
+  flush(slash == std::string::npos ? "." : path.substr(0, slash + 1), O_RDONLY | O_DIRECTORY);
 }

@@ -13,15 +13,13 @@ void llmopt::run::printInfo(llmopt_model *model, const Options &options) {
   std::printf("name      %s\n", info.name);
   std::printf("compiler  %s\n", info.compiler);
   std::printf("target    %s\n", info.target);
-  std::printf("needs     %s\n", *info.cpu_features ? info.cpu_features
-                                                   : "no particular CPU feature");
+  std::printf("needs     %s\n", *info.cpu_features ? info.cpu_features : "no particular CPU feature");
   std::printf("build id  ");
   for (uint8_t byte : info.build_id)
     std::printf("%02x", byte);
   std::printf("\nsteps     %u\n", info.num_steps);
   if (info.weights_size)
-    std::printf("weights   %s: %u tensors, %llu bytes\n", info.weights_path,
-                info.num_weights,
+    std::printf("weights   %s: %u tensors, %llu bytes\n", info.weights_path, info.num_weights,
                 static_cast<unsigned long long>(info.weights_size));
   else
     std::printf("weights   none\n");
@@ -46,8 +44,7 @@ void llmopt::run::printInfo(llmopt_model *model, const Options &options) {
                 "scratch   %llu bytes, %u threads\n",
                 static_cast<unsigned long long>(memory.arena_size),
                 static_cast<unsigned long long>(memory.arena_lower_bound),
-                static_cast<unsigned long long>(memory.scratch_size),
-                memory.num_threads);
+                static_cast<unsigned long long>(memory.scratch_size), memory.num_threads);
   }
   if (*info.metadata)
     std::printf("metadata  %s\n", info.metadata);
@@ -56,10 +53,9 @@ void llmopt::run::printInfo(llmopt_model *model, const Options &options) {
 static double halfToDouble(uint16_t half) {
   int exponent = half >> 10 & 0x1F;
   double mantissa = half & 0x3FF;
-  double value = exponent == 31 ? (mantissa != 0 ? NAN : INFINITY)
-                 : exponent == 0
-                     ? std::ldexp(mantissa, -24)
-                     : std::ldexp(mantissa + 1024, exponent - 25);
+  double value = exponent == 31  ? (mantissa != 0 ? NAN : INFINITY)
+                 : exponent == 0 ? std::ldexp(mantissa, -24)
+                                 : std::ldexp(mantissa + 1024, exponent - 25);
   return half & 0x8000 ? -value : value;
 }
 

@@ -14,8 +14,9 @@ static void writeOutputs(const Options &options, std::vector<Tensor> &outputs) {
   if (path.size() < 4 || path.compare(path.size() - 4, 4, ".npy") != 0)
     return writeNpz(path, outputs);
   if (outputs.size() != 1)
-    throw Failure{Usage, "--output " + path + ": expected FILE.npz, as the "
-                                              "model has " +
+    throw Failure{Usage, "--output " + path +
+                             ": expected FILE.npz, as the "
+                             "model has " +
                              std::to_string(outputs.size()) + " outputs"};
   writeNpyFile(path, outputs[0]);
 }
@@ -23,13 +24,11 @@ static void writeOutputs(const Options &options, std::vector<Tensor> &outputs) {
 static void runModel(const Options &options) {
   Model model = loadModel(options);
   if (options.check)
-    std::printf("weights  %s\n",
-                infoOf(model.get()).weights_size ? "match their hash" : "none");
+    std::printf("weights  %s\n", infoOf(model.get()).weights_size ? "match their hash" : "none");
   if (options.info)
     printInfo(model.get(), options);
   bool measures = options.bench || options.profile;
-  bool describesOnly = (options.check || options.info) && !measures &&
-                       options.inputs.empty() && options.output.empty();
+  bool describesOnly = (options.check || options.info) && !measures && options.inputs.empty() && options.output.empty();
   if (describesOnly)
     return;
 
@@ -38,9 +37,8 @@ static void runModel(const Options &options) {
     throw Failure{Usage, "expected --input FILE.npz, or --bench with --shape; "
                          "--info lists the inputs"};
   BoundSession session(model.get(), options,
-                       options.inputs.empty()
-                           ? syntheticInputs(model.get(), options)
-                           : readInputs(model.get(), options));
+                       options.inputs.empty() ? syntheticInputs(model.get(), options)
+                                              : readInputs(model.get(), options));
   if (measures)
     measure(model.get(), options, session);
   else

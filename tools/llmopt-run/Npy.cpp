@@ -9,19 +9,16 @@ struct TypeCode {
   const char *code;
   uint32_t dtype;
 };
-constexpr TypeCode typeCodes[] = {
-    {"<f4", LLMOPT_F32}, {"<f8", LLMOPT_F64}, {"<f2", LLMOPT_F16},
-    {"|V2", LLMOPT_BF16}, {"|i1", LLMOPT_I8}, {"|u1", LLMOPT_U8},
-    {"<i2", LLMOPT_I16}, {"<u2", LLMOPT_U16}, {"<i4", LLMOPT_I32},
-    {"<u4", LLMOPT_U32}, {"<i8", LLMOPT_I64}, {"<u8", LLMOPT_U64},
-    {"|b1", LLMOPT_BOOL}};
+constexpr TypeCode typeCodes[] = {{"<f4", LLMOPT_F32}, {"<f8", LLMOPT_F64}, {"<f2", LLMOPT_F16}, {"|V2", LLMOPT_BF16},
+                                  {"|i1", LLMOPT_I8},  {"|u1", LLMOPT_U8},  {"<i2", LLMOPT_I16}, {"<u2", LLMOPT_U16},
+                                  {"<i4", LLMOPT_I32}, {"<u4", LLMOPT_U32}, {"<i8", LLMOPT_I64}, {"<u8", LLMOPT_U64},
+                                  {"|b1", LLMOPT_BOOL}};
 
 /// Reads the header's Python dictionary: string keys; string, bool and tuple
 /// of int values. Nothing else occurs in arrays that we take.
 class HeaderParser {
 public:
-  HeaderParser(const std::string &where, const std::string &text)
-      : where(where), text(text) {}
+  HeaderParser(const std::string &where, const std::string &text) : where(where), text(text) {}
 
   std::string descr;
   bool fortranOrder = false;
@@ -36,9 +33,8 @@ public:
       if (key == "descr") {
         skipBlanks();
         if (at < text.size() && text[at] == '[')
-          throw Failure{BadData,
-                        where + ": expected a plain array, but got a "
-                                "structured one"};
+          throw Failure{BadData, where + ": expected a plain array, but got a "
+                                         "structured one"};
         descr = string();
         hasDescr = true;
       } else if (key == "fortran_order") {
@@ -61,9 +57,7 @@ public:
   }
 
 private:
-  [[noreturn]] void bad() const {
-    throw Failure{BadData, where + ": the .npy header is damaged"};
-  }
+  [[noreturn]] void bad() const { throw Failure{BadData, where + ": the .npy header is damaged"}; }
   void skipBlanks() {
     while (at < text.size() && strchr(" \t\n", text[at]) && text[at])
       ++at;
@@ -115,8 +109,7 @@ private:
         bad();
       int64_t value = 0;
       for (; at < text.size() && text[at] >= '0' && text[at] <= '9'; ++at)
-        if (__builtin_mul_overflow(value, 10, &value) ||
-            __builtin_add_overflow(value, text[at] - '0', &value))
+        if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, text[at] - '0', &value))
           bad();
       if (at < text.size() && text[at] == 'L') // written by Python 2
         ++at;
@@ -140,18 +133,15 @@ uint32_t dtypeOf(const std::string &where, std::string descr) {
       if (descr.substr(1) == known.code + 1)
         return known.dtype;
   if (!descr.empty() && descr[0] == '>')
-    throw Failure{BadData, where + ": expected little-endian data, but got '" +
-                               descr + "'; convert with .astype('<" +
+    throw Failure{BadData, where + ": expected little-endian data, but got '" + descr + "'; convert with .astype('<" +
                                descr.substr(1) + "')"};
-  throw Failure{BadData,
-                where + ": the element type '" + descr + "' is not supported"};
+  throw Failure{BadData, where + ": the element type '" + descr + "' is not supported"};
 }
 
 constexpr char magic[] = "\x93NUMPY";
 } // namespace
 
-Tensor llmopt::run::readNpy(const std::string &where, std::string name,
-                            uint64_t available, const ReadFunction &read) {
+Tensor llmopt::run::readNpy(const std::string &where, std::string name, uint64_t available, const ReadFunction &read) {
   unsigned char start[12];
   if (available < 10)
     throw Failure{BadData, where + ": is no .npy array"};
@@ -160,8 +150,7 @@ Tensor llmopt::run::readNpy(const std::string &where, std::string name,
     throw Failure{BadData, where + ": is no .npy array"};
   unsigned version = start[6];
   if (version < 1 || version > 3)
-    throw Failure{BadData, where + ": expected .npy version 1 to 3, but got " +
-                               std::to_string(version)};
+    throw Failure{BadData, where + ": expected .npy version 1 to 3, but got " + std::to_string(version)};
   uint64_t headerSize = start[8] | start[9] << 8;
   uint64_t prefix = 10;
   if (version > 1) {
@@ -182,9 +171,7 @@ Tensor llmopt::run::readNpy(const std::string &where, std::string name,
   llmopt_tensor_type type = {};
   type.dtype = dtypeOf(where, parser.descr);
   if (parser.shape.size() > LLMOPT_MAX_RANK)
-    throw Failure{BadData, where + ": expected at most " +
-                               std::to_string(LLMOPT_MAX_RANK) +
-                               " dimensions, but got " +
+    throw Failure{BadData, where + ": expected at most " + std::to_string(LLMOPT_MAX_RANK) + " dimensions, but got " +
                                std::to_string(parser.shape.size())};
   type.rank = uint32_t(parser.shape.size());
   uint64_t bytes = llmopt_dtype_size(type.dtype);
@@ -201,10 +188,8 @@ Tensor llmopt::run::readNpy(const std::string &where, std::string name,
                                    "numpy.ascontiguousarray(x) instead"};
   uint64_t present = available - prefix - headerSize;
   if (overflow || bytes != present)
-    throw Failure{BadData, where + ": " + format(type) + " needs " +
-                               (overflow ? "too many" : std::to_string(bytes)) +
-                               " bytes, but the file has " +
-                               std::to_string(present)};
+    throw Failure{BadData, where + ": " + format(type) + " needs " + (overflow ? "too many" : std::to_string(bytes)) +
+                               " bytes, but the file has " + std::to_string(present)};
   Tensor tensor(std::move(name), type);
   read(tensor.data(), tensor.size());
   if (type.dtype == LLMOPT_BOOL)
@@ -220,13 +205,10 @@ size_t llmopt::run::placeNpyHeader(Tensor &tensor) {
       code = known.code;
   std::string shape;
   for (uint32_t d = 0; d < tensor.type.rank; ++d)
-    shape += std::to_string(tensor.type.dims[d]) +
-             (d + 1 < tensor.type.rank ? ", " : "");
+    shape += std::to_string(tensor.type.dims[d]) + (d + 1 < tensor.type.rank ? ", " : "");
   if (tensor.type.rank == 1)
     shape += ',';
-  std::string header = std::string("{'descr': '") + code +
-                       "', 'fortran_order': False, 'shape': (" + shape +
-                       "), }";
+  std::string header = std::string("{'descr': '") + code + "', 'fortran_order': False, 'shape': (" + shape + "), }";
   // The data begins at a multiple of 64; eight dimensions of 20 digits fit.
   size_t total = (10 + header.size() + 1 + 63) / 64 * 64;
   if (total > Tensor::headroom)

@@ -14,8 +14,7 @@ using ReadFunction = std::function<void(void *data, size_t size)>;
 
 /// `available`: bytes of the array, header included, as its container states;
 /// checked before anything is allocated. `where` begins every message.
-Tensor readNpy(const std::string &where, std::string name, uint64_t available,
-               const ReadFunction &read);
+Tensor readNpy(const std::string &where, std::string name, uint64_t available, const ReadFunction &read);
 
 /// Writes the header into the tensor's headroom, right before its data; returns
 /// its size. Header and data then are one .npy file in memory.

@@ -34,12 +34,12 @@ bool endsWith(const std::string &text, const char *end) {
   return text.size() >= n && text.compare(text.size() - n, n, end) == 0;
 }
 
-Tensor readEntry(zip_t *archive, zip_uint64_t index, const std::string &path,
-                 const std::string &entry, std::string name) {
+Tensor readEntry(zip_t *archive, zip_uint64_t index, const std::string &path, const std::string &entry,
+                 std::string name) {
   std::string where = path + ": '" + name + "'";
   zip_stat_t stat;
-  if (zip_stat_index(archive, index, 0, &stat) != 0 ||
-      !(stat.valid & ZIP_STAT_SIZE) || !(stat.valid & ZIP_STAT_COMP_SIZE))
+  if (zip_stat_index(archive, index, 0, &stat) != 0 || !(stat.valid & ZIP_STAT_SIZE) ||
+      !(stat.valid & ZIP_STAT_COMP_SIZE))
     throw Failure{BadData, where + ": " + zip_strerror(archive)};
   // Deflate shrinks by at most about 1032; a claim beyond that is a lie, found
   // before memory is asked for.
@@ -53,9 +53,7 @@ Tensor readEntry(zip_t *archive, zip_uint64_t index, const std::string &path,
     while (size > 0) {
       zip_int64_t got = zip_fread(file.get(), p, size);
       if (got <= 0)
-        throw Failure{BadData, where + ": " +
-                                   (got == 0 ? "is truncated"
-                                             : zip_file_strerror(file.get()))};
+        throw Failure{BadData, where + ": " + (got == 0 ? "is truncated" : zip_file_strerror(file.get()))};
       p += got;
       size -= size_t(got);
     }
@@ -72,8 +70,7 @@ Tensor readEntry(zip_t *archive, zip_uint64_t index, const std::string &path,
 std::vector<Tensor> llmopt::run::readNpz(const std::string &path) {
   requireRegularFile(path);
   int code = 0;
-  std::unique_ptr<zip_t, DiscardArchive> archive(
-      zip_open(path.c_str(), ZIP_RDONLY, &code));
+  std::unique_ptr<zip_t, DiscardArchive> archive(zip_open(path.c_str(), ZIP_RDONLY, &code));
   if (!archive)
     throw Failure{BadData, path + ": is no .npz file: " + zipError(code)};
   std::vector<Tensor> tensors;
@@ -85,13 +82,11 @@ std::vector<Tensor> llmopt::run::readNpz(const std::string &path) {
       throw Failure{BadData, path + ": " + zip_strerror(archive.get())};
     std::string name = entry;
     if (!endsWith(name, ".npy"))
-      throw Failure{BadData, path + ": expected only .npy arrays, but got '" +
-                                 name + "'"};
+      throw Failure{BadData, path + ": expected only .npy arrays, but got '" + name + "'"};
     name.resize(name.size() - 4);
     if (!names.insert(name).second)
       throw Failure{BadData, path + ": '" + name + "' occurs twice"};
-    tensors.push_back(
-        readEntry(archive.get(), zip_uint64_t(i), path, entry, name));
+    tensors.push_back(readEntry(archive.get(), zip_uint64_t(i), path, entry, name));
   }
   return tensors;
 }
@@ -108,44 +103,34 @@ Tensor llmopt::run::readNpyFile(const std::string &path, std::string name) {
       if (got < 0 && errno == EINTR)
         continue;
       if (got <= 0)
-        throw Failure{got < 0 ? Environment : BadData,
-                      path + ": " + (got < 0 ? strerror(errno) : "is truncated")};
+        throw Failure{got < 0 ? Environment : BadData, path + ": " + (got < 0 ? strerror(errno) : "is truncated")};
       p += got;
       bytes -= size_t(got);
     }
   });
 }
 
-void llmopt::run::writeNpz(const std::string &path,
-                           std::vector<Tensor> &tensors) {
+void llmopt::run::writeNpz(const std::string &path, std::vector<Tensor> &tensors) {
   PendingFile file(path);
   int code = 0;
-  std::unique_ptr<zip_t, DiscardArchive> archive(zip_open(
-      file.temporary().c_str(), ZIP_CREATE | ZIP_TRUNCATE, &code));
+  std::unique_ptr<zip_t, DiscardArchive> archive(zip_open(file.temporary().c_str(), ZIP_CREATE | ZIP_TRUNCATE, &code));
   if (!archive)
     throw Failure{Environment, path + ": " + zipError(code)};
-  auto fail = [&](const std::string &why) {
-    throw Failure{Environment, path + ": cannot be written: " + why};
-  };
+  auto fail = [&](const std::string &why) { throw Failure{Environment, path + ": cannot be written: " + why}; };
   for (Tensor &tensor : tensors) {
     size_t header = placeNpyHeader(tensor);
-    zip_source_t *source = zip_source_buffer(
-        archive.get(), tensor.data() - header, header + tensor.size(), 0);
+    zip_source_t *source = zip_source_buffer(archive.get(), tensor.data() - header, header + tensor.size(), 0);
     if (!source)
       fail(zip_strerror(archive.get()));
-    zip_int64_t index =
-        zip_file_add(archive.get(), (tensor.name + ".npy").c_str(), source,
-                     ZIP_FL_ENC_UTF_8);
+    zip_int64_t index = zip_file_add(archive.get(), (tensor.name + ".npy").c_str(), source, ZIP_FL_ENC_UTF_8);
     if (index < 0) {
       zip_source_free(source);
       fail(zip_strerror(archive.get()));
     }
     // Stored, and dated as numpy does: equal results are equal files.
     constexpr zip_uint16_t january1980 = 1 << 5 | 1;
-    if (zip_set_file_compression(archive.get(), zip_uint64_t(index),
-                                 ZIP_CM_STORE, 0) != 0 ||
-        zip_file_set_dostime(archive.get(), zip_uint64_t(index), 0,
-                             january1980, 0) != 0)
+    if (zip_set_file_compression(archive.get(), zip_uint64_t(index), ZIP_CM_STORE, 0) != 0 ||
+        zip_file_set_dostime(archive.get(), zip_uint64_t(index), 0, january1980, 0) != 0)
       fail(zip_strerror(archive.get()));
   }
   if (zip_close(archive.get()) != 0)

@@ -42,33 +42,27 @@ exit codes: 0 ok, 1 bad model or data, 2 usage, 4 environment, 70 our bug
 )";
 
 namespace {
-[[noreturn]] void usage(const std::string &message) {
-  throw Failure{Usage, message};
-}
+[[noreturn]] void usage(const std::string &message) { throw Failure{Usage, message}; }
 
-uint64_t parseCount(const std::string &option, const std::string &text,
-                    uint64_t most) {
+uint64_t parseCount(const std::string &option, const std::string &text, uint64_t most) {
   char *end = nullptr;
   errno = 0;
   unsigned long long value = std::strtoull(text.c_str(), &end, 10);
   bool digits = !text.empty() && text[0] >= '0' && text[0] <= '9';
   if (!digits || *end || errno || value > most)
-    usage("--" + option + ": expected a number from 0 to " +
-          std::to_string(most) + ", but got '" + text + "'");
+    usage("--" + option + ": expected a number from 0 to " + std::to_string(most) + ", but got '" + text + "'");
   return value;
 }
 
 double parseSeconds(const std::string &option, const std::string &text) {
   char *end = nullptr;
   double value = std::strtod(text.c_str(), &end);
-  if (text.empty() || *end || !std::isfinite(value) || value < 0 ||
-      value > 86400)
+  if (text.empty() || *end || !std::isfinite(value) || value < 0 || value > 86400)
     usage("--" + option + ": expected seconds, but got '" + text + "'");
   return value;
 }
 
-std::vector<std::pair<std::string, int64_t>>
-parseShape(const std::string &text) {
+std::vector<std::pair<std::string, int64_t>> parseShape(const std::string &text) {
   std::vector<std::pair<std::string, int64_t>> result;
   for (size_t at = 0; at <= text.size();) {
     size_t comma = std::min(text.find(',', at), text.size());
@@ -76,9 +70,7 @@ parseShape(const std::string &text) {
     size_t equals = item.find('=');
     if (equals == 0 || equals == std::string::npos)
       usage("--shape: expected NAME=N,..., but got '" + text + "'");
-    result.emplace_back(
-        item.substr(0, equals),
-        int64_t(parseCount("shape", item.substr(equals + 1), INT64_MAX)));
+    result.emplace_back(item.substr(0, equals), int64_t(parseCount("shape", item.substr(equals + 1), INT64_MAX)));
     at = comma + 1;
   }
   return result;
@@ -129,30 +121,17 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
        }},
       text("output", options.output),
       text("weights", options.weights),
-      {"shape", true,
-       [&](const std::string &v) { options.shape = parseShape(v); }},
-      {"threads", true,
-       [&](const std::string &v) {
-         options.threads = uint32_t(parseCount("threads", v, 1024));
-       }},
+      {"shape", true, [&](const std::string &v) { options.shape = parseShape(v); }},
+      {"threads", true, [&](const std::string &v) { options.threads = uint32_t(parseCount("threads", v, 1024)); }},
       {"load", true,
        [&](const std::string &v) {
          if (v != "map" && v != "copy")
            usage("--load: expected map or copy, but got '" + v + "'");
          options.copyWeights = v == "copy";
        }},
-      {"runs", true,
-       [&](const std::string &v) {
-         options.minRuns = uint32_t(parseCount("runs", v, 1000000));
-       }},
-      {"seconds", true,
-       [&](const std::string &v) {
-         options.minSeconds = parseSeconds("seconds", v);
-       }},
-      {"warmup", true,
-       [&](const std::string &v) {
-         options.warmupSeconds = parseSeconds("warmup", v);
-       }},
+      {"runs", true, [&](const std::string &v) { options.minRuns = uint32_t(parseCount("runs", v, 1000000)); }},
+      {"seconds", true, [&](const std::string &v) { options.minSeconds = parseSeconds("seconds", v); }},
+      {"warmup", true, [&](const std::string &v) { options.warmupSeconds = parseSeconds("warmup", v); }},
       flag("bench", options.bench),
       flag("json", options.json),
       flag("info", options.info),
@@ -167,8 +146,7 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
     std::string word = argv[i];
     if (onlyFiles || word.size() < 2 || word[0] != '-') {
       if (!options.model.empty())
-        usage("expected one model, but got '" + options.model + "' and '" +
-              word + "'");
+        usage("expected one model, but got '" + options.model + "' and '" + word + "'");
       options.model = word;
       continue;
     }
@@ -190,15 +168,13 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
     for (const Option &candidate : known) {
       if (name == candidate.name)
         option = &candidate;
-      if (!nearest || distance(name, candidate.name) <
-                          distance(name, nearest->name))
+      if (!nearest || distance(name, candidate.name) < distance(name, nearest->name))
         nearest = &candidate;
     }
     if (!option)
       usage("unknown option '" + word + "'" +
-            (distance(name, nearest->name) <= 2
-                 ? "; did you mean '--" + std::string(nearest->name) + "'?"
-                 : "; see llmopt-run --help"));
+            (distance(name, nearest->name) <= 2 ? "; did you mean '--" + std::string(nearest->name) + "'?"
+                                                : "; see llmopt-run --help"));
     if (!option->takesValue && hasValue)
       usage("--" + name + ": takes no value");
     if (option->takesValue && !hasValue) {

@@ -17,8 +17,7 @@ struct Options {
   std::vector<std::pair<std::string, int64_t>> shape; ///< symbol = value
   uint32_t threads = 0;                               ///< 0: all CPUs
   bool copyWeights = false;
-  bool bench = false, json = false, info = false, profile = false,
-       check = false, help = false, version = false;
+  bool bench = false, json = false, info = false, profile = false, check = false, help = false, version = false;
   uint32_t minRuns = 10;
   double minSeconds = 1, warmupSeconds = 0.2;
 };

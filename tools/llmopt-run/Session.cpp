@@ -7,8 +7,7 @@
 
 using namespace llmopt::run;
 
-const char *const llmopt::run::syntheticText =
-    "synthetic: integers 1, booleans true, floats uniform in [-1, 1)";
+const char *const llmopt::run::syntheticText = "synthetic: integers 1, booleans true, floats uniform in [-1, 1)";
 
 Model llmopt::run::loadModel(const Options &options) {
   llmopt_load_options load = {};
@@ -30,8 +29,7 @@ llmopt_model_info llmopt::run::infoOf(const llmopt_model *model) {
   return info;
 }
 
-static std::string
-formatted(const std::function<size_t(char *, size_t)> &format) {
+static std::string formatted(const std::function<size_t(char *, size_t)> &format) {
   std::string text(format(nullptr, 0) + 1, '\0');
   format(&text[0], text.size());
   text.pop_back();
@@ -39,16 +37,13 @@ formatted(const std::function<size_t(char *, size_t)> &format) {
 }
 
 std::string llmopt::run::inputText(const llmopt_model *model, uint32_t index) {
-  return formatted([&](char *text, size_t capacity) {
-    return llmopt_model_format_input(model, index, text, capacity);
-  });
+  return formatted(
+      [&](char *text, size_t capacity) { return llmopt_model_format_input(model, index, text, capacity); });
 }
 
-std::string llmopt::run::outputText(const llmopt_model *model,
-                                    uint32_t index) {
-  return formatted([&](char *text, size_t capacity) {
-    return llmopt_model_format_output(model, index, text, capacity);
-  });
+std::string llmopt::run::outputText(const llmopt_model *model, uint32_t index) {
+  return formatted(
+      [&](char *text, size_t capacity) { return llmopt_model_format_output(model, index, text, capacity); });
 }
 
 static std::string inputName(const llmopt_model *model, uint32_t index) {
@@ -73,8 +68,7 @@ static std::vector<std::string> inputNames(const llmopt_model *model) {
   return names;
 }
 
-std::vector<Tensor> llmopt::run::readInputs(const llmopt_model *model,
-                                            const Options &options) {
+std::vector<Tensor> llmopt::run::readInputs(const llmopt_model *model, const Options &options) {
   auto endsWith = [](const std::string &s, const char *end) {
     size_t n = strlen(end);
     return s.size() >= n && s.compare(s.size() - n, n, end) == 0;
@@ -97,12 +91,12 @@ std::vector<Tensor> llmopt::run::readInputs(const llmopt_model *model,
     } else {
       throw Failure{Usage, "--input " + argument +
                                ": expected NAME=FILE.npy, as the model has "
-                               "the inputs " + quoted(names)};
+                               "the inputs " +
+                               quoted(names)};
     }
     if (llmopt_model_find_input(model, name.c_str()) == LLMOPT_NONE)
-      throw Failure{BadData, "--input " + argument +
-                                 ": expected one of the inputs " +
-                                 quoted(names) + ", but got '" + name + "'"};
+      throw Failure{BadData, "--input " + argument + ": expected one of the inputs " + quoted(names) + ", but got '" +
+                                 name + "'"};
     given.push_back(readNpyFile(path, name));
   }
 
@@ -119,18 +113,15 @@ std::vector<Tensor> llmopt::run::readInputs(const llmopt_model *model,
       found = &tensor;
     }
     if (!found)
-      throw Failure{BadData, "input '" + names[i] + "': expected " +
-                                 inputText(model, i) +
-                                 ", but the files have only " +
-                                 quoted(present)};
+      throw Failure{BadData, "input '" + names[i] + "': expected " + inputText(model, i) +
+                                 ", but the files have only " + quoted(present)};
     inputs.push_back(std::move(*found));
     found->name = names[i]; // keeps the list of what is present whole
   }
   return inputs;
 }
 
-std::vector<llmopt_tensor_type>
-llmopt::run::typesForShape(const llmopt_model *model, const Options &options) {
+std::vector<llmopt_tensor_type> llmopt::run::typesForShape(const llmopt_model *model, const Options &options) {
   llmopt_model_info info = infoOf(model);
   std::vector<std::string> symbols;
   for (uint32_t s = 0; s < info.num_symbols; ++s)
@@ -141,8 +132,7 @@ llmopt::run::typesForShape(const llmopt_model *model, const Options &options) {
     while (s < symbols.size() && symbols[s] != name)
       ++s;
     if (s == symbols.size())
-      throw Failure{Usage, "--shape: expected values for " + quoted(symbols) +
-                               ", but got '" + name + "'"};
+      throw Failure{Usage, "--shape: expected values for " + quoted(symbols) + ", but got '" + name + "'"};
     values[s] = value;
   }
   for (size_t s = 0; s < symbols.size(); ++s)
@@ -150,16 +140,12 @@ llmopt::run::typesForShape(const llmopt_model *model, const Options &options) {
       std::string example;
       for (const std::string &symbol : symbols)
         example += (example.empty() ? "" : ",") + symbol + "=N";
-      throw Failure{Usage, "the size '" + symbols[s] +
-                               "' is open: expected --input, or --shape " +
-                               example};
+      throw Failure{Usage, "the size '" + symbols[s] + "' is open: expected --input, or --shape " + example};
     }
   std::vector<llmopt_tensor_type> types(info.num_inputs);
   llmopt_error error;
   for (uint32_t i = 0; i < info.num_inputs; ++i)
-    check(llmopt_model_evaluate_input(model, values.data(), values.size(), i,
-                                      &types[i], &error),
-          error);
+    check(llmopt_model_evaluate_input(model, values.data(), values.size(), i, &types[i], &error), error);
   return types;
 }
 
@@ -179,8 +165,7 @@ static uint16_t toHalf(float value) {
   int exponent = int(bits >> 23 & 0xFF) - 127 + 15;
   if (exponent <= 0)
     return uint16_t(bits >> 16 & 0x8000);
-  return uint16_t((bits >> 16 & 0x8000) | unsigned(exponent) << 10 |
-                  (bits >> 13 & 0x3FF));
+  return uint16_t((bits >> 16 & 0x8000) | unsigned(exponent) << 10 | (bits >> 13 & 0x3FF));
 }
 
 template <typename T> static void fillOnes(Tensor &tensor) {
@@ -189,15 +174,13 @@ template <typename T> static void fillOnes(Tensor &tensor) {
     data[i] = 1;
 }
 
-template <typename T, typename Convert>
-static void fillUniform(Tensor &tensor, uint64_t seed, const Convert &convert) {
+template <typename T, typename Convert> static void fillUniform(Tensor &tensor, uint64_t seed, const Convert &convert) {
   T *data = reinterpret_cast<T *>(tensor.data());
   for (uint64_t i = 0; i < tensor.elements(); ++i)
     data[i] = convert(nextUniform(seed));
 }
 
-std::vector<Tensor> llmopt::run::syntheticInputs(const llmopt_model *model,
-                                                 const Options &options) {
+std::vector<Tensor> llmopt::run::syntheticInputs(const llmopt_model *model, const Options &options) {
   std::vector<llmopt_tensor_type> types = typesForShape(model, options);
   std::vector<Tensor> inputs;
   for (uint32_t i = 0; i < types.size(); ++i) {
@@ -242,8 +225,7 @@ std::vector<Tensor> llmopt::run::syntheticInputs(const llmopt_model *model,
   return inputs;
 }
 
-BoundSession::BoundSession(llmopt_model *model, const Options &options,
-                           std::vector<Tensor> given)
+BoundSession::BoundSession(llmopt_model *model, const Options &options, std::vector<Tensor> given)
     : inputs(std::move(given)) {
   llmopt_session_options so = {};
   so.struct_size = sizeof(so);
@@ -259,8 +241,7 @@ BoundSession::BoundSession(llmopt_model *model, const Options &options,
     types.push_back(tensor.type);
     inputPointers.push_back({tensor.data(), tensor.size()});
   }
-  check(llmopt_session_bind(created, types.data(), types.size(), &error),
-        error);
+  check(llmopt_session_bind(created, types.data(), types.size(), &error), error);
   for (uint32_t o = 0; o < infoOf(model).num_outputs; ++o) {
     const char *name = nullptr;
     llmopt_tensor_type type;
@@ -273,8 +254,7 @@ BoundSession::BoundSession(llmopt_model *model, const Options &options,
 
 void BoundSession::run() {
   llmopt_error error;
-  check(llmopt_session_run(session.get(), inputPointers.data(),
-                           inputPointers.size(), outputPointers.data(),
+  check(llmopt_session_run(session.get(), inputPointers.data(), inputPointers.size(), outputPointers.data(),
                            outputPointers.size(), &error),
         error);
 }

@@ -11,9 +11,7 @@ struct DestroyModel {
   void operator()(llmopt_model *model) const { llmopt_model_destroy(model); }
 };
 struct DestroySession {
-  void operator()(llmopt_session *session) const {
-    llmopt_session_destroy(session);
-  }
+  void operator()(llmopt_session *session) const { llmopt_session_destroy(session); }
 };
 using Model = std::unique_ptr<llmopt_model, DestroyModel>;
 
@@ -25,10 +23,8 @@ std::string inputText(const llmopt_model *model, uint32_t index);
 std::string outputText(const llmopt_model *model, uint32_t index);
 
 /// The inputs in the model's order: from the files of --input, or synthetic.
-std::vector<Tensor> readInputs(const llmopt_model *model,
-                               const Options &options);
-std::vector<Tensor> syntheticInputs(const llmopt_model *model,
-                                    const Options &options);
+std::vector<Tensor> readInputs(const llmopt_model *model, const Options &options);
+std::vector<Tensor> syntheticInputs(const llmopt_model *model, const Options &options);
 
 /// What syntheticInputs are made of, for whoever reads a measurement.
 extern const char *const syntheticText;
@@ -36,8 +32,7 @@ extern const char *const syntheticText;
 /// Bound to its inputs, with memory for its outputs.
 class BoundSession {
 public:
-  BoundSession(llmopt_model *model, const Options &options,
-               std::vector<Tensor> inputs);
+  BoundSession(llmopt_model *model, const Options &options, std::vector<Tensor> inputs);
   void run();
   llmopt_session *get() const { return session.get(); }
   llmopt_session_info info() const;
@@ -52,8 +47,7 @@ private:
 
 /// The input types for the values of --shape; a usage failure for symbols
 /// without a value and values without a symbol.
-std::vector<llmopt_tensor_type> typesForShape(const llmopt_model *model,
-                                              const Options &options);
+std::vector<llmopt_tensor_type> typesForShape(const llmopt_model *model, const Options &options);
 
 } // namespace llmopt::run
 

@@ -15,8 +15,7 @@ public:
   /// Room before the data, so that a .npy header fits in front without a copy.
   static constexpr size_t headroom = 256;
 
-  Tensor(std::string name, const llmopt_tensor_type &type)
-      : name(std::move(name)), type(type) {
+  Tensor(std::string name, const llmopt_tensor_type &type) : name(std::move(name)), type(type) {
     uint64_t n = llmopt_dtype_size(type.dtype);
     for (uint32_t d = 0; d < type.rank; ++d)
       if (__builtin_mul_overflow(n, uint64_t(type.dims[d]), &n))
@@ -27,8 +26,7 @@ public:
     padded &= ~uint64_t(63);
     storage.reset(static_cast<char *>(std::aligned_alloc(64, padded)));
     if (!storage)
-      throw Failure{Environment, "out of memory for '" + this->name + "' (" +
-                                     std::to_string(n) + " bytes)"};
+      throw Failure{Environment, "out of memory for '" + this->name + "' (" + std::to_string(n) + " bytes)"};
     bytes = n;
   }
 

@@ -45,6 +45,8 @@ private:
     llvm::SmallVector<lm::SymExpr> after;  // shape after transposing
   };
   Emission getEmission() const;
+  Emission computeEmission(bool mergeAcrossDims) const;
+  unsigned countOps(const Emission &emission) const;
 
   mlir::Value source;
   mlir::Type resultType;

@@ -1,9 +1,9 @@
-// Fused attention. Per tile: scores = q k^T by the register-tile kernel, panel of
-// keys by panel of keys; mask and softmax on whole rows; p v by the same kernel;
-// division by the row's sum while writing.
+// Fused attention. Per tile: scores = q k^T by the register-tile kernel, panel
+// of keys by panel of keys; mask and softmax on whole rows; p v by the same
+// kernel; division by the row's sum while writing.
 //
-// Scores are stored in chunks of gemmKC keys, [chunk][query][rowStride], so that
-// a chunk is directly a block of A for the second product.
+// Scores are stored in chunks of gemmKC keys, [chunk][query][rowStride], so
+// that a chunk is directly a block of A for the second product.
 #include "llmopt/CodeGen/CPU/Attention.h"
 
 #include "MicroKernel.h"
@@ -48,16 +48,16 @@ struct Emitter {
   const int64_t nr, kc, stride;
   V batch, head, firstQuery, queries; // this tile
   V keys;                             // keys this tile looks at
-  V q, k, v, out;                     // this tile's first query, key, value, result
+  V q, k, v, out; // this tile's first query, key, value, result
 
   Emitter(KernelBuilder &kb, const AttentionSpec &spec)
-      : kb(kb), spec(spec), at(spec, kb.target), nr(kb.target.gemmNR()), kc(kb.target.gemmKC),
-        stride(rowStride(kb.target)) {}
+      : kb(kb), spec(spec), at(spec, kb.target), nr(kb.target.gemmNR()),
+        kc(kb.target.gemmKC), stride(rowStride(kb.target)) {}
 
   V place(int64_t offset) { return kb.at(kb.scratch, offset); }
   V tensor(const AttentionSpec::Tensor &t, V head, V token) {
-    V offset = kb.size(t.base.offset) + batch * kb.size(t.batchStride) + head * kb.size(t.headStride) +
-               token * kb.size(t.tokenStride);
+    V offset = kb.size(t.base.offset) + batch * kb.size(t.batchStride) +
+               head * kb.size(t.headStride) + token * kb.size(t.tokenStride);
     return kb.at(kb.arg(t.base.arg), offset);
   }
 
@@ -73,12 +73,15 @@ struct Emitter {
     keys = kb.size(spec.keyLength);
     if (spec.keyLengths) {
       mlir::Type type = spec.keyLengths64 ? kb.i64() : kb.i32();
-      V base = kb.at(kb.arg(spec.keyLengths.arg), kb.size(spec.keyLengths.offset), type);
+      V base = kb.at(kb.arg(spec.keyLengths.arg),
+                     kb.size(spec.keyLengths.offset), type);
       V length = kb.convert(kb.load(kb.at(base, batch, type), type), kb.i64());
       keys = kb.maximum(kb.minimum(keys, length), kb.i(0));
     }
     if (spec.causal)
-      keys = kb.maximum(kb.minimum(keys, firstQuery + queries + kb.size(spec.causalOffset)), kb.i(0));
+      keys = kb.maximum(
+          kb.minimum(keys, firstQuery + queries + kb.size(spec.causalOffset)),
+          kb.i(0));
 
     int64_t group = spec.kvHeads ? spec.heads / spec.kvHeads : 1;
     V kvHead = group == 1 ? head : head / group;
@@ -92,13 +95,15 @@ struct Emitter {
   void forChunks(llvm::function_ref<void(V, V, V)> body) {
     kb.loop(kb.i(0), kb.ceilDiv(keys, kc), 1, [&](V chunk) {
       V first = chunk * kc;
-      body(first, kb.at(place(at.scores), chunk * at.chunk), kb.minimum(keys - first, kb.i(kc)));
+      body(first, kb.at(place(at.scores), chunk * at.chunk),
+           kb.minimum(keys - first, kb.i(kc)));
     });
   }
 
   void scoreKeys() {
     for (int64_t d = 0; d < at.depthBlocks; ++d)
-      emitCopyRows(kb, place(d * at.chunk), stride, kb.at(q, d * kc), kb.size(spec.q.tokenStride), queries,
+      emitCopyRows(kb, place(d * at.chunk), stride, kb.at(q, d * kc),
+                   kb.size(spec.q.tokenStride), queries,
                    kb.i(std::min(kc, spec.headDim - d * kc)));
     V keyStride = kb.size(spec.k.tokenStride);
     forChunks([&](V first, V scores, V count) {
@@ -106,10 +111,17 @@ struct Emitter {
         for (int64_t d = 0; d < at.depthBlocks; ++d) {
           V depth = kb.i(std::min(kc, spec.headDim - d * kc));
           V panel = place(at.panel);
-          emitTranspose(kb, panel, nr, kb.at(k, (first + j) * keyStride + d * kc), keyStride,
+          emitTranspose(kb, panel, nr,
+                        kb.at(k, (first + j) * keyStride + d * kc), keyStride,
                         kb.minimum(count - j, kb.i(nr)), depth);
-          MicroArgs args{place(d * at.chunk), panel,  kb.i(nr), kb.at(scores, j), kb.i(stride), depth,
-                         kb.intConstant(kb.builder.getI1Type(), d > 0)};
+          MicroArgs args{place(d * at.chunk),
+                         panel,
+                         kb.i(nr),
+                         kb.at(scores, j),
+                         kb.i(stride),
+                         depth,
+                         kb.intConstant(kb.builder.getI1Type(), d > 0),
+                         V{}};
           emitRowPanels(kb, args, queries);
         }
       });
@@ -117,9 +129,13 @@ struct Emitter {
   }
 
   V maskRow(V r) {
-    V offset = kb.size(spec.mask.offset) + batch * kb.size(spec.maskBatchStride) +
-               head * kb.size(spec.maskHeadStride) + (firstQuery + r) * kb.size(spec.maskQueryStride);
-    return kb.at(kb.arg(spec.mask.arg), offset, spec.maskKind == AttentionSpec::Mask::Keep ? kb.i8() : kb.f32());
+    V offset = kb.size(spec.mask.offset) +
+               batch * kb.size(spec.maskBatchStride) +
+               head * kb.size(spec.maskHeadStride) +
+               (firstQuery + r) * kb.size(spec.maskQueryStride);
+    return kb.at(kb.arg(spec.mask.arg), offset,
+                 spec.maskKind == AttentionSpec::Mask::Keep ? kb.i8()
+                                                            : kb.f32());
   }
 
   /// The masked score of keys j .. j + lanes - 1 (`valid`: those that exist).
@@ -134,7 +150,8 @@ struct Emitter {
     if (spec.maskKind == AttentionSpec::Mask::Keep) {
       V zero = kb.intConstant(kb.vecOf(kb.i8()), 0);
       V from = kb.at(maskRow, j, kb.i8());
-      V keep = valid ? kb.loadMasked(from, valid, zero) : kb.load(from, zero.type());
+      V keep =
+          valid ? kb.loadMasked(from, valid, zero) : kb.load(from, zero.type());
       x = kb.select(keep != zero, x, kb.splatConstant(spec.maskedValue));
     }
     if (spec.causal) {
@@ -151,49 +168,70 @@ struct Emitter {
     if (spec.causal)
       visible = firstQuery + r + kb.size(spec.causalOffset) + 1;
     V chunks = kb.ceilDiv(keys, kc);
-    auto row = [&](V chunk) { return kb.at(place(at.scores), chunk * at.chunk + r * stride); };
-    auto inChunk = [&](V chunk) { return kb.minimum(keys - chunk * kc, kb.i(kc)); };
+    auto row = [&](V chunk) {
+      return kb.at(place(at.scores), chunk * at.chunk + r * stride);
+    };
+    auto inChunk = [&](V chunk) {
+      return kb.minimum(keys - chunk * kc, kb.i(kc));
+    };
 
-    const V lowest = kb.splatConstant(negativeInfinity), zero = kb.splatConstant(0);
+    const V lowest = kb.splatConstant(negativeInfinity),
+            zero = kb.splatConstant(0);
     Values partials(rowPartialSums, lowest);
-    partials = kb.loop(kb.i(0), chunks, 1, partials, [&](V chunk, llvm::ArrayRef<V> carried) {
-      V scores = row(chunk);
-      return foldRow(kb, inChunk(chunk), Values(carried), [&](V partial, V j, V valid) {
-        V place = kb.at(scores, j);
-        V x = maskedScore(kb.loadMaybeMasked(place, valid), mask, visible, chunk * kc + j, valid);
-        kb.storeMaybeMasked(x, place, valid);
-        return kb.maximum(partial, valid ? kb.select(valid, x, lowest) : x);
-      });
-    });
+    partials = kb.loop(
+        kb.i(0), chunks, 1, partials, [&](V chunk, llvm::ArrayRef<V> carried) {
+          V scores = row(chunk);
+          return foldRow(
+              kb, inChunk(chunk), Values(carried),
+              [&](V partial, V j, V valid) {
+                V place = kb.at(scores, j);
+                V x = maskedScore(kb.loadMaybeMasked(place, valid), mask,
+                                  visible, chunk * kc + j, valid);
+                kb.storeMaybeMasked(x, place, valid);
+                return kb.maximum(partial,
+                                  valid ? kb.select(valid, x, lowest) : x);
+              });
+        });
     V largest = maxPartials(kb, partials);
     V nothing = largest == negativeInfinity;
-    V shift = spec.fullyMasked == AttentionSpec::FullyMasked::Zero ? kb.select(nothing, kb.f(0), largest) : largest;
+    V shift = spec.fullyMasked == AttentionSpec::FullyMasked::Zero
+                  ? kb.select(nothing, kb.f(0), largest)
+                  : largest;
 
     partials = Values(rowPartialSums, zero);
-    partials = kb.loop(kb.i(0), chunks, 1, partials, [&](V chunk, llvm::ArrayRef<V> carried) {
-      V scores = row(chunk);
-      return foldRow(kb, inChunk(chunk), Values(carried), [&](V partial, V j, V valid) {
-        V place = kb.at(scores, j);
-        V e = emitExpNonPositive(kb, kb.loadMaybeMasked(place, valid) - shift);
-        kb.storeMaybeMasked(e, place, valid);
-        return partial + (valid ? kb.select(valid, e, zero) : e);
-      });
-    });
+    partials = kb.loop(
+        kb.i(0), chunks, 1, partials, [&](V chunk, llvm::ArrayRef<V> carried) {
+          V scores = row(chunk);
+          return foldRow(kb, inChunk(chunk), Values(carried),
+                         [&](V partial, V j, V valid) {
+                           V place = kb.at(scores, j);
+                           V e = emitExpNonPositive(
+                               kb, kb.loadMaybeMasked(place, valid) - shift);
+                           kb.storeMaybeMasked(e, place, valid);
+                           return partial +
+                                  (valid ? kb.select(valid, e, zero) : e);
+                         });
+        });
     V inverse = 1.0 / sumPartials(kb, partials);
     if (spec.fullyMasked == AttentionSpec::FullyMasked::Zero)
       inverse = kb.select(nothing, kb.f(0), inverse);
     if (spec.fullyMasked == AttentionSpec::FullyMasked::Nan)
-      inverse = kb.select(nothing, kb.f(std::numeric_limits<double>::quiet_NaN()), inverse);
+      inverse = kb.select(
+          nothing, kb.f(std::numeric_limits<double>::quiet_NaN()), inverse);
     kb.store(inverse, kb.at(place(at.inverse), r));
   }
 
-  V sumsOfPanel(V panel) { return kb.at(place(at.sums), panel * (at.queryBlock * nr)); }
+  V sumsOfPanel(V panel) {
+    return kb.at(place(at.sums), panel * (at.queryBlock * nr));
+  }
 
   void weighValues() {
     V valueStride = kb.size(spec.v.tokenStride);
     V panels = kb.i(at.valuePanels);
     auto width = [&](V panel) {
-      return at.valueDim % nr == 0 ? kb.i(nr) : kb.minimum(kb.i(at.valueDim) - panel * nr, kb.i(nr));
+      return at.valueDim % nr == 0
+                 ? kb.i(nr)
+                 : kb.minimum(kb.i(at.valueDim) - panel * nr, kb.i(nr));
     };
     // At least one chunk, so that a tile without keys has sums of zero.
     V chunks = kb.maximum(kb.ceilDiv(keys, kc), kb.i(1));
@@ -202,9 +240,11 @@ struct Emitter {
       V count = kb.minimum(keys - first, kb.i(kc));
       V weights = kb.at(place(at.scores), chunk * at.chunk);
       kb.loop(kb.i(0), panels, 1, [&](V panel) {
-        emitCopyRows(kb, place(at.panel), nr, kb.at(v, first * valueStride + panel * nr), valueStride, count,
-                     width(panel));
-        MicroArgs args{weights, place(at.panel), kb.i(nr), sumsOfPanel(panel), kb.i(nr), count, chunk > 0};
+        emitCopyRows(kb, place(at.panel), nr,
+                     kb.at(v, first * valueStride + panel * nr), valueStride,
+                     count, width(panel));
+        MicroArgs args{weights,  place(at.panel), kb.i(nr),  sumsOfPanel(panel),
+                       kb.i(nr), count,           chunk > 0, V{}};
         emitRowPanels(kb, args, queries);
       });
     });
@@ -213,9 +253,11 @@ struct Emitter {
     kb.loop(kb.i(0), queries, 1, [&](V r) {
       V inverse = kb.load(kb.at(place(at.inverse), r));
       kb.loop(kb.i(0), panels, 1, [&](V panel) {
-        V sums = kb.at(sumsOfPanel(panel), r * nr), to = kb.at(out, r * outStride + panel * nr);
+        V sums = kb.at(sumsOfPanel(panel), r * nr),
+          to = kb.at(out, r * outStride + panel * nr);
         forRow(kb, width(panel), [&](V offset, V mask) {
-          kb.storeMaybeMasked(kb.loadVec(kb.at(sums, offset)) * inverse, kb.at(to, offset), mask);
+          kb.storeMaybeMasked(kb.loadVec(kb.at(sums, offset)) * inverse,
+                              kb.at(to, offset), mask);
         });
       });
     });
@@ -231,7 +273,8 @@ struct Emitter {
 
 } // namespace
 
-SizeFormula attentionTiles(const AttentionSpec &spec, const TargetInfo &target) {
+SizeFormula attentionTiles(const AttentionSpec &spec,
+                           const TargetInfo &target) {
   SizeFormula tiles;
   tiles.scale = spec.heads;
   tiles.factors.push_back({spec.batch, 1});
@@ -239,7 +282,8 @@ SizeFormula attentionTiles(const AttentionSpec &spec, const TargetInfo &target) 
   return tiles;
 }
 
-SizeFormula attentionScratch(const AttentionSpec &spec, const TargetInfo &target) {
+SizeFormula attentionScratch(const AttentionSpec &spec,
+                             const TargetInfo &target) {
   Layout layout(spec, target);
   SizeFormula bytes;
   bytes.constant = layout.scores * 4;

@@ -24,11 +24,13 @@
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "mlir/Transforms/Passes.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Analysis/TargetLibraryInfo.h"
 #include "llvm/IR/LLVMContext.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/IR/Verifier.h"
+#include "llvm/Object/ArchiveWriter.h"
 #include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/Target/TargetMachine.h"
@@ -55,9 +57,11 @@ LogicalResult lowerToLLVMDialect(ModuleOp module) {
   return pm.run(module);
 }
 
-/// Only the entry point is visible; helpers stay calls, so that the register
-/// allocation of a micro-kernel does not depend on who uses it.
-void setLinkage(llvm::Module &module, const TargetInfo &target, bool exportKernels) {
+/// Only the entry point is visible. Helpers (functions that were private in
+/// MLIR) stay calls, so that the register allocation of a micro-kernel does not
+/// depend on who uses it.
+void setLinkage(llvm::Module &module, const TargetInfo &target,
+                const llvm::StringSet<> &kernels, bool exportKernels) {
   for (llvm::Function &f : module) {
     if (f.isDeclaration())
       continue;
@@ -69,16 +73,16 @@ void setLinkage(llvm::Module &module, const TargetInfo &target, bool exportKerne
       f.addFnAttr("prefer-vector-width", "512");
     f.addFnAttr("no-builtins");
     f.addFnAttr(llvm::Attribute::NoUnwind);
-    f.setDSOLocal(true);
-    bool isKernel = f.getFunctionType()->getNumParams() == 4 &&
-                    f.getFunctionType()->getParamType(2)->isIntegerTy(64) &&
-                    f.hasExternalLinkage();
+    bool isKernel = kernels.contains(f.getName());
     if (!isKernel)
       f.addFnAttr(llvm::Attribute::NoInline);
-    if (!isKernel || !exportKernels)
-      f.setLinkage(llvm::GlobalValue::InternalLinkage);
-    else
+    if (isKernel && exportKernels) {
+      f.setLinkage(llvm::GlobalValue::ExternalLinkage);
       f.setDSOLocal(false);
+    } else {
+      f.setLinkage(llvm::GlobalValue::InternalLinkage);
+      f.setDSOLocal(true);
+    }
   }
 }
 
@@ -104,19 +108,26 @@ void optimize(llvm::Module &module, llvm::TargetMachine &machine, int level) {
   builder.registerLoopAnalyses(loops);
   builder.crossRegisterProxies(loops, functions, sccs, modules);
 
-  llvm::OptimizationLevel levels[] = {llvm::OptimizationLevel::O0, llvm::OptimizationLevel::O1,
-                                      llvm::OptimizationLevel::O2, llvm::OptimizationLevel::O3};
+  llvm::OptimizationLevel levels[] = {
+      llvm::OptimizationLevel::O0, llvm::OptimizationLevel::O1,
+      llvm::OptimizationLevel::O2, llvm::OptimizationLevel::O3};
   llvm::OptimizationLevel chosen = levels[std::clamp(level, 0, 3)];
-  llvm::ModulePassManager passes = chosen == llvm::OptimizationLevel::O0
-                                       ? builder.buildO0DefaultPipeline(chosen)
-                                       : builder.buildPerModuleDefaultPipeline(chosen);
+  llvm::ModulePassManager passes =
+      chosen == llvm::OptimizationLevel::O0
+          ? builder.buildO0DefaultPipeline(chosen)
+          : builder.buildPerModuleDefaultPipeline(chosen);
   passes.run(module, modules);
 }
 
 } // namespace
 
-LogicalResult compileModule(ModuleOp module, const TargetInfo &target, const CompileOptions &options,
+LogicalResult compileModule(ModuleOp module, const TargetInfo &target,
+                            const CompileOptions &options,
                             llvm::SmallVectorImpl<char> &out) {
+  llvm::StringSet<> kernels;
+  for (auto function : module.getOps<func::FuncOp>())
+    if (function.isPublic() && !function.isDeclaration())
+      kernels.insert(function.getName());
   if (failed(lowerToLLVMDialect(module)))
     return failure();
 
@@ -125,20 +136,23 @@ LogicalResult compileModule(ModuleOp module, const TargetInfo &target, const Com
   registerLLVMDialectTranslation(registry);
   module.getContext()->appendDialectRegistry(registry);
   llvm::LLVMContext context;
-  std::unique_ptr<llvm::Module> llvmModule = translateModuleToLLVMIR(module, context, "llmopt");
+  std::unique_ptr<llvm::Module> llvmModule =
+      translateModuleToLLVMIR(module, context, "llmopt");
   if (!llvmModule)
     return failure();
   std::unique_ptr<llvm::TargetMachine> machine = target.createTargetMachine();
   if (!machine)
-    return module.emitError("no code generator for target '") << target.triple << "'";
+    return module.emitError("no code generator for target '")
+           << target.triple << "'";
   llvmModule->setTargetTriple(machine->getTargetTriple());
   llvmModule->setDataLayout(machine->createDataLayout());
   llvmModule->setPICLevel(llvm::PICLevel::BigPIC);
 
-  setLinkage(*llvmModule, target, /*exportKernels=*/!options.tables);
+  setLinkage(*llvmModule, target, kernels, /*exportKernels=*/!options.tables);
   if (options.tables) {
     std::string error;
-    if (!addModelTables(*llvmModule, *options.tables, options.symbolPrefix, error))
+    if (!addModelTables(*llvmModule, *options.tables, options.symbolPrefix,
+                        error))
       return module.emitError(error);
   }
   if (llvm::verifyModule(*llvmModule, &llvm::errs()))
@@ -155,15 +169,29 @@ LogicalResult compileModule(ModuleOp module, const TargetInfo &target, const Com
   llvm::raw_svector_ostream objectStream(object);
   bool text = options.emit == Emit::Asm;
   llvm::legacy::PassManager codegen;
-  if (machine->addPassesToEmitFile(
-          codegen, text ? stream : objectStream, nullptr,
-          text ? llvm::CodeGenFileType::AssemblyFile : llvm::CodeGenFileType::ObjectFile))
-    return module.emitError("target '") << target.triple << "' cannot emit this kind of file";
+  if (machine->addPassesToEmitFile(codegen, text ? stream : objectStream,
+                                   nullptr,
+                                   text ? llvm::CodeGenFileType::AssemblyFile
+                                        : llvm::CodeGenFileType::ObjectFile))
+    return module.emitError("target '")
+           << target.triple << "' cannot emit this kind of file";
   codegen.run(*llvmModule);
   if (text)
     return success();
   if (options.emit == Emit::Object) {
     out.append(object.begin(), object.end());
+    return success();
+  }
+  if (options.emit == Emit::Archive) {
+    llvm::MemoryBufferRef member(llvm::StringRef(object.data(), object.size()),
+                                 "model.o");
+    auto archive = llvm::writeArchiveToBuffer(
+        llvm::NewArchiveMember(member), llvm::SymtabWritingMode::NormalSymtab,
+        llvm::object::Archive::K_GNU, /*Deterministic=*/true, /*Thin=*/false);
+    if (!archive)
+      return module.emitError(llvm::toString(archive.takeError()));
+    llvm::StringRef bytes = (*archive)->getBuffer();
+    out.append(bytes.begin(), bytes.end());
     return success();
   }
   std::string error;

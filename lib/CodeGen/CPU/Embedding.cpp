@@ -10,7 +10,8 @@ int64_t rowBlock(const EmbeddingSpec &spec) {
 }
 
 /// The row of `table` that row r of the output takes, always inside the table.
-V lookUp(KernelBuilder &kb, const EmbeddingSpec &spec, const EmbeddingSpec::Table &table, V r) {
+V lookUp(KernelBuilder &kb, const EmbeddingSpec &spec,
+         const EmbeddingSpec::Table &table, V r) {
   V position = table.period.isConstant(0) ? r : r % kb.size(table.period);
   V id = position + kb.size(table.first);
   if (table.ids) {
@@ -23,15 +24,19 @@ V lookUp(KernelBuilder &kb, const EmbeddingSpec &spec, const EmbeddingSpec::Tabl
   V clamped = kb.maximum(kb.minimum(id, n - 1), kb.i(0));
   if (spec.flag)
     kb.ifThen(clamped != id, [&] {
-      kb.store(kb.intConstant(kb.i32(), 1),
-               kb.at(kb.arg(spec.flag.arg), kb.size(spec.flag.offset), kb.i32()));
+      kb.store(
+          kb.intConstant(kb.i32(), 1),
+          kb.at(kb.arg(spec.flag.arg), kb.size(spec.flag.offset), kb.i32()));
     });
-  return kb.at(kb.arg(table.table.arg), kb.size(table.table.offset) + clamped * spec.width);
+  return kb.at(kb.arg(table.table.arg),
+               kb.size(table.table.offset) + clamped * spec.width);
 }
 
 } // namespace
 
-SizeFormula embeddingTiles(const EmbeddingSpec &spec) { return rowTiles(spec.rows, rowBlock(spec)); }
+SizeFormula embeddingTiles(const EmbeddingSpec &spec) {
+  return rowTiles(spec.rows, rowBlock(spec));
+}
 
 void emitEmbedding(KernelBuilder &kb, const EmbeddingSpec &spec) {
   kb.beginKernel(spec.name);
@@ -46,9 +51,12 @@ void emitEmbedding(KernelBuilder &kb, const EmbeddingSpec &spec) {
         s = s + kb.loadMaybeMasked(kb.at(source, offset), mask);
       return s;
     };
-    V out = kb.at(kb.arg(spec.out.arg), kb.size(spec.out.offset) + r * spec.width), sum;
+    V out = kb.at(kb.arg(spec.out.arg),
+                  kb.size(spec.out.offset) + r * spec.width),
+      sum;
     if (spec.sum)
-      sum = kb.at(kb.arg(spec.sum.arg), kb.size(spec.sum.offset) + r * spec.width);
+      sum = kb.at(kb.arg(spec.sum.arg),
+                  kb.size(spec.sum.offset) + r * spec.width);
     if (spec.norm == EmbeddingSpec::Norm::None) {
       forRow(kb, spec.width, [&](V offset, V mask) {
         V s = load(offset, mask);
@@ -58,7 +66,8 @@ void emitEmbedding(KernelBuilder &kb, const EmbeddingSpec &spec) {
       });
       return;
     }
-    NormRow norm{spec.width, spec.norm == EmbeddingSpec::Norm::Rms, spec.epsilon, spec.scale, spec.bias};
+    NormRow norm{spec.width, spec.norm == EmbeddingSpec::Norm::Rms,
+                 spec.epsilon, spec.scale, spec.bias};
     emitNormRow(kb, norm, load, sum ? sum : out, out);
   });
   kb.finish();

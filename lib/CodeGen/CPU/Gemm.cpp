@@ -11,14 +11,16 @@
 namespace llmopt::cpu {
 namespace {
 
-int64_t roundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+int64_t roundUp(int64_t n, int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
 
 /// Tile shape and the layout of scratch memory, all in elements.
 struct Blocking {
   int64_t mBlock, nBlock;
-  bool oneKBlock;   // K is known to fit one block: no partial sums in memory
-  int64_t sums;     // offset of the sums, [panel][mBlock][NR]
-  int64_t panelB;   // offset of one packed panel of B
+  bool oneKBlock; // K is known to fit one block: no partial sums in memory
+  int64_t sums;   // offset of the sums, [panel][mBlock][NR]
+  int64_t panelB; // offset of one packed panel of B
   int64_t total;
 
   Blocking(const GemmSpec &spec, const TargetInfo &t) {
@@ -26,7 +28,7 @@ struct Blocking {
     mBlock = spec.mBlock ? spec.mBlock : 128;
     if (!spec.m.isDim)
       mBlock = std::min(mBlock, std::max<int64_t>(1, spec.m.value));
-    nBlock = spec.nBlock ? roundUp(spec.nBlock, nr) : roundUp(128, nr);
+    nBlock = roundUp(spec.nBlock ? spec.nBlock : 192, nr);
     if (!spec.n.isDim) {
       int64_t n = std::max<int64_t>(1, spec.n.value);
       int64_t blocks = (n + nBlock - 1) / nBlock;
@@ -50,15 +52,19 @@ struct Emitter {
   V n0, n1;   // columns of this tile
 
   Emitter(KernelBuilder &kb, const GemmSpec &spec)
-      : kb(kb), spec(spec), blocking(spec, kb.target), nr(kb.target.gemmNR()), kc(kb.target.gemmKC) {}
+      : kb(kb), spec(spec), blocking(spec, kb.target), nr(kb.target.gemmNR()),
+        kc(kb.target.gemmKC) {}
 
-  V base(const Operand &operand) { return kb.at(kb.arg(operand.arg), kb.size(operand.offset)); }
+  V base(const Operand &operand) {
+    return kb.at(kb.arg(operand.arg), kb.size(operand.offset));
+  }
 
   void locateTile() {
     m = kb.size(spec.m);
     n = kb.size(spec.n);
     k = kb.size(spec.k);
-    V mTiles = kb.ceilDiv(m, blocking.mBlock), nTiles = kb.ceilDiv(n, blocking.nBlock);
+    V mTiles = kb.ceilDiv(m, blocking.mBlock),
+      nTiles = kb.ceilDiv(n, blocking.nBlock);
     V rest = kb.tile / mTiles, mTile = kb.tile % mTiles;
     V nTile = rest % nTiles;
     m0 = m * mTile / mTiles;
@@ -81,7 +87,8 @@ struct Emitter {
       bBase = kb.at(bBase, index * kb.size(batch.strideB));
       cBase = kb.at(cBase, index * kb.size(batch.strideC));
       if (spec.residual)
-        residualBase = kb.at(residualBase, index * kb.size(batch.strideResidual));
+        residualBase =
+            kb.at(residualBase, index * kb.size(batch.strideResidual));
     }
   }
 
@@ -89,9 +96,11 @@ struct Emitter {
   void loadA(V k0, V steps) {
     V lda = kb.size(spec.lda);
     if (spec.transA)
-      emitTranspose(kb, kb.scratch, rowStride(kb.target), kb.at(aBase, k0 * lda + m0), lda, steps, rows);
+      emitTranspose(kb, kb.scratch, rowStride(kb.target),
+                    kb.at(aBase, k0 * lda + m0), lda, steps, rows);
     else
-      emitCopyRows(kb, kb.scratch, rowStride(kb.target), kb.at(aBase, m0 * lda + k0), lda, rows, steps);
+      emitCopyRows(kb, kb.scratch, rowStride(kb.target),
+                   kb.at(aBase, m0 * lda + k0), lda, rows, steps);
   }
 
   /// The slice of B for columns [column, column + NR).
@@ -102,10 +111,21 @@ struct Emitter {
     V ldb = kb.size(spec.ldb);
     V width = kb.minimum(n - column, kb.i(nr));
     if (spec.transB)
-      emitTranspose(kb, panel, nr, kb.at(bBase, column * ldb + k0), ldb, width, steps);
+      emitTranspose(kb, panel, nr, kb.at(bBase, column * ldb + k0), ldb, width,
+                    steps);
     else
-      emitCopyRows(kb, panel, nr, kb.at(bBase, k0 * ldb + column), ldb, steps, width);
+      emitCopyRows(kb, panel, nr, kb.at(bBase, k0 * ldb + column), ldb, steps,
+                   width);
     return panel;
+  }
+
+  /// The slice of packed B that follows `panel` in this tile, or in the next
+  /// one.
+  V sliceAfter(V panel, V column, V k0) {
+    V nextK = k0 + kc;
+    V firstOfNextBlock = kb.select(nextK < k, n0 * k + nextK * nr, n1 * k);
+    return kb.select(column + nr < n1, kb.at(panel, k * nr),
+                     kb.at(bBase, firstOfNextBlock));
   }
 
   void finishRows(V sums, V column, V first, V end) {
@@ -114,8 +134,9 @@ struct Emitter {
       finishRows(sums, column, first, end, /*partial=*/false);
       return;
     }
-    kb.ifThen(column + nr <= n, [&] { finishRows(sums, column, first, end, false); },
-              [&] { finishRows(sums, column, first, end, true); });
+    kb.ifThen(
+        column + nr <= n, [&] { finishRows(sums, column, first, end, false); },
+        [&] { finishRows(sums, column, first, end, true); });
   }
 
   void finishRows(V sums, V column, V first, V end, bool partial) {
@@ -125,7 +146,8 @@ struct Emitter {
       if (partial)
         masks[v] = kb.firstLanes(n - position);
       if (spec.bias)
-        biases.push_back(kb.loadMaybeMasked(kb.at(base(spec.bias), position), masks[v]));
+        biases.push_back(
+            kb.loadMaybeMasked(kb.at(base(spec.bias), position), masks[v]));
     }
     kb.loop(first, end, 1, [&](V r) {
       for (int64_t v = 0; v < kb.target.gemmNRVectors; ++v) {
@@ -138,8 +160,11 @@ struct Emitter {
         x = emitActivation(kb, spec.activation, x);
         if (spec.residual)
           x = x + kb.loadMaybeMasked(
-                      kb.at(residualBase, (m0 + r) * kb.size(spec.ldResidual) + position), masks[v]);
-        kb.storeMaybeMasked(x, kb.at(cBase, (m0 + r) * kb.size(spec.ldc) + position), masks[v]);
+                      kb.at(residualBase,
+                            (m0 + r) * kb.size(spec.ldResidual) + position),
+                      masks[v]);
+        kb.storeMaybeMasked(
+            x, kb.at(cBase, (m0 + r) * kb.size(spec.ldc) + position), masks[v]);
       }
     });
   }
@@ -157,9 +182,13 @@ struct Emitter {
         if (!blocking.oneKBlock)
           sums = kb.at(sums, (column - n0) * blocking.mBlock);
         V panel = panelOfB(column, k0, steps);
-        MicroArgs args{kb.scratch, panel, kb.i(nr), sums, kb.i(nr), steps, kBlock > 0};
+        MicroArgs args{kb.scratch, panel, kb.i(nr),   sums,
+                       kb.i(nr),   steps, kBlock > 0, V{}};
+        if (spec.packedB)
+          args.next = sliceAfter(panel, column, k0);
         emitRowPanels(kb, args, rows, [&](V first, V end) {
-          kb.ifThen(kBlock + 1 == kBlocks, [&] { finishRows(sums, column, first, end); });
+          kb.ifThen(kBlock + 1 == kBlocks,
+                    [&] { finishRows(sums, column, first, end); });
         });
       });
     });

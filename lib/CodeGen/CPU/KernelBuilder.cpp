@@ -33,17 +33,16 @@ void unify(V &a, V &b) {
     a = a.kb->splat(a, b.type());
 }
 
-template <typename FloatOp, typename IntOp>
-V binary(V a, V b) {
+template <typename FloatOp, typename IntOp> V binary(V a, V b) {
   unify(a, b);
   KernelBuilder &kb = *a.kb;
   if (a.isFloat())
-    return kb.wrap(FloatOp::create(kb.builder, kb.loc, a.value, b.value, contract));
+    return kb.wrap(
+        FloatOp::create(kb.builder, kb.loc, a.value, b.value, contract));
   return kb.wrap(IntOp::create(kb.builder, kb.loc, a.value, b.value));
 }
 
-template <typename IntOp>
-V integer(V a, V b) {
+template <typename IntOp> V integer(V a, V b) {
   unify(a, b);
   KernelBuilder &kb = *a.kb;
   return kb.wrap(IntOp::create(kb.builder, kb.loc, a.value, b.value));
@@ -53,8 +52,10 @@ V compare(V a, V b, arith::CmpFPredicate fp, arith::CmpIPredicate ip) {
   unify(a, b);
   KernelBuilder &kb = *a.kb;
   if (a.isFloat())
-    return kb.wrap(arith::CmpFOp::create(kb.builder, kb.loc, fp, a.value, b.value));
-  return kb.wrap(arith::CmpIOp::create(kb.builder, kb.loc, ip, a.value, b.value));
+    return kb.wrap(
+        arith::CmpFOp::create(kb.builder, kb.loc, fp, a.value, b.value));
+  return kb.wrap(
+      arith::CmpIOp::create(kb.builder, kb.loc, ip, a.value, b.value));
 }
 
 unsigned elementBytes(Type type) {
@@ -78,23 +79,41 @@ V operator<<(V a, V b) { return integer<arith::ShLIOp>(a, b); }
 V operator>>(V a, V b) { return integer<arith::ShRSIOp>(a, b); }
 V operator-(V a) {
   KernelBuilder &kb = *a.kb;
-  return a.isFloat() ? kb.wrap(arith::NegFOp::create(kb.builder, kb.loc, a.value)) : kb.like(a, 0) - a;
+  return a.isFloat()
+             ? kb.wrap(arith::NegFOp::create(kb.builder, kb.loc, a.value))
+             : kb.like(a, 0) - a;
 }
-V operator<(V a, V b) { return compare(a, b, arith::CmpFPredicate::OLT, arith::CmpIPredicate::slt); }
-V operator<=(V a, V b) { return compare(a, b, arith::CmpFPredicate::OLE, arith::CmpIPredicate::sle); }
-V operator>(V a, V b) { return compare(a, b, arith::CmpFPredicate::OGT, arith::CmpIPredicate::sgt); }
-V operator>=(V a, V b) { return compare(a, b, arith::CmpFPredicate::OGE, arith::CmpIPredicate::sge); }
-V operator==(V a, V b) { return compare(a, b, arith::CmpFPredicate::OEQ, arith::CmpIPredicate::eq); }
-V operator!=(V a, V b) { return compare(a, b, arith::CmpFPredicate::UNE, arith::CmpIPredicate::ne); }
+V operator<(V a, V b) {
+  return compare(a, b, arith::CmpFPredicate::OLT, arith::CmpIPredicate::slt);
+}
+V operator<=(V a, V b) {
+  return compare(a, b, arith::CmpFPredicate::OLE, arith::CmpIPredicate::sle);
+}
+V operator>(V a, V b) {
+  return compare(a, b, arith::CmpFPredicate::OGT, arith::CmpIPredicate::sgt);
+}
+V operator>=(V a, V b) {
+  return compare(a, b, arith::CmpFPredicate::OGE, arith::CmpIPredicate::sge);
+}
+V operator==(V a, V b) {
+  return compare(a, b, arith::CmpFPredicate::OEQ, arith::CmpIPredicate::eq);
+}
+V operator!=(V a, V b) {
+  return compare(a, b, arith::CmpFPredicate::UNE, arith::CmpIPredicate::ne);
+}
 
 KernelBuilder::KernelBuilder(ModuleOp module, const TargetInfo &target)
     : target(target), module(module), builder(module.getContext()),
       loc(builder.getUnknownLoc()) {
-  module.getContext()->loadDialect<arith::ArithDialect, func::FuncDialect, scf::SCFDialect,
-                                   vector::VectorDialect, math::MathDialect, LLVM::LLVMDialect>();
+  module.getContext()
+      ->loadDialect<arith::ArithDialect, func::FuncDialect, scf::SCFDialect,
+                    vector::VectorDialect, math::MathDialect,
+                    LLVM::LLVMDialect>();
 }
 
-Type KernelBuilder::ptr() { return LLVM::LLVMPointerType::get(builder.getContext()); }
+Type KernelBuilder::ptr() {
+  return LLVM::LLVMPointerType::get(builder.getContext());
+}
 
 // ---- functions
 
@@ -104,7 +123,9 @@ bool KernelBuilder::hasFunction(llvm::StringRef name) {
 
 Values KernelBuilder::beginFunction(llvm::StringRef name, TypeRange arguments) {
   builder.setInsertionPointToEnd(module.getBody());
-  function = func::FuncOp::create(builder, loc, name, builder.getFunctionType(arguments, {}));
+  function = func::FuncOp::create(builder, loc, name,
+                                  builder.getFunctionType(arguments, {}));
+  function.setPrivate();
   Block *entry = function.addEntryBlock();
   builder.setInsertionPointToStart(entry);
   Values values;
@@ -117,6 +138,7 @@ Values KernelBuilder::beginFunction(llvm::StringRef name, TypeRange arguments) {
 
 void KernelBuilder::beginKernel(llvm::StringRef name) {
   Values arguments = beginFunction(name, {ptr(), ptr(), i64(), ptr()});
+  function.setPublic();
   argsPointer = arguments[0];
   dimsPointer = arguments[1];
   tile = arguments[2];
@@ -207,26 +229,34 @@ V KernelBuilder::abs(V a) {
 
 V KernelBuilder::copySign(V magnitude, V sign) {
   unify(magnitude, sign);
-  Type bits = builder.getIntegerType(magnitude.elementType().getIntOrFloatBitWidth());
+  Type bits =
+      builder.getIntegerType(magnitude.elementType().getIntOrFloatBitWidth());
   V m = bitcast(magnitude, bits), s = bitcast(sign, bits);
   bool wide = bits.getIntOrFloatBitWidth() == 64;
-  V low = like(m, wide ? INT64_MAX : INT32_MAX), high = like(m, wide ? INT64_MIN : INT32_MIN);
+  V low = like(m, wide ? INT64_MAX : INT32_MAX),
+    high = like(m, wide ? INT64_MIN : INT32_MIN);
   return bitcast((m & low) | (s & high), magnitude.elementType());
 }
 
-V KernelBuilder::sqrt(V a) { return wrap(math::SqrtOp::create(builder, loc, a.value)); }
+V KernelBuilder::sqrt(V a) {
+  return wrap(math::SqrtOp::create(builder, loc, a.value));
+}
 
-V KernelBuilder::ceilDiv(V a, int64_t b) { return b == 1 ? a : (a + (b - 1)) / b; }
+V KernelBuilder::ceilDiv(V a, int64_t b) {
+  return b == 1 ? a : (a + (b - 1)) / b;
+}
 
 V KernelBuilder::select(V condition, V a, V b) {
   unify(a, b);
   if (isa<VectorType>(condition.type()))
     unify(condition, a), unify(condition, b);
-  return wrap(arith::SelectOp::create(builder, loc, condition.value, a.value, b.value));
+  return wrap(
+      arith::SelectOp::create(builder, loc, condition.value, a.value, b.value));
 }
 
 V KernelBuilder::bitcast(V a, Type element) {
-  return wrap(arith::BitcastOp::create(builder, loc, withElement(a.type(), element), a.value));
+  return wrap(arith::BitcastOp::create(
+      builder, loc, withElement(a.type(), element), a.value));
 }
 
 V KernelBuilder::convert(V a, Type element) {
@@ -236,29 +266,36 @@ V KernelBuilder::convert(V a, Type element) {
   Type type = withElement(a.type(), element);
   bool wider = element.getIntOrFloatBitWidth() > from.getIntOrFloatBitWidth();
   if (isa<FloatType>(from) && isa<FloatType>(element))
-    return wrap(wider ? arith::ExtFOp::create(builder, loc, type, a.value).getResult()
-                      : arith::TruncFOp::create(builder, loc, type, a.value).getResult());
+    return wrap(
+        wider
+            ? arith::ExtFOp::create(builder, loc, type, a.value).getResult()
+            : arith::TruncFOp::create(builder, loc, type, a.value).getResult());
   if (isa<FloatType>(from))
     return wrap(arith::FPToSIOp::create(builder, loc, type, a.value));
   if (isa<FloatType>(element))
     return wrap(arith::SIToFPOp::create(builder, loc, type, a.value));
-  return wrap(wider ? arith::ExtSIOp::create(builder, loc, type, a.value).getResult()
-                    : arith::TruncIOp::create(builder, loc, type, a.value).getResult());
+  return wrap(
+      wider ? arith::ExtSIOp::create(builder, loc, type, a.value).getResult()
+            : arith::TruncIOp::create(builder, loc, type, a.value).getResult());
 }
 
 V KernelBuilder::toFloat(V a, Type element, bool isSigned) {
   Type type = withElement(a.type(), element);
-  return wrap(isSigned ? arith::SIToFPOp::create(builder, loc, type, a.value).getResult()
-                       : arith::UIToFPOp::create(builder, loc, type, a.value).getResult());
+  return wrap(
+      isSigned
+          ? arith::SIToFPOp::create(builder, loc, type, a.value).getResult()
+          : arith::UIToFPOp::create(builder, loc, type, a.value).getResult());
 }
 
 V KernelBuilder::extendUnsigned(V a, Type element) {
-  return wrap(arith::ExtUIOp::create(builder, loc, withElement(a.type(), element), a.value));
+  return wrap(arith::ExtUIOp::create(builder, loc,
+                                     withElement(a.type(), element), a.value));
 }
 
 V KernelBuilder::splat(V scalar) { return splat(scalar, vecOf(scalar.type())); }
 V KernelBuilder::splat(V scalar, Type vectorType) {
-  Type type = VectorType::get(cast<VectorType>(vectorType).getShape(), scalar.type());
+  Type type =
+      VectorType::get(cast<VectorType>(vectorType).getShape(), scalar.type());
   return wrap(vector::BroadcastOp::create(builder, loc, type, scalar.value));
 }
 
@@ -270,8 +307,7 @@ V KernelBuilder::extract(V vector, int64_t lane) {
   return wrap(vector::ExtractOp::create(builder, loc, vector.value, lane));
 }
 
-template <typename Combine>
-static V reduceTree(V vector, Combine combine) {
+template <typename Combine> static V reduceTree(V vector, Combine combine) {
   KernelBuilder &kb = *vector.kb;
   int64_t width = cast<VectorType>(vector.type()).getDimSize(0);
   while (width > 1) {
@@ -281,7 +317,8 @@ static V reduceTree(V vector, Combine combine) {
       low.push_back(lane);
       high.push_back(width + lane);
     }
-    vector = combine(kb.shuffle(vector, vector, low), kb.shuffle(vector, vector, high));
+    vector = combine(kb.shuffle(vector, vector, low),
+                     kb.shuffle(vector, vector, high));
   }
   return kb.extract(vector, 0);
 }
@@ -299,7 +336,8 @@ V KernelBuilder::laneIndex() {
     values.push_back(lane);
   auto type = cast<VectorType>(vecOf(i64()));
   return wrap(arith::ConstantOp::create(
-      builder, loc, DenseElementsAttr::get(type, llvm::ArrayRef<int64_t>(values))));
+      builder, loc,
+      DenseElementsAttr::get(type, llvm::ArrayRef<int64_t>(values))));
 }
 
 V KernelBuilder::laneIndex32() {
@@ -308,7 +346,8 @@ V KernelBuilder::laneIndex32() {
     values.push_back(lane);
   auto type = cast<VectorType>(vecOf(i32()));
   return wrap(arith::ConstantOp::create(
-      builder, loc, DenseElementsAttr::get(type, llvm::ArrayRef<int32_t>(values))));
+      builder, loc,
+      DenseElementsAttr::get(type, llvm::ArrayRef<int32_t>(values))));
 }
 
 V KernelBuilder::firstLanes(V count) {
@@ -322,7 +361,8 @@ V KernelBuilder::at(V pointer, V offset, Type element) {
   if (!element)
     element = f32();
   return wrap(LLVM::GEPOp::create(builder, loc, ptr(), element, pointer.value,
-                                  ValueRange{offset.value}, LLVM::GEPNoWrapFlags::inbounds));
+                                  ValueRange{offset.value},
+                                  LLVM::GEPNoWrapFlags::inbounds));
 }
 
 V KernelBuilder::at(V pointer, int64_t offset, Type element) {
@@ -332,44 +372,52 @@ V KernelBuilder::at(V pointer, int64_t offset, Type element) {
 V KernelBuilder::load(V pointer, Type type) {
   if (!type)
     type = f32();
-  return wrap(LLVM::LoadOp::create(builder, loc, type, pointer.value, elementBytes(type)));
+  return wrap(LLVM::LoadOp::create(builder, loc, type, pointer.value,
+                                   elementBytes(type)));
 }
 
 V KernelBuilder::loadMasked(V pointer, V mask, V passThrough) {
   if (!passThrough)
     passThrough = splatConstant(0);
-  return wrap(LLVM::MaskedLoadOp::create(builder, loc, passThrough.type(), pointer.value, mask.value,
-                                         passThrough.value, elementBytes(passThrough.type())));
+  return wrap(LLVM::MaskedLoadOp::create(
+      builder, loc, passThrough.type(), pointer.value, mask.value,
+      passThrough.value, elementBytes(passThrough.type())));
 }
 
 void KernelBuilder::store(V value, V pointer) {
-  LLVM::StoreOp::create(builder, loc, value.value, pointer.value, elementBytes(value.type()));
+  LLVM::StoreOp::create(builder, loc, value.value, pointer.value,
+                        elementBytes(value.type()));
 }
 
 void KernelBuilder::storeMasked(V value, V pointer, V mask) {
-  LLVM::MaskedStoreOp::create(builder, loc, value.value, pointer.value, mask.value,
-                              builder.getI32IntegerAttr(elementBytes(value.type())));
+  LLVM::MaskedStoreOp::create(
+      builder, loc, value.value, pointer.value, mask.value,
+      builder.getI32IntegerAttr(elementBytes(value.type())));
 }
 
 void KernelBuilder::prefetch(V pointer, int locality) {
-  LLVM::Prefetch::create(builder, loc, pointer.value, /*rw=*/0, /*hint=*/locality, /*cache=*/1);
+  LLVM::Prefetch::create(builder, loc, pointer.value, /*rw=*/0,
+                         /*hint=*/locality, /*cache=*/1);
 }
 
 // ---- control flow
 
-void KernelBuilder::loop(V lo, V hi, int64_t step, llvm::function_ref<void(V)> body) {
+void KernelBuilder::loop(V lo, V hi, int64_t step,
+                         llvm::function_ref<void(V)> body) {
   loop(lo, hi, step, {}, [&](V iv, llvm::ArrayRef<V>) {
     body(iv);
     return Values{};
   });
 }
 
-Values KernelBuilder::loop(V lo, V hi, int64_t step, llvm::ArrayRef<V> init,
-                           llvm::function_ref<Values(V, llvm::ArrayRef<V>)> body) {
+Values
+KernelBuilder::loop(V lo, V hi, int64_t step, llvm::ArrayRef<V> init,
+                    llvm::function_ref<Values(V, llvm::ArrayRef<V>)> body) {
   SmallVector<Value> initial;
   for (V v : init)
     initial.push_back(v.value);
-  auto forOp = scf::ForOp::create(builder, loc, lo.value, hi.value, i(step).value, initial);
+  auto forOp = scf::ForOp::create(builder, loc, lo.value, hi.value,
+                                  i(step).value, initial);
   {
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPointToStart(forOp.getBody());
@@ -394,7 +442,8 @@ Values KernelBuilder::loop(V lo, V hi, int64_t step, llvm::ArrayRef<V> init,
 
 void KernelBuilder::ifThen(V condition, llvm::function_ref<void()> then,
                            llvm::function_ref<void()> otherwise) {
-  auto ifOp = scf::IfOp::create(builder, loc, condition.value, static_cast<bool>(otherwise));
+  auto ifOp = scf::IfOp::create(builder, loc, condition.value,
+                                static_cast<bool>(otherwise));
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPoint(ifOp.thenBlock()->getTerminator());
   then();
@@ -404,7 +453,8 @@ void KernelBuilder::ifThen(V condition, llvm::function_ref<void()> then,
   }
 }
 
-Values KernelBuilder::ifThenElse(V condition, TypeRange types, llvm::function_ref<Values()> then,
+Values KernelBuilder::ifThenElse(V condition, TypeRange types,
+                                 llvm::function_ref<Values()> then,
                                  llvm::function_ref<Values()> otherwise) {
   auto ifOp = scf::IfOp::create(builder, loc, types, condition.value, true);
   auto fill = [&](Block *block, llvm::function_ref<Values()> body) {

@@ -66,10 +66,12 @@ struct MemoryFile {
 /// Whether the file is all there: lld exits with 0 when a write was cut short.
 bool isCompleteElf(llvm::ArrayRef<char> bytes) {
   Elf64_Ehdr header;
-  if (bytes.size() < sizeof(header) || memcmp(bytes.data(), ELFMAG, SELFMAG) != 0)
+  if (bytes.size() < sizeof(header) ||
+      memcmp(bytes.data(), ELFMAG, SELFMAG) != 0)
     return false;
   memcpy(&header, bytes.data(), sizeof(header));
-  return header.e_shoff + uint64_t(header.e_shnum) * header.e_shentsize <= bytes.size();
+  return header.e_shoff + uint64_t(header.e_shnum) * header.e_shentsize <=
+         bytes.size();
 }
 
 } // namespace
@@ -79,16 +81,20 @@ std::optional<int> runLinkerChild(int argc, char **argv) {
     return std::nullopt;
   llvm::SmallVector<const char *> args{"ld.lld"};
   args.append(argv + 2, argv + argc);
-  lld::Result result = lld::lldMain(args, llvm::outs(), llvm::errs(), {{lld::Gnu, &lld::elf::link}});
+  lld::Result result = lld::lldMain(args, llvm::outs(), llvm::errs(),
+                                    {{lld::Gnu, &lld::elf::link}});
   llvm::outs().flush();
   llvm::errs().flush();
   _exit(result.retCode); // lld's globals are not worth destroying
 }
 
 bool linkSharedLibrary(llvm::ArrayRef<char> object, llvm::StringRef tripleName,
-                       llvm::SmallVectorImpl<char> &library, std::string &error) {
-  MemoryFile input("llmopt-object"), output("llmopt-library"), messages("llmopt-linker-messages");
-  if (input.fd < 0 || output.fd < 0 || messages.fd < 0 || !input.write(object)) {
+                       llvm::SmallVectorImpl<char> &library,
+                       std::string &error) {
+  MemoryFile input("llmopt-object"), output("llmopt-library"),
+      messages("llmopt-linker-messages");
+  if (input.fd < 0 || output.fd < 0 || messages.fd < 0 ||
+      !input.write(object)) {
     error = std::string("cannot hold the object in memory: ") + strerror(errno);
     return false;
   }
@@ -115,7 +121,8 @@ bool linkSharedLibrary(llvm::ArrayRef<char> object, llvm::StringRef tripleName,
                         nullptr};
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  // dup2 onto itself keeps close-on-exec, so go through a number none of them has.
+  // dup2 onto itself keeps close-on-exec, so go through a number none of them
+  // has.
   int object2 = fcntl(input.fd, F_DUPFD, 10);
   posix_spawn_file_actions_adddup2(&actions, output.fd, STDOUT_FILENO);
   posix_spawn_file_actions_adddup2(&actions, messages.fd, STDERR_FILENO);
@@ -132,14 +139,17 @@ bool linkSharedLibrary(llvm::ArrayRef<char> object, llvm::StringRef tripleName,
   int status = 0;
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
     ;
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && output.read(library) && isCompleteElf(library))
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && output.read(library) &&
+      isCompleteElf(library))
     return true;
 
   llvm::SmallVector<char> text;
   messages.read(text);
-  error = WIFSIGNALED(status) ? "the linker died of signal " + std::to_string(WTERMSIG(status))
-                              : std::string("the linker failed");
-  llvm::StringRef shown = llvm::StringRef(text.data(), text.size()).trim().take_front(2000);
+  error = WIFSIGNALED(status)
+              ? "the linker died of signal " + std::to_string(WTERMSIG(status))
+              : std::string("the linker failed");
+  llvm::StringRef shown =
+      llvm::StringRef(text.data(), text.size()).trim().take_front(2000);
   if (!shown.empty())
     error += ": " + shown.str();
   return false;

@@ -1,5 +1,6 @@
 // The fp32 register-tile kernel. The loop over k carries all accumulators in
-// registers and is not unrolled: unrolled bodies make LLVM hoist loads and spill.
+// registers and is not unrolled: unrolled bodies make LLVM hoist loads and
+// spill.
 #include "MicroKernel.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -10,18 +11,29 @@ using namespace mlir;
 namespace llmopt::cpu {
 namespace {
 
-std::string microName(int64_t rows) { return "gemm_f32_rows" + std::to_string(rows); }
+std::string microName(int64_t rows) {
+  return "gemm_f32_rows" + std::to_string(rows);
+}
 constexpr const char *dispatchName = "gemm_f32_rows";
 
-MicroArgs unpackArguments(llvm::ArrayRef<V> v) { return {v[0], v[1], v[2], v[3], v[4], v[5], v[6]}; }
-Values packArguments(const MicroArgs &a) { return {a.a, a.b, a.ldb, a.c, a.ldc, a.k, a.accumulate}; }
+// The last argument is the distance between prefetched addresses of two steps.
 SmallVector<Type> argumentTypes(KernelBuilder &kb) {
-  return {kb.ptr(), kb.ptr(), kb.i64(), kb.ptr(), kb.i64(), kb.i64(), kb.builder.getI1Type()};
+  return {kb.ptr(),
+          kb.ptr(),
+          kb.i64(),
+          kb.ptr(),
+          kb.i64(),
+          kb.i64(),
+          kb.builder.getI1Type(),
+          kb.ptr(),
+          kb.i64()};
 }
 
 void emitMicroKernel(KernelBuilder &kb, int64_t rows) {
   const int64_t vectors = kb.target.gemmNRVectors, lanes = kb.lanes();
-  MicroArgs args = unpackArguments(kb.beginFunction(microName(rows), argumentTypes(kb)));
+  Values v = kb.beginFunction(microName(rows), argumentTypes(kb));
+  MicroArgs args{v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]};
+  const V nextStep = v[8];
 
   SmallVector<V> rowOfC{args.c};
   for (int64_t r = 1; r < rows; ++r)
@@ -39,10 +51,14 @@ void emitMicroKernel(KernelBuilder &kb, int64_t rows) {
       },
       [&] { return Values(rows * vectors, kb.splatConstant(0)); });
 
+  constexpr int64_t line = 16; // f32 per cache line
   acc.push_back(args.b);
+  acc.push_back(args.next);
   acc = kb.loop(kb.i(0), args.k, 1, acc, [&](V k, llvm::ArrayRef<V> carried) {
     Values sums(carried.begin(), carried.end());
-    V b = sums.pop_back_val();
+    V next = sums.pop_back_val(), b = sums.pop_back_val();
+    for (int64_t offset = 0; offset < vectors * lanes; offset += line)
+      kb.prefetch(kb.at(next, offset), /*locality=*/2);
     SmallVector<V> column;
     for (int64_t v = 0; v < vectors; ++v)
       column.push_back(kb.loadVec(kb.at(b, v * lanes)));
@@ -50,9 +66,11 @@ void emitMicroKernel(KernelBuilder &kb, int64_t rows) {
     for (int64_t r = 0; r < rows; ++r) {
       V factor = kb.splat(kb.load(kb.at(a, r * rowStride(kb.target))));
       for (int64_t v = 0; v < vectors; ++v)
-        sums[r * vectors + v] = kb.fma(factor, column[v], sums[r * vectors + v]);
+        sums[r * vectors + v] =
+            kb.fma(factor, column[v], sums[r * vectors + v]);
     }
     sums.push_back(kb.at(b, args.ldb));
+    sums.push_back(kb.at(next, nextStep));
     return sums;
   });
 
@@ -75,12 +93,14 @@ void declareMicroKernels(KernelBuilder &kb) {
   SmallVector<Type> types = argumentTypes(kb);
   types.push_back(kb.i64());
   Values arguments = kb.beginFunction(dispatchName, types);
-  Value rows = arith::IndexCastOp::create(kb.builder, kb.loc, kb.builder.getIndexType(),
-                                          arguments.pop_back_val().value);
+  Value rows =
+      arith::IndexCastOp::create(kb.builder, kb.loc, kb.builder.getIndexType(),
+                                 arguments.pop_back_val().value);
   SmallVector<int64_t> cases;
   for (int64_t r = 1; r < mr; ++r)
     cases.push_back(r);
-  auto choice = scf::IndexSwitchOp::create(kb.builder, kb.loc, TypeRange{}, rows, cases, cases.size());
+  auto choice = scf::IndexSwitchOp::create(kb.builder, kb.loc, TypeRange{},
+                                           rows, cases, cases.size());
   auto fill = [&](Region &region, int64_t r) {
     OpBuilder::InsertionGuard guard(kb.builder);
     kb.builder.createBlock(&region);
@@ -97,32 +117,49 @@ void emitRowPanels(KernelBuilder &kb, const MicroArgs &args, V rows,
                    llvm::function_ref<void(V, V)> done) {
   // Balanced: 128 rows are 8 x 13 + 2 x 12, not 9 x 14 + 2.
   V panels = kb.ceilDiv(rows, kb.target.gemmMR);
+  // A few rows only stream B, which the hardware prefetches well by itself.
+  // Then, and without `next`, prefetches hit one line that is in the cache
+  // anyway.
+  V ahead = rows > 4;
+  V nextStep =
+      args.next ? kb.select(ahead, (panels + (kb.target.gemmNR() - 1)) / panels,
+                            kb.i(0))
+                : kb.i(0);
   kb.loop(kb.i(0), panels, 1, [&](V panel) {
     V first = rows * panel / panels, end = rows * (panel + 1) / panels;
     MicroArgs local = args;
     local.a = kb.at(args.a, first * rowStride(kb.target));
     local.c = kb.at(args.c, first * args.ldc);
-    Values arguments = packArguments(local);
-    arguments.push_back(end - first);
-    kb.call(dispatchName, arguments);
+    V next = args.next
+                 ? kb.select(ahead, kb.at(args.next, panel * nextStep * args.k),
+                             args.b)
+                 : args.b;
+    kb.call(dispatchName,
+            {local.a, local.b, local.ldb, local.c, local.ldc, local.k,
+             local.accumulate, next, nextStep, end - first});
     if (done)
       done(first, end);
   });
 }
 
-void emitCopyRows(KernelBuilder &kb, V dst, int64_t dstStride, V src, V srcStride, V rows, V cols) {
+void emitCopyRows(KernelBuilder &kb, V dst, int64_t dstStride, V src,
+                  V srcStride, V rows, V cols) {
   const int64_t lanes = kb.lanes();
   kb.loop(kb.i(0), rows, 1, [&](V r) {
     V from = kb.at(src, r * srcStride), to = kb.at(dst, r * dstStride);
     V quads = cols / (4 * lanes) * (4 * lanes);
     kb.loop(kb.i(0), quads, 4 * lanes, [&](V c) {
       SmallVector<V> values;
-      kb.unrolled(4, [&](int64_t u) { values.push_back(kb.loadVec(kb.at(from, c + u * lanes))); });
-      kb.unrolled(4, [&](int64_t u) { kb.store(values[u], kb.at(to, c + u * lanes)); });
+      kb.unrolled(4, [&](int64_t u) {
+        values.push_back(kb.loadVec(kb.at(from, c + u * lanes)));
+      });
+      kb.unrolled(
+          4, [&](int64_t u) { kb.store(values[u], kb.at(to, c + u * lanes)); });
     });
     V restFrom = kb.at(from, quads), restTo = kb.at(to, quads);
     kb.forVectors(cols - quads, [&](V c, V mask) {
-      kb.storeMaybeMasked(kb.loadMaybeMasked(kb.at(restFrom, c), mask), kb.at(restTo, c), mask);
+      kb.storeMaybeMasked(kb.loadMaybeMasked(kb.at(restFrom, c), mask),
+                          kb.at(restTo, c), mask);
     });
   });
 }
@@ -130,7 +167,8 @@ void emitCopyRows(KernelBuilder &kb, V dst, int64_t dstStride, V src, V srcStrid
 namespace {
 
 /// Transposes a lanes x lanes block held in registers: 4x4 inside each 128-bit
-/// part first, then the parts among each other, one shuffle per vector and stage.
+/// part first, then the parts among each other, one shuffle per vector and
+/// stage.
 SmallVector<V> transposeRegisters(KernelBuilder &kb, SmallVector<V> rows) {
   const int64_t lanes = kb.lanes();
   auto shuffleParts = [&](V a, V b, std::array<int64_t, 4> pattern) {
@@ -171,7 +209,8 @@ SmallVector<V> transposeRegisters(KernelBuilder &kb, SmallVector<V> rows) {
 
 } // namespace
 
-void emitTranspose(KernelBuilder &kb, V dst, int64_t dstStride, V src, V srcStride, V rows, V cols) {
+void emitTranspose(KernelBuilder &kb, V dst, int64_t dstStride, V src,
+                   V srcStride, V rows, V cols) {
   const int64_t lanes = kb.lanes();
   auto block = [&](V r, V c, bool full) {
     SmallVector<V> values;
@@ -183,7 +222,9 @@ void emitTranspose(KernelBuilder &kb, V dst, int64_t dstStride, V src, V srcStri
     }
     for (int64_t i = 0; i < lanes; ++i) {
       V row = kb.at(from, srcStride * i);
-      values.push_back(full ? kb.loadVec(row) : kb.loadMasked(row, colMask & kb.splat(r + i < rows)));
+      values.push_back(
+          full ? kb.loadVec(row)
+               : kb.loadMasked(row, colMask & kb.splat(r + i < rows)));
     }
     values = transposeRegisters(kb, values);
     for (int64_t i = 0; i < lanes; ++i) {
@@ -196,8 +237,8 @@ void emitTranspose(KernelBuilder &kb, V dst, int64_t dstStride, V src, V srcStri
   };
   kb.loop(kb.i(0), rows, lanes, [&](V r) {
     kb.loop(kb.i(0), cols, lanes, [&](V c) {
-      kb.ifThen((r + lanes <= rows) & (c + lanes <= cols), [&] { block(r, c, true); },
-                [&] { block(r, c, false); });
+      kb.ifThen((r + lanes <= rows) & (c + lanes <= cols),
+                [&] { block(r, c, true); }, [&] { block(r, c, false); });
     });
   });
 }

@@ -21,21 +21,26 @@ struct MicroArgs {
   V c, ldc;     // NR columns per row
   V k;          // steps, <= gemmKC
   V accumulate; // i1
+  /// What will be read next, brought into the L2 cache meanwhile: `next`
+  /// onwards, spread over all row panels. Any address is safe; absent: nothing.
+  V next;
 };
 
 /// Emits (once per module) the kernels for 1 .. MR rows. Must be called before
 /// a kernel that uses them is begun.
 void declareMicroKernels(KernelBuilder &kb);
 
-/// Multiplies rows [0, rows) in balanced row panels of at most MR rows, and after
-/// each panel calls `done(firstRow, endRow)`. `args` are those of row 0.
+/// Multiplies rows [0, rows) in balanced row panels of at most MR rows, and
+/// after each panel calls `done(firstRow, endRow)`. `args` are those of row 0.
 void emitRowPanels(KernelBuilder &kb, const MicroArgs &args, V rows,
                    llvm::function_ref<void(V, V)> done = {});
 
 /// dst[r][c] = src[r][c], c < cols.
-void emitCopyRows(KernelBuilder &kb, V dst, int64_t dstStride, V src, V srcStride, V rows, V cols);
+void emitCopyRows(KernelBuilder &kb, V dst, int64_t dstStride, V src,
+                  V srcStride, V rows, V cols);
 /// dst[c][r] = src[r][c] for r < rows, c < cols.
-void emitTranspose(KernelBuilder &kb, V dst, int64_t dstStride, V src, V srcStride, V rows, V cols);
+void emitTranspose(KernelBuilder &kb, V dst, int64_t dstStride, V src,
+                   V srcStride, V rows, V cols);
 
 } // namespace llmopt::cpu
 #endif

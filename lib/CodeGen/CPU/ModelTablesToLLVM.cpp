@@ -21,7 +21,9 @@ static_assert(sizeof(llmopt_expr_insn) == 16 && sizeof(llmopt_expr) == 8);
 static_assert(offsetof(llmopt_model_desc, name) == 24 && offsetof(llmopt_model_desc, num_symbols) == 56 &&
               offsetof(llmopt_model_desc, symbols) == 96 &&
               offsetof(llmopt_model_desc, scratch_bytes) == 176 &&
-              offsetof(llmopt_model_desc, metadata) == 192 && sizeof(llmopt_model_desc) == 200);
+              offsetof(llmopt_model_desc, metadata) == 192 &&
+              offsetof(llmopt_model_desc, constraints) == 208 && sizeof(llmopt_model_desc) == 216);
+static_assert(sizeof(llmopt_constraint) == 24 && offsetof(llmopt_constraint, reason) == 16);
 
 class Writer {
 public:
@@ -129,7 +131,11 @@ bool addModelTables(llvm::Module &module, const ModelTables &t, StringRef symbol
        w.table(t.exprCode, "expr_code",
                [&](const llmopt_expr_insn &i) { return w.record({w.i64(i.op), w.i64(i.value)}); }),
        w.table(stepArgs, "step_args", number), w.table(stepDims, "step_dims", number),
-       w.u32(t.scratchBytes), w.u32(0), w.i64(t.weightsSize), w.string(t.metadata)});
+       w.u32(t.scratchBytes), w.u32(0), w.i64(t.weightsSize), w.string(t.metadata),
+       w.u32(t.constraints.size()), w.u32(0),
+       w.table(t.constraints, "constraints", [&](const ModelTables::Constraint &c) {
+         return w.record({w.u32(c.lhs), w.u32(c.relation), w.u32(c.rhs), w.u32(0), w.string(c.reason)});
+       })});
   assert(module.getDataLayout().getTypeAllocSize(model->getType()) == sizeof(llmopt_model_desc));
 
   auto *type = FunctionType::get(PointerType::getUnqual(context), false);

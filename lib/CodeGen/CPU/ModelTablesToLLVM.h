@@ -12,10 +12,10 @@ class Module;
 
 namespace llmopt::cpu {
 
-/// Adds the tables as constants and `<prefix>llmopt_model_v1`, the function that
-/// returns their address. Fails if a step's kernel is not in the module.
-bool addModelTables(llvm::Module &module, const ModelTables &tables, llvm::StringRef symbolPrefix,
-                    std::string &error);
+/// Adds the tables as constants and `<prefix>llmopt_model_v1`, the function
+/// that returns their address. Fails if a step's kernel is not in the module.
+bool addModelTables(llvm::Module &module, const ModelTables &tables,
+                    llvm::StringRef symbolPrefix, std::string &error);
 
 } // namespace llmopt::cpu
 #endif

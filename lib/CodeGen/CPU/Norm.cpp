@@ -1,4 +1,5 @@
-// Layer and RMS normalisation with what usually precedes them: the residual sum.
+// Layer and RMS normalisation with what usually precedes them: the residual
+// sum.
 #include "RowLoops.h"
 #include "llmopt/CodeGen/CPU/Rows.h"
 
@@ -8,7 +9,9 @@ static int64_t rowBlock(const NormSpec &spec) {
   return spec.rowBlock ? spec.rowBlock : defaultRowBlock(spec.width);
 }
 
-SizeFormula normTiles(const NormSpec &spec) { return rowTiles(spec.rows, rowBlock(spec)); }
+SizeFormula normTiles(const NormSpec &spec) {
+  return rowTiles(spec.rows, rowBlock(spec));
+}
 
 void emitNorm(KernelBuilder &kb, const NormSpec &spec) {
   kb.beginKernel(spec.name);
@@ -18,10 +21,12 @@ void emitNorm(KernelBuilder &kb, const NormSpec &spec) {
   };
   RowRange rows = tileRows(kb, spec.rows, rowBlock(spec));
   kb.loop(rows.first, rows.end, 1, [&](V r) {
-    V x = row(spec.x, spec.ldx, r), out = row(spec.out, spec.ldOut, r), residual;
+    V x = row(spec.x, spec.ldx, r), out = row(spec.out, spec.ldOut, r),
+      residual;
     if (spec.residual)
       residual = row(spec.residual, spec.ldResidual, r);
-    // The sum is kept in `sum` if asked for, else in `out` until it is normalised.
+    // The sum is kept in `sum` if asked for, else in `out` until it is
+    // normalised.
     V kept;
     if (spec.sum)
       kept = row(spec.sum, spec.ldSum, r);
@@ -32,11 +37,14 @@ void emitNorm(KernelBuilder &kb, const NormSpec &spec) {
       if (spec.residual)
         s = s + kb.loadMaybeMasked(kb.at(residual, offset), mask);
       if (spec.inputBias)
-        s = s + kb.loadMaybeMasked(
-                    kb.at(kb.arg(spec.inputBias.arg), kb.size(spec.inputBias.offset) + offset), mask);
+        s = s +
+            kb.loadMaybeMasked(kb.at(kb.arg(spec.inputBias.arg),
+                                     kb.size(spec.inputBias.offset) + offset),
+                               mask);
       return s;
     };
-    emitNormRow(kb, {spec.width, spec.rms, spec.epsilon, spec.scale, spec.bias}, load, kept, out);
+    emitNormRow(kb, {spec.width, spec.rms, spec.epsilon, spec.scale, spec.bias},
+                load, kept, out);
   });
   kb.finish();
 }

@@ -4,8 +4,9 @@
 
 namespace llmopt::cpu {
 
-void packBColumns(const PanelLayout &layout, const float *src, int64_t strideK, int64_t strideN,
-                  int64_t firstColumn, int64_t columns, float *dst) {
+void packBColumns(const PanelLayout &layout, const float *src, int64_t strideK,
+                  int64_t strideN, int64_t firstColumn, int64_t columns,
+                  float *dst) {
   const int64_t nr = layout.nr, k = layout.k, end = firstColumn + columns;
   for (int64_t column = firstColumn; column < end;) {
     int64_t lane = column % nr;
@@ -31,7 +32,8 @@ void packBColumns(const PanelLayout &layout, const float *src, int64_t strideK, 
   }
 }
 
-void packB(const PanelLayout &layout, const float *src, int64_t strideK, int64_t strideN, float *dst) {
+void packB(const PanelLayout &layout, const float *src, int64_t strideK,
+           int64_t strideN, float *dst) {
   packBColumns(layout, src, strideK, strideN, 0, layout.n, dst);
 }
 

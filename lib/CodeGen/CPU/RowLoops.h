@@ -17,16 +17,20 @@ SizeFormula rowTiles(Size rows, int64_t rowBlock);
 struct RowRange {
   V first, end;
 };
-/// Balanced: no tile has more than rowBlock rows, and sizes differ by one at most.
+/// Balanced: no tile has more than rowBlock rows, and sizes differ by one at
+/// most.
 RowRange tileRows(KernelBuilder &kb, Size rows, int64_t rowBlock);
 
 /// Calls body(offset, mask) for every vector of a row; the mask is absent where
 /// the vector is known to be full.
-void forRow(KernelBuilder &kb, Size width, llvm::function_ref<void(V offset, V mask)> body);
-void forRow(KernelBuilder &kb, V width, llvm::function_ref<void(V offset, V mask)> body);
+void forRow(KernelBuilder &kb, Size width,
+            llvm::function_ref<void(V offset, V mask)> body);
+void forRow(KernelBuilder &kb, V width,
+            llvm::function_ref<void(V offset, V mask)> body);
 
 /// Folds a row into partial results: vector i goes into partial i % 4.
-/// step(partial, offset, mask) must leave masked-off lanes of the partial alone.
+/// step(partial, offset, mask) must leave masked-off lanes of the partial
+/// alone.
 using RowStep = llvm::function_ref<V(V partial, V offset, V mask)>;
 Values foldRow(KernelBuilder &kb, Size width, Values partials, RowStep step);
 Values foldRow(KernelBuilder &kb, V width, Values partials, RowStep step);
@@ -41,9 +45,10 @@ struct NormRow {
   double epsilon;
   Operand scale, bias;
 };
-/// `load(offset, mask)` gives the row's values, once; if `kept` is given they are
-/// stored there and read back, else `load` is called again.
-void emitNormRow(KernelBuilder &kb, const NormRow &norm, llvm::function_ref<V(V, V)> load, V kept, V out);
+/// `load(offset, mask)` gives the row's values, once; if `kept` is given they
+/// are stored there and read back, else `load` is called again.
+void emitNormRow(KernelBuilder &kb, const NormRow &norm,
+                 llvm::function_ref<V(V, V)> load, V kept, V out);
 
 } // namespace llmopt::cpu
 #endif

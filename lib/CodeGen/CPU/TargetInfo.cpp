@@ -19,11 +19,11 @@ namespace llmopt::cpu {
 namespace {
 
 // The levels of the x86-64 psABI, in LLVM's names, without what SSE2 implies.
-constexpr const char *featuresV3[] = {"sse3",  "ssse3", "sse4.1", "sse4.2", "popcnt",
-                                      "cx16",  "sahf",  "avx",    "avx2",   "bmi",
-                                      "bmi2",  "f16c",  "fma",    "lzcnt",  "movbe",
-                                      "xsave"};
-constexpr const char *featuresV4[] = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"};
+constexpr const char *featuresV3[] = {
+    "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "cx16",  "sahf",  "avx",
+    "avx2", "bmi",   "bmi2",   "f16c",   "fma",    "lzcnt", "movbe", "xsave"};
+constexpr const char *featuresV4[] = {"avx512f", "avx512bw", "avx512cd",
+                                      "avx512dq", "avx512vl"};
 
 void initializeTargets() {
   static std::once_flag once;
@@ -56,8 +56,7 @@ void append(std::string &list, StringRef name) {
 }
 
 // Has: StringRef -> bool, over LLVM feature names of the named or host CPU.
-template <typename Has>
-void resolveX86(TargetInfo &t, Has has) {
+template <typename Has> void resolveX86(TargetInfo &t, Has has) {
   if (!hasAll(featuresV3, has)) {
     t.isa = Isa::Baseline;
     t.cpu = "x86-64";
@@ -99,7 +98,6 @@ void resolveAArch64(TargetInfo &t) {
   t.hasFma = true;
   t.gemmMR = 8; // 24 accumulators + 3 of B + 2 of A = 29 of 32 registers
   t.gemmNRVectors = 3;
-  t.gemmKC = 252; // a multiple of NR = 12
 }
 
 } // namespace
@@ -109,7 +107,8 @@ std::optional<TargetInfo> resolveTarget(const std::string &tripleName,
                                         std::string &error) {
   initializeTargets();
   TargetInfo t;
-  Triple triple(Triple::normalize(tripleName.empty() ? sys::getDefaultTargetTriple() : tripleName));
+  Triple triple(Triple::normalize(
+      tripleName.empty() ? sys::getDefaultTargetTriple() : tripleName));
   t.triple = triple.str();
   const Target *target = TargetRegistry::lookupTarget(triple, error);
   if (!target)
@@ -123,7 +122,9 @@ std::optional<TargetInfo> resolveTarget(const std::string &tripleName,
   Triple host(sys::getDefaultTargetTriple());
   if (native && triple.getArch() != host.getArch()) {
     if (!mcpu.empty()) {
-      error = "-mcpu=native needs the host's architecture, but the target is '" + t.triple + "'";
+      error =
+          "-mcpu=native needs the host's architecture, but the target is '" +
+          t.triple + "'";
       return std::nullopt;
     }
     native = false;
@@ -132,8 +133,10 @@ std::optional<TargetInfo> resolveTarget(const std::string &tripleName,
   if (t.tuneCpu.empty())
     t.tuneCpu = triple.isX86_64() ? "x86-64" : "generic";
 
-  // Asked of a subtarget without a CPU: one with an unknown CPU prints a warning.
-  std::unique_ptr<MCSubtargetInfo> subtarget(target->createMCSubtargetInfo(triple, "", ""));
+  // Asked of a subtarget without a CPU: one with an unknown CPU prints a
+  // warning.
+  std::unique_ptr<MCSubtargetInfo> subtarget(
+      target->createMCSubtargetInfo(triple, "", ""));
   if (!subtarget || !subtarget->isCPUStringValid(t.tuneCpu)) {
     error = "unknown CPU '" + t.tuneCpu + "' for target '" + t.triple + "'";
     return std::nullopt;
@@ -146,7 +149,9 @@ std::optional<TargetInfo> resolveTarget(const std::string &tripleName,
     StringMap<bool> features = sys::getHostCPUFeatures();
     resolveX86(t, [&](StringRef name) { return features.lookup(name); });
   } else {
-    resolveX86(t, [&](StringRef name) { return subtarget->checkFeatures(("+" + name).str()); });
+    resolveX86(t, [&](StringRef name) {
+      return subtarget->checkFeatures(("+" + name).str());
+    });
   }
   return t;
 }
@@ -159,9 +164,11 @@ std::unique_ptr<TargetMachine> TargetInfo::createTargetMachine() const {
   if (!target)
     return nullptr;
   TargetOptions options;
-  options.AllowFPOpFusion = FPOpFusion::Standard; // contraction only where the IR says `contract`
-  return std::unique_ptr<TargetMachine>(target->createTargetMachine(
-      parsed, cpu, features, options, Reloc::PIC_, std::nullopt, CodeGenOptLevel::Aggressive));
+  options.AllowFPOpFusion =
+      FPOpFusion::Standard; // contraction only where the IR says `contract`
+  return std::unique_ptr<TargetMachine>(
+      target->createTargetMachine(parsed, cpu, features, options, Reloc::PIC_,
+                                  std::nullopt, CodeGenOptLevel::Aggressive));
 }
 
 bool runsOnHost(const TargetInfo &target) {

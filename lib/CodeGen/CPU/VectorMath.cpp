@@ -1,8 +1,8 @@
 // Transcendental functions. Coefficients come from scripts/fit-polynomials.py.
 //
 // Two habits throughout: a value is rounded to an integer by adding 1.5 * 2^23
-// (its low bits then are that integer; no conversion that NaN could poison), and
-// clamping compares so that NaN passes through.
+// (its low bits then are that integer; no conversion that NaN could poison),
+// and clamping compares so that NaN passes through.
 #include "llmopt/CodeGen/CPU/VectorMath.h"
 
 #include "llmopt/CodeGen/CPU/Gemm.h"
@@ -34,11 +34,16 @@ V polynomial(V x, std::initializer_list<double> lowestFirst) {
 
 V intBits(V x) {
   KernelBuilder &kb = *x.kb;
-  return kb.bitcast(x, kb.builder.getIntegerType(x.elementType().getIntOrFloatBitWidth()));
+  return kb.bitcast(
+      x, kb.builder.getIntegerType(x.elementType().getIntOrFloatBitWidth()));
 }
 
-V clampBelow(V x, double low) { return x.kb->select(x < low, x.kb->like(x, low), x); }
-V clampAbove(V x, double high) { return x.kb->select(x > high, x.kb->like(x, high), x); }
+V clampBelow(V x, double low) {
+  return x.kb->select(x < low, x.kb->like(x, low), x);
+}
+V clampAbove(V x, double high) {
+  return x.kb->select(x > high, x.kb->like(x, high), x);
+}
 
 /// 2^n for an integer vector n in the normal range.
 V powerOfTwo32(V n) { return n.kb->bitcast((n + 127) << 23, n.kb->f32()); }
@@ -58,8 +63,9 @@ Reduced reduceByLn2(V x) {
 
 V expReduced(V r) {
   KernelBuilder &kb = *r.kb;
-  V p = polynomial(r, {0.50000001007910607, 0.16666512877452646, 0.04166618792035808,
-                       0.0083695992474486578, 0.00139516766213698});
+  V p = polynomial(r, {0.50000001007910607, 0.16666512877452646,
+                       0.04166618792035808, 0.0083695992474486578,
+                       0.00139516766213698});
   return kb.fma(r * r, p, r) + 1.0;
 }
 
@@ -85,28 +91,33 @@ V emitLog(KernelBuilder &kb, V x) {
   // m in [sqrt(1/2), sqrt(2)): move the exponent's origin to sqrt(1/2).
   V bits = intBits(scaled) - int64_t(0x3F3504F3);
   V exponent = bits >> 23;
-  V m = kb.bitcast((bits & int64_t(0x007FFFFF)) + int64_t(0x3F3504F3), kb.f32());
-  exponent = exponent - kb.select(tiny, kb.like(exponent, 23), kb.like(exponent, 0));
+  V m =
+      kb.bitcast((bits & int64_t(0x007FFFFF)) + int64_t(0x3F3504F3), kb.f32());
+  exponent =
+      exponent - kb.select(tiny, kb.like(exponent, 23), kb.like(exponent, 0));
   V e = kb.toFloat(exponent, kb.f32());
   V f = m - 1.0;
-  V p = polynomial(f, {0.33333312596712253, -0.25000009621277382, 0.20002119058823009,
-                       -0.16667994830629875, 0.14219544769680452, -0.12405603993018822,
-                       0.11888227731424388, -0.11675579580706817, 0.067464101056488761});
+  V p = polynomial(
+      f, {0.33333312596712253, -0.25000009621277382, 0.20002119058823009,
+          -0.16667994830629875, 0.14219544769680452, -0.12405603993018822,
+          0.11888227731424388, -0.11675579580706817, 0.067464101056488761});
   V square = f * f;
   V tail = kb.fma(square * f, p, kb.fma(e, kb.like(x, ln2Low), square * -0.5));
   V result = kb.fma(e, kb.like(x, ln2High), f + tail);
   result = kb.select(x == infinity, x, result);
   result = kb.select(x == 0.0, kb.like(x, -infinity), result);
   // Negative or NaN.
-  return kb.select(x >= 0.0, result, kb.like(x, std::numeric_limits<double>::quiet_NaN()));
+  return kb.select(x >= 0.0, result,
+                   kb.like(x, std::numeric_limits<double>::quiet_NaN()));
 }
 
 V emitTanh(KernelBuilder &kb, V x) {
   // e = exp(-2|x|) - 1, tanh|x| = -e / (2 + e)
   V z = clampBelow(kb.abs(x) * -2.0, -20.0);
   Reduced z2 = reduceByLn2(z);
-  V p = polynomial(z2.r, {0.50000000468862573, 0.16666666355067271, 0.041666348538150784,
-                          0.0083333909957937739, 0.0013941662471568593, 0.0001984631317793352});
+  V p = polynomial(z2.r, {0.50000000468862573, 0.16666666355067271,
+                          0.041666348538150784, 0.0083333909957937739,
+                          0.0013941662471568593, 0.0001984631317793352});
   V part = kb.fma(z2.r * z2.r, p, z2.r);
   V scale = powerOfTwo32(z2.n);
   V e = kb.fma(part, scale, scale - 1.0);
@@ -117,11 +128,13 @@ V emitErf(KernelBuilder &kb, V x) {
   V a = clampAbove(kb.abs(x), 3.95);
   V square = a * a;
   // x (1 + P(x^2)): the whole x is added last, so its rounding is the only one.
-  V p = polynomial(square, {0.1283791495366108, -0.37612493558700816, 0.11281814817431767,
-                            -0.026766566831010439, 0.0049931070499515514, -0.00059904771182983073});
+  V p = polynomial(square, {0.1283791495366108, -0.37612493558700816,
+                            0.11281814817431767, -0.026766566831010439,
+                            0.0049931070499515514, -0.00059904771182983073});
   V small = kb.fma(a, p, a);
-  V q = polynomial(a, {0.0001775422385167663, 1.1277493232517951, 0.63706024130848668,
-                       0.10403684609486622, -0.022276794952418292, 0.0030555225578085288,
+  V q = polynomial(a, {0.0001775422385167663, 1.1277493232517951,
+                       0.63706024130848668, 0.10403684609486622,
+                       -0.022276794952418292, 0.0030555225578085288,
                        -0.00019717185454604024});
   V large = 1.0 - emitExpNonPositive(kb, -q);
   return kb.copySign(kb.select(a < 0.921875, small, large), x);
@@ -140,7 +153,8 @@ namespace {
 /// sin(x + quadrant * pi/2)
 V sinOfQuadrant(KernelBuilder &kb, V x, int64_t quadrant) {
   V wide = kb.convert(x, kb.f64());
-  V shifted = kb.fma(wide, kb.like(wide, 0.63661977236758134308), kb.like(wide, roundMagic64));
+  V shifted = kb.fma(wide, kb.like(wide, 0.63661977236758134308),
+                     kb.like(wide, roundMagic64));
   V n = shifted - roundMagic64;
   V q = intBits(shifted) + quadrant;
   // pi/2 in 33 bits and the rest.
@@ -148,13 +162,16 @@ V sinOfQuadrant(KernelBuilder &kb, V x, int64_t quadrant) {
   r = kb.fma(n, kb.like(wide, -6.07710050650619224932e-11), r);
   V z = r * r;
   V sine = kb.fma(r * z,
-                  polynomial(z, {-0.16666666666627961, 0.0083333333246106845, -0.00019841263456643362,
-                                 2.7555279008528428e-6, -2.4755889279045194e-8}),
+                  polynomial(z, {-0.16666666666627961, 0.0083333333246106845,
+                                 -0.00019841263456643362, 2.7555279008528428e-6,
+                                 -2.4755889279045194e-8}),
                   r);
-  V cosine = kb.fma(z * z,
-                    polynomial(z, {0.041666666666595534, -0.0013888888877397334, 2.4801580583604272e-5,
-                                   -2.7555496301823566e-7, 2.0643162936434212e-9}),
-                    kb.fma(z, kb.like(z, -0.5), kb.like(z, 1.0)));
+  V cosine =
+      kb.fma(z * z,
+             polynomial(z, {0.041666666666595534, -0.0013888888877397334,
+                            2.4801580583604272e-5, -2.7555496301823566e-7,
+                            2.0643162936434212e-9}),
+             kb.fma(z, kb.like(z, -0.5), kb.like(z, 1.0)));
   V result = kb.select((q & 1) == 0, sine, cosine);
   result = kb.select((q & 2) == 0, result, -result);
   return kb.convert(result, kb.f32());
@@ -168,8 +185,9 @@ V logWide(KernelBuilder &kb, V x) {
   V e = kb.toFloat(kb.convert(bits >> 52, kb.i32()), kb.f64());
   V s = (m - 1.0) / (m + 1.0);
   V z = s * s;
-  V p = polynomial(z, {0.66666666666586752, 0.400000000524744, 0.28571417099356137,
-                       0.2222337375966268, 0.18123577197266667, 0.168205946662639});
+  V p = polynomial(z, {0.66666666666586752, 0.400000000524744,
+                       0.28571417099356137, 0.2222337375966268,
+                       0.18123577197266667, 0.168205946662639});
   V result = kb.fma(e, kb.like(x, ln2), kb.fma(s * z, p, s * 2.0));
   result = kb.select(x == infinity, x, result);
   result = kb.select(x == 0.0, kb.like(x, -infinity), result);
@@ -184,8 +202,9 @@ V expWide(KernelBuilder &kb, V x) {
   V n = intBits(shifted) - intBits(kb.like(x, roundMagic64));
   V r = kb.fma(whole, kb.like(x, -0.693147180369123816490), x);
   r = kb.fma(whole, kb.like(x, -1.90821492927058770002e-10), r);
-  V p = polynomial(r, {0.49999999999567776, 0.1666666666657767, 0.041666667010205182,
-                       0.0083333333853546828, 0.0013888804120881408, 0.00019841166448361058,
+  V p = polynomial(r, {0.49999999999567776, 0.1666666666657767,
+                       0.041666667010205182, 0.0083333333853546828,
+                       0.0013888804120881408, 0.00019841166448361058,
                        2.4883958567117054e-5, 2.7642598903001982e-6});
   V power = kb.bitcast((n + 1023) << 52, kb.f64());
   return (kb.fma(r * r, p, r) + 1.0) * power;
@@ -203,7 +222,8 @@ V emitCos(KernelBuilder &kb, V x) { return sinOfQuadrant(kb, x, 1); }
 V emitPow(KernelBuilder &kb, V x, V y) {
   V wx = kb.convert(kb.abs(x), kb.f64()), wy = kb.convert(y, kb.f64());
   V log = logWide(kb, wx);
-  V product = kb.select(log == 0.0, log, wy * log); // |x| = 1, also to the power of inf
+  V product =
+      kb.select(log == 0.0, log, wy * log); // |x| = 1, also to the power of inf
   product = kb.select(y == y, product, wy);
   V magnitude = kb.convert(expWide(kb, product), kb.f32());
 
@@ -212,11 +232,13 @@ V emitPow(KernelBuilder &kb, V x, V y) {
     return (rounded == v) | (kb.abs(v) >= 4503599627370496.0);
   };
   V whole = isWhole(wy);
-  V one = kb.like(x, 1.0), nan = kb.like(x, std::numeric_limits<double>::quiet_NaN());
+  V one = kb.like(x, 1.0),
+    nan = kb.like(x, std::numeric_limits<double>::quiet_NaN());
   V odd = whole & (isWhole(wy * 0.5) == kb.intConstant(whole.type(), 0));
   V negative = intBits(x) < 0;
   V result = kb.select(negative & odd, -magnitude, magnitude);
-  V undefined = (x < 0.0) & (x > -infinity) & (whole == kb.intConstant(whole.type(), 0));
+  V undefined =
+      (x < 0.0) & (x > -infinity) & (whole == kb.intConstant(whole.type(), 0));
   result = kb.select(undefined, nan, result);
   return kb.select((y == 0.0) | (x == 1.0), one, result);
 }

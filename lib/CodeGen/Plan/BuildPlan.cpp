@@ -2,7 +2,9 @@
 #include "Partition.h"
 
 #include "llmopt/CodeGen/Plan/Passes.h"
+#include "llmopt/CodeGen/Plan/Tables.h"
 
+#include "mlir/IR/TypeUtilities.h"
 #include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
@@ -40,6 +42,11 @@ bool llmopt::isRecipe(Value value) {
   if (!isa<lm::ReshapeOp, lm::TransposeOp, lm::SliceOp, lm::ConcatOp, lm::CastOp, lm::AddOp, lm::SubOp, lm::MulOp,
            lm::DivOp, lm::AbsMaxScaleOp, lm::QuantizeOp, lm::DequantizeOp>(op))
     return false;
+  if (isa<lm::CastOp, lm::AddOp, lm::SubOp, lm::MulOp, lm::DivOp>(op) &&
+      !isa<FloatType>(getElementTypeOrSelf(op->getOperand(0))))
+    return false;
+  if (!getDType(type.getElementType()))
+    return false;
   if (auto slice = dyn_cast<lm::SliceOp>(op))
     for (const SymExpr &start : lm::getExprs(slice.getStarts()))
       if (!start.getConstant())
@@ -52,6 +59,14 @@ bool llmopt::isRecipe(Value value) {
       return false;
   }
   return weights;
+}
+
+bool llmopt::isElementwise(Operation *op) {
+  return isa<lm::NegOp, lm::AbsOp, lm::ExpOp, lm::LogOp, lm::SqrtOp, lm::ReciprocalOp, lm::SinOp, lm::CosOp, lm::ErfOp,
+             lm::TanhOp, lm::SigmoidOp, lm::SoftplusOp, lm::ReluOp, lm::SignOp, lm::FloorOp, lm::CeilOp, lm::RoundOp,
+             lm::NotOp, lm::LeakyReluOp, lm::EluOp, lm::IsNaNOp, lm::IsInfOp, lm::CastOp, lm::AddOp, lm::SubOp,
+             lm::MulOp, lm::DivOp, lm::PowOp, lm::ModOp, lm::MinOp, lm::MaxOp, lm::AndOp, lm::OrOp, lm::XorOp,
+             lm::CompareOp, lm::WhereOp, lm::ClipOp, lm::GeluOp, lm::QuantizeOp, lm::DequantizeOp>(op);
 }
 
 static void collectNames(Location location, llvm::SetVector<StringAttr> &names) {
@@ -108,8 +123,15 @@ bool plan::isContiguousSlice(lm::SliceOp slice, SymExpr &offset) {
 }
 
 /// What no kernel took: one line per operation.
-static LogicalResult checkComplete(func::FuncOp function) {
+static LogicalResult checkComplete(func::FuncOp function, const PlanTarget &target) {
   LogicalResult result = success();
+  function.walk([&](kernel::LoopsOp loops) {
+    for (Operation &op : loops.getBody().front().without_terminator())
+      if (std::string reason; !target.hasLoops(&op, reason)) {
+        op.emitError() << "expected an operation that this target can run, but got " << op.getName() << ": " << reason;
+        result = failure();
+      }
+  });
   for (Operation &op : function.getBody().front().without_terminator()) {
     if (isa<kernel::KernelDialect>(op.getDialect()) || isa<lm::ConstantOp>(op) ||
         (op.getNumResults() == 1 && isRecipe(op.getResult(0))))
@@ -131,6 +153,7 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
     }
     eraseDead(function);
     lowerPatchConv(function);
+    lowerEmbeddingGrad(function);
     formProducts(function, target);
     fuseEpilogues(function);
     formAttention(function, target);
@@ -141,7 +164,7 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
       continue;
     }
     eraseDead(function);
-    if (failed(checkComplete(function)))
+    if (failed(checkComplete(function, target)))
       result = failure();
   }
   return result;

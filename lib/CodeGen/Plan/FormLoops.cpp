@@ -21,14 +21,6 @@ static constexpr size_t kMaxMembers = 96, kMaxRepeated = 8;
 /// Constants of up to so many elements are part of the code.
 static constexpr int64_t kMaxInlineElements = 64;
 
-static bool isElementwise(Operation *op) {
-  return isa<lm::NegOp, lm::AbsOp, lm::ExpOp, lm::LogOp, lm::SqrtOp, lm::ReciprocalOp, lm::SinOp, lm::CosOp, lm::ErfOp,
-             lm::TanhOp, lm::SigmoidOp, lm::SoftplusOp, lm::ReluOp, lm::SignOp, lm::FloorOp, lm::CeilOp, lm::RoundOp,
-             lm::NotOp, lm::LeakyReluOp, lm::EluOp, lm::IsNaNOp, lm::IsInfOp, lm::CastOp, lm::AddOp, lm::SubOp,
-             lm::MulOp, lm::DivOp, lm::PowOp, lm::ModOp, lm::MinOp, lm::MaxOp, lm::AndOp, lm::OrOp, lm::XorOp,
-             lm::CompareOp, lm::WhereOp, lm::ClipOp, lm::GeluOp, lm::QuantizeOp, lm::DequantizeOp>(op);
-}
-
 /// More than a few instructions for an element.
 static bool isExpensive(Operation *op) {
   return isa<lm::ExpOp, lm::LogOp, lm::SqrtOp, lm::ReciprocalOp, lm::SinOp, lm::CosOp, lm::ErfOp, lm::TanhOp,

@@ -52,7 +52,7 @@ static GemmOp absorb(GemmOp gemm, Operation *last, llvm::function_ref<void(GemmO
   OpBuilder builder(last);
   auto fused = cast<GemmOp>(builder.clone(*gemm));
   fused->setLoc(builder.getFusedLoc({gemm.getLoc(), last->getLoc()}));
-  fused.getResult().setType(cast<TypedValue<TensorType>>(last->getResult(0)).getType());
+  fused->getResult(0).setType(last->getResult(0).getType());
   change(fused);
   last->getResult(0).replaceAllUsesWith(fused.getResult());
   return fused;

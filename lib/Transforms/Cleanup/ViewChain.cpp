@@ -103,8 +103,24 @@ ViewChain ViewChain::compose(Value result) {
   return chain;
 }
 
-ViewChain::Emission ViewChain::getEmission() const {
-  // Neighbours in both orders travel together: number the runs by source order.
+/// The dimension that each atom is in.
+static SmallVector<int64_t> getOwners(ArrayRef<SmallVector<unsigned>> groups, size_t numAtoms) {
+  SmallVector<int64_t> owners(numAtoms, -1);
+  for (auto [i, group] : llvm::enumerate(groups))
+    for (unsigned atom : group)
+      owners[atom] = i;
+  return owners;
+}
+
+/// Neighbours in both orders may travel as one dimension. Merging them saves
+/// reshapes where a dimension of source or result is split, and costs some where
+/// two dimensions only happen to stay together: `mergeAcrossDims`.
+ViewChain::Emission ViewChain::computeEmission(bool mergeAcrossDims) const {
+  SmallVector<int64_t> sourceOwner = getOwners(sourceDims, atoms.size()), resultOwner = getOwners(resultDims, atoms.size());
+  auto mayMerge = [&](unsigned a, unsigned b) {
+    return mergeAcrossDims || (sourceOwner[a] == sourceOwner[b] && resultOwner[a] == resultOwner[b]);
+  };
+  // Runs of neighbours, numbered by source order.
   SmallVector<unsigned> inSource, inResult;
   for (const auto &group : sourceDims)
     llvm::append_range(inSource, group);
@@ -115,7 +131,7 @@ ViewChain::Emission ViewChain::getEmission() const {
     nextInResult[inResult[i]] = inResult[i + 1];
   Emission emission;
   for (auto [i, atom] : llvm::enumerate(inSource)) {
-    if (i > 0 && nextInResult[inSource[i - 1]] == atom) {
+    if (i > 0 && nextInResult[inSource[i - 1]] == atom && mayMerge(inSource[i - 1], atom)) {
       run[atom] = run[inSource[i - 1]];
       emission.before.back() *= atoms[atom];
     } else {
@@ -168,16 +184,20 @@ ViewChain::Emission ViewChain::getEmission() const {
   return emission;
 }
 
-unsigned ViewChain::getEmittedLength() const {
-  if (ops.empty())
-    return 0;
-  Emission emission = getEmission();
+unsigned ViewChain::countOps(const Emission &emission) const {
   if (emission.perm.empty())
     return source.getType() == resultType ? 0 : 1;
   Type elementType = getElementTypeOrSelf(resultType);
   return 1 + (source.getType() != getTensorType(emission.before, elementType)) +
          (resultType != getTensorType(emission.after, elementType));
 }
+
+ViewChain::Emission ViewChain::getEmission() const {
+  Emission merged = computeEmission(true), separate = computeEmission(false);
+  return countOps(separate) < countOps(merged) ? separate : merged;
+}
+
+unsigned ViewChain::getEmittedLength() const { return ops.empty() ? 0 : countOps(getEmission()); }
 
 Value ViewChain::emit(OpBuilder &builder, Location loc) const {
   Emission emission = getEmission();

@@ -29,7 +29,7 @@ TEST(AArch64Test, NeonKernelsUnderQemu) {
   gemm.name = "gemm";
   gemm.m = Size::dim(0);
   gemm.n = gemm.ldc = 100;
-  gemm.k = gemm.lda = 300;
+  gemm.k = gemm.lda = 500;
   gemm.a = Operand(0);
   gemm.b = Operand(1);
   gemm.c = Operand(2);
@@ -69,31 +69,38 @@ TEST(AArch64Test, NeonKernelsUnderQemu) {
   norm.x = Operand(0);
   norm.out = Operand(1);
 
-  auto object = KernelLibrary::compile(*target, Emit::Object, [&](KernelBuilder &kb) {
-    emitGemm(kb, gemm);
-    emitGemm(kb, matmul);
-    emitAttention(kb, attention);
-    emitNorm(kb, norm);
-    kb.beginKernel("tanh_map");
-    kb.forVectors(kb.size(Size::dim(0)), [&](V i, V mask) {
-      V x = kb.loadMaybeMasked(kb.at(kb.arg(0), i), mask);
-      kb.storeMaybeMasked(emitTanh(kb, x), kb.at(kb.arg(1), i), mask);
-    });
-    kb.finish();
-  });
+  auto object =
+      KernelLibrary::compile(*target, Emit::Object, [&](KernelBuilder &kb) {
+        emitGemm(kb, gemm);
+        emitGemm(kb, matmul);
+        emitAttention(kb, attention);
+        emitNorm(kb, norm);
+        kb.beginKernel("tanh_map");
+        kb.forVectors(kb.size(Size::dim(0)), [&](V i, V mask) {
+          V x = kb.loadMaybeMasked(kb.at(kb.arg(0), i), mask);
+          kb.storeMaybeMasked(emitTanh(kb, x), kb.at(kb.arg(1), i), mask);
+        });
+        kb.finish();
+      });
 
   llvm::SmallString<128> folder;
   ASSERT_FALSE(llvm::sys::fs::createUniqueDirectory("llmopt-aarch64", folder));
   std::string base = folder.str().str();
-  std::ofstream(base + "/kernels.o", std::ios::binary).write(object.data(), object.size());
+  std::ofstream(base + "/kernels.o", std::ios::binary)
+      .write(object.data(), object.size());
   {
     // Tiles and scratch sizes, as the plan would pass them on.
     std::ofstream header(base + "/formulas.h");
+    header << "#include <stdint.h>\n";
     auto function = [&](const char *name, const SizeFormula &f) {
-      header << "static int64_t " << name << "(const int64_t *d) { return " << f.constant << " + " << f.scale;
+      header << "static int64_t " << name << "(const int64_t *d) { return "
+             << f.constant << " + " << f.scale;
       for (const SizeFormula::Factor &x : f.factors) {
-        std::string size = x.size.isDim ? "d[" + std::to_string(x.size.value) + "]" : std::to_string(x.size.value);
-        header << " * ((" << size << " + " << x.block - 1 << ") / " << x.block << ")";
+        std::string size = x.size.isDim
+                               ? "d[" + std::to_string(x.size.value) + "]"
+                               : std::to_string(x.size.value);
+        header << " * ((" << size << " + " << x.block - 1 << ") / " << x.block
+               << ")";
       }
       header << "; }\n";
     };
@@ -111,9 +118,10 @@ TEST(AArch64Test, NeonKernelsUnderQemu) {
     std::vector<llvm::StringRef> args(words.begin(), words.end());
     return llvm::sys::ExecuteAndWait(tool, args);
   };
-  EXPECT_EQ(run(*gcc, {*gcc, "-O1", "-static", "-I", base, LLMOPT_AARCH64_DRIVER, base + "/kernels.o", "-o", program,
-                       "-lm"}),
-            0);
+  EXPECT_EQ(
+      run(*gcc, {*gcc, "-O1", "-static", "-I", base, LLMOPT_AARCH64_DRIVER,
+                 base + "/kernels.o", "-o", program, "-lm"}),
+      0);
   EXPECT_EQ(run(*qemu, {*qemu, program}), 0) << "see the driver's messages";
   llvm::sys::fs::remove_directories(folder);
 }

@@ -1,4 +1,5 @@
-// What comes out of the compiler: exports, imports, tables, register allocation.
+// What comes out of the compiler: exports, imports, tables, register
+// allocation.
 #include "Fixture.h"
 
 #include "llmopt/CodeGen/CPU/Gemm.h"
@@ -45,25 +46,34 @@ ModelTables someTables() {
   t.buffers[2].data = {1, 2, 3, 250};
   t.buffers[2].firstStep = 4;
   t.buffers[2].lastStep = 9;
-  t.steps = {{"first node", "fill", {0, 2, 1}, {1}, 2}, {"second", "fill", {2}, {0, 1}, 1}};
-  t.weights = {{"w", LLMOPT_I8, {3, 5}, 256, 15, false, ""}, {"p", LLMOPT_F32, {7}, 512, 28, true, "pack w"}};
+  t.steps = {{"first node", "fill", {0, 2, 1}, {1}, 2},
+             {"second", "fill", {2}, {0, 1}, 1}};
+  t.weights = {{"w", LLMOPT_I8, {3, 5}, 256, 15, false, ""},
+               {"p", LLMOPT_F32, {7}, 512, 28, true, "pack w"}};
   t.exprs = {{0, 1}, {1, 3}, {0, 1}};
-  t.exprCode = {{LLMOPT_EXPR_SYMBOL, 1}, {LLMOPT_EXPR_CONST, -7}, {LLMOPT_EXPR_SYMBOL, 0}, {LLMOPT_EXPR_MUL, 0}};
+  t.exprCode = {{LLMOPT_EXPR_SYMBOL, 1},
+                {LLMOPT_EXPR_CONST, -7},
+                {LLMOPT_EXPR_SYMBOL, 0},
+                {LLMOPT_EXPR_MUL, 0}};
   t.scratchBytes = 2;
   t.weightsSize = 1024;
   return t;
 }
 
 /// Names of defined and undefined dynamic symbols.
-void dynamicSymbols(llvm::ArrayRef<char> library, std::vector<std::string> &defined,
+void dynamicSymbols(llvm::ArrayRef<char> library,
+                    std::vector<std::string> &defined,
                     std::vector<std::string> &undefined) {
-  auto object = llvm::cantFail(llvm::object::ObjectFile::createObjectFile(
-      llvm::MemoryBufferRef(llvm::StringRef(library.data(), library.size()), "library")));
-  for (auto symbol : llvm::cast<llvm::object::ELFObjectFileBase>(*object).getDynamicSymbolIterators()) {
+  auto object = llvm::cantFail(
+      llvm::object::ObjectFile::createObjectFile(llvm::MemoryBufferRef(
+          llvm::StringRef(library.data(), library.size()), "library")));
+  for (auto symbol : llvm::cast<llvm::object::ELFObjectFileBase>(*object)
+                         .getDynamicSymbolIterators()) {
     std::string name = llvm::cantFail(symbol.getName()).str();
     if (name.empty())
       continue;
-    bool isUndefined = llvm::cantFail(symbol.getFlags()) & llvm::object::SymbolRef::SF_Undefined;
+    bool isUndefined = llvm::cantFail(symbol.getFlags()) &
+                       llvm::object::SymbolRef::SF_Undefined;
     (isUndefined ? undefined : defined).push_back(name);
   }
 }
@@ -82,21 +92,25 @@ TEST_P(CompileTest, ExportsTheModelAloneAndImportsNothing) {
     spec.activation = Activation::GeluErf;
     emitGemm(kb, spec);
   };
-  auto library = KernelLibrary::compile(target, Emit::SharedLibrary, emit, &tables);
+  auto library =
+      KernelLibrary::compile(target, Emit::SharedLibrary, emit, &tables);
   std::vector<std::string> defined, undefined;
   dynamicSymbols(library, defined, undefined);
   EXPECT_EQ(defined, std::vector<std::string>{"llmopt_model_v1"});
   EXPECT_TRUE(undefined.empty()) << undefined.front();
 
-  auto again = KernelLibrary::compile(target, Emit::SharedLibrary, emit, &tables);
+  auto again =
+      KernelLibrary::compile(target, Emit::SharedLibrary, emit, &tables);
   EXPECT_TRUE(library == again) << "same input, other bytes";
 
   int fd = memfd_create("model", MFD_CLOEXEC);
   ASSERT_EQ(write(fd, library.data(), library.size()), (ssize_t)library.size());
-  void *handle = dlopen(("/proc/self/fd/" + std::to_string(fd)).c_str(), RTLD_NOW);
+  void *handle =
+      dlopen(("/proc/self/fd/" + std::to_string(fd)).c_str(), RTLD_NOW);
   close(fd);
   ASSERT_TRUE(handle) << dlerror();
-  auto *m = reinterpret_cast<llmopt_model_fn>(dlsym(handle, LLMOPT_MODEL_SYMBOL))();
+  auto *m =
+      reinterpret_cast<llmopt_model_fn>(dlsym(handle, LLMOPT_MODEL_SYMBOL))();
   EXPECT_EQ(m->struct_size, sizeof(llmopt_model_desc));
   EXPECT_EQ(m->abi_version, LLMOPT_ABI_VERSION);
   EXPECT_EQ(m->build_id[15], 15);
@@ -151,26 +165,30 @@ TEST_P(CompileTest, PrefixAndMissingKernel) {
   options.symbolPrefix = "other_";
   llvm::SmallVector<char> bytes;
   {
-    mlir::OwningOpRef<mlir::ModuleOp> module = mlir::ModuleOp::create(mlir::UnknownLoc::get(&context));
+    mlir::OwningOpRef<mlir::ModuleOp> module =
+        mlir::ModuleOp::create(mlir::UnknownLoc::get(&context));
     KernelBuilder kb(*module, target);
     emitFillAndCopy(kb);
-    ASSERT_TRUE(mlir::succeeded(compileModule(*module, target, options, bytes)));
+    ASSERT_TRUE(
+        mlir::succeeded(compileModule(*module, target, options, bytes)));
     std::vector<std::string> defined, undefined;
     dynamicSymbols(bytes, defined, undefined);
     EXPECT_EQ(defined, std::vector<std::string>{"other_llmopt_model_v1"});
   }
   tables.steps[1].kernel = "nowhere";
-  mlir::OwningOpRef<mlir::ModuleOp> module = mlir::ModuleOp::create(mlir::UnknownLoc::get(&context));
+  mlir::OwningOpRef<mlir::ModuleOp> module =
+      mlir::ModuleOp::create(mlir::UnknownLoc::get(&context));
   KernelBuilder kb(*module, target);
   emitFillAndCopy(kb);
   std::string message;
-  mlir::ScopedDiagnosticHandler handler(&context, [&](mlir::Diagnostic &d) { message = d.str(); });
+  mlir::ScopedDiagnosticHandler handler(
+      &context, [&](mlir::Diagnostic &d) { message = d.str(); });
   EXPECT_TRUE(mlir::failed(compileModule(*module, target, options, bytes)));
   EXPECT_NE(message.find("'nowhere'"), std::string::npos) << message;
 }
 
-/// The lines of every loop that is innermost: between a label and a jump back to
-/// it, with no other label between.
+/// The lines of every loop that is innermost: between a label and a jump back
+/// to it, with no other label between.
 std::vector<std::string> innermostLoops(llvm::StringRef assembly) {
   std::vector<std::string> loops;
   std::string label, body;
@@ -183,14 +201,16 @@ std::vector<std::string> innermostLoops(llvm::StringRef assembly) {
     } else {
       llvm::StringRef code = line.split('#').first.trim();
       body += line.str() + "\n";
-      if (!label.empty() && (code.starts_with("j") || code.starts_with("b")) && code.ends_with(label))
+      if (!label.empty() && (code.starts_with("j") || code.starts_with("b")) &&
+          code.ends_with(label))
         loops.push_back(body);
     }
   }
   return loops;
 }
 
-void checkNoSpills(const TargetInfo &target, const char *multiplyAdd, const char *stack) {
+void checkNoSpills(const TargetInfo &target, const char *multiplyAdd,
+                   const char *stack) {
   auto text = KernelLibrary::compile(target, Emit::Asm, [](KernelBuilder &kb) {
     GemmSpec spec;
     spec.name = "gemm";
@@ -202,12 +222,14 @@ void checkNoSpills(const TargetInfo &target, const char *multiplyAdd, const char
     emitGemm(kb, spec);
   });
   int64_t kernels = 0;
-  for (const std::string &loop : innermostLoops(llvm::StringRef(text.data(), text.size()))) {
+  for (const std::string &loop :
+       innermostLoops(llvm::StringRef(text.data(), text.size()))) {
     llvm::StringRef body(loop);
     if (body.count(multiplyAdd) == 0)
       continue;
     ++kernels;
-    EXPECT_EQ(body.count(stack), 0u) << "stack access in the inner loop:\n" << loop;
+    EXPECT_EQ(body.count(stack), 0u) << "stack access in the inner loop:\n"
+                                     << loop;
   }
   EXPECT_EQ(kernels, target.gemmMR) << "one inner loop per row count";
 }
@@ -234,11 +256,16 @@ TEST_P(CompileTest, ScalarLoopsVectorise) {
   };
   auto text = KernelLibrary::compile(target, Emit::Asm, emit);
   llvm::StringRef assembly(text.data(), text.size());
-  EXPECT_NE(assembly.find(target.isa == Isa::Baseline ? "divps" : "vdivps"), llvm::StringRef::npos);
+  EXPECT_NE(assembly.find(target.isa == Isa::Baseline ? "divps" : "vdivps"),
+            llvm::StringRef::npos);
   auto ir = KernelLibrary::compile(target, Emit::Llvm, emit);
-  EXPECT_NE(llvm::StringRef(ir.data(), ir.size()).find("define"), llvm::StringRef::npos);
+  EXPECT_NE(llvm::StringRef(ir.data(), ir.size()).find("define"),
+            llvm::StringRef::npos);
+  auto archive = KernelLibrary::compile(target, Emit::Archive, emit);
+  EXPECT_EQ(llvm::StringRef(archive.data(), 7), "!<arch>");
   auto object = KernelLibrary::compile(target, Emit::Object, emit);
-  EXPECT_EQ(llvm::StringRef(object.data(), 4), "\x7f" "ELF");
+  EXPECT_EQ(llvm::StringRef(object.data(), 4), "\x7f"
+                                               "ELF");
 }
 
 TEST(TargetInfoTest, Levels) {

@@ -21,12 +21,15 @@ namespace llmopt::cpu {
 
 class KernelLibrary {
 public:
-  KernelLibrary(const TargetInfo &target, const std::function<void(KernelBuilder &)> &emit) {
+  KernelLibrary(const TargetInfo &target,
+                const std::function<void(KernelBuilder &)> &emit) {
     llvm::SmallVector<char> bytes = compile(target, Emit::SharedLibrary, emit);
     int fd = memfd_create("kernels", MFD_CLOEXEC);
-    if (fd < 0 || write(fd, bytes.data(), bytes.size()) != (ssize_t)bytes.size())
+    if (fd < 0 ||
+        write(fd, bytes.data(), bytes.size()) != (ssize_t)bytes.size())
       fail("cannot write the library");
-    handle = dlopen(("/proc/self/fd/" + std::to_string(fd)).c_str(), RTLD_NOW | RTLD_LOCAL);
+    handle = dlopen(("/proc/self/fd/" + std::to_string(fd)).c_str(),
+                    RTLD_NOW | RTLD_LOCAL);
     close(fd);
     if (!handle)
       fail(dlerror());
@@ -41,9 +44,10 @@ public:
     return reinterpret_cast<llmopt_kernel_fn>(symbol);
   }
 
-  static llvm::SmallVector<char> compile(const TargetInfo &target, Emit kind,
-                                         const std::function<void(KernelBuilder &)> &emit,
-                                         const ModelTables *tables = nullptr) {
+  static llvm::SmallVector<char>
+  compile(const TargetInfo &target, Emit kind,
+          const std::function<void(KernelBuilder &)> &emit,
+          const ModelTables *tables = nullptr) {
     mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
     mlir::OwningOpRef<mlir::ModuleOp> module =
         mlir::ModuleOp::create(mlir::UnknownLoc::get(&context));

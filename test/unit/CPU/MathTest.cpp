@@ -12,17 +12,20 @@ class MathTest : public KernelTest {};
 LLMOPT_FOR_ALL_LEVELS(MathTest);
 
 /// out[i] = f(x[i], y[i]) in vectors; "<name>_scalar" one element at a time.
-void emitMap(KernelBuilder &kb, const std::string &name, llvm::function_ref<V(V, V)> f) {
+void emitMap(KernelBuilder &kb, const std::string &name,
+             llvm::function_ref<V(V, V)> f) {
   for (bool scalar : {false, true}) {
     kb.beginKernel(name + (scalar ? "_scalar" : ""));
     V n = kb.size(Size::dim(0));
     if (scalar)
       kb.loop(kb.i(0), n, 1, [&](V i) {
-        kb.store(f(kb.load(kb.at(kb.arg(0), i)), kb.load(kb.at(kb.arg(1), i))), kb.at(kb.arg(2), i));
+        kb.store(f(kb.load(kb.at(kb.arg(0), i)), kb.load(kb.at(kb.arg(1), i))),
+                 kb.at(kb.arg(2), i));
       });
     else
       kb.forVectors(n, [&](V i, V mask) {
-        V x = kb.loadMaybeMasked(kb.at(kb.arg(0), i), mask), y = kb.loadMaybeMasked(kb.at(kb.arg(1), i), mask);
+        V x = kb.loadMaybeMasked(kb.at(kb.arg(0), i), mask),
+          y = kb.loadMaybeMasked(kb.at(kb.arg(1), i), mask);
         kb.storeMaybeMasked(f(x, y), kb.at(kb.arg(2), i), mask);
       });
     kb.finish();
@@ -34,7 +37,11 @@ double ulps(float actual, double expected) {
     return std::isnan(actual) ? 0 : INFINITY;
   float rounded = static_cast<float>(expected);
   if (std::isinf(rounded) || std::isinf(actual))
-    return actual == rounded ? 0 : (std::isinf(actual) && std::fabs(expected) > 3.4028e38 ? 1 : INFINITY);
+    return actual == rounded
+               ? 0
+               : (std::isinf(actual) && std::fabs(expected) > 3.4028e38
+                      ? 1
+                      : INFINITY);
   if (std::isnan(actual))
     return INFINITY;
   int exponent;
@@ -58,15 +65,19 @@ const Function functions[] = {
     {"log", emitLog, std::log, 1, 0, 100, true},
     {"tanh", emitTanh, std::tanh, 2.5, -12, 12, true},
     {"erf", emitErf, std::erf, 1.5, -5, 5, true},
-    {"sigmoid", emitSigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, 2.2, -110, 110, true},
+    {"sigmoid", emitSigmoid, [](double x) { return 1 / (1 + std::exp(-x)); },
+     2.2, -110, 110, true},
     {"sin", emitSin, std::sin, 1, -100, 100, true},
     {"cos", emitCos, std::cos, 1, -100, 100, true},
 };
 
 std::vector<float> specialValues() {
-  std::vector<float> v = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1.0f, -1.0f, 1e-40f, -1e-40f,
-                          1.17549435e-38f, 1.4e-45f, 0.5f, 2.0f, 88.5f, -88.5f, 88.72f, 88.73f, -103.9f,
-                          -104.5f, 1e30f, -1e30f, 0.921875f, 3.92f, 3.99f, 9.1f, -9.1f, 1.5f, 3.0f, -2.0f, -3.0f};
+  std::vector<float> v = {
+      0.0f,      -0.0f,   INFINITY,        -INFINITY, NAN,     1.0f,  -1.0f,
+      1e-40f,    -1e-40f, 1.17549435e-38f, 1.4e-45f,  0.5f,    2.0f,  88.5f,
+      -88.5f,    88.72f,  88.73f,          -103.9f,   -104.5f, 1e30f, -1e30f,
+      0.921875f, 3.92f,   3.99f,           9.1f,      -9.1f,   1.5f,  3.0f,
+      -2.0f,     -3.0f};
   return v;
 }
 
@@ -89,12 +100,15 @@ TEST_P(MathTest, Unary) {
       }
       if (f.specials)
         for (float s : specialValues())
-          if (std::string(f.name) != "sin" && std::string(f.name) != "cos" ? true : !(std::fabs(s) > 1e8f) || std::isinf(s))
+          if (std::string(f.name) != "sin" && std::string(f.name) != "cos"
+                  ? true
+                  : !(std::fabs(s) > 1e8f) || std::isinf(s))
             x.push_back(s);
       std::vector<float> out(x.size());
       int64_t dims[] = {(int64_t)x.size()};
       void *args[] = {x.data(), x.data(), out.data()};
-      library[std::string(f.name) + (scalar ? "_scalar" : "")](args, dims, 0, nullptr);
+      library[std::string(f.name) + (scalar ? "_scalar" : "")](args, dims, 0,
+                                                               nullptr);
       double worst = 0;
       float worstAt = 0;
       for (size_t i = 0; i < x.size(); ++i) {
@@ -104,9 +118,11 @@ TEST_P(MathTest, Unary) {
           worstAt = x[i];
         }
       }
-      printf("  %-16s %-6s max %.2f ulp at %g\n", f.name, scalar ? "scalar" : "vector", worst, worstAt);
+      printf("  %-16s %-6s max %.2f ulp at %g\n", f.name,
+             scalar ? "scalar" : "vector", worst, worstAt);
       EXPECT_LE(worst, f.maxUlps) << f.name << " at " << worstAt;
-      if (std::string(f.name) == "tanh" || std::string(f.name) == "erf" || std::string(f.name) == "sin")
+      if (std::string(f.name) == "tanh" || std::string(f.name) == "erf" ||
+          std::string(f.name) == "sin")
         for (size_t i = 0; i < x.size(); ++i)
           if (x[i] == 0)
             EXPECT_EQ(std::signbit(out[i]), std::signbit(x[i])) << f.name;
@@ -158,7 +174,8 @@ TEST_P(MathTest, Pow) {
     for (size_t i = 0; i < x.size(); ++i) {
       double e = ulps(out[i], std::pow((double)x[i], (double)y[i]));
       if (!(e <= 1))
-        ADD_FAILURE() << x[i] << " ^ " << y[i] << " = " << out[i] << ", " << e << " ulp";
+        ADD_FAILURE() << x[i] << " ^ " << y[i] << " = " << out[i] << ", " << e
+                      << " ulp";
       worst = std::max(worst, e);
     }
     printf("  %-16s max %.2f ulp\n", name, worst);

@@ -10,8 +10,9 @@ namespace {
 class RowsTest : public KernelTest {};
 LLMOPT_FOR_ALL_LEVELS(RowsTest);
 
-std::vector<double> normReference(const std::vector<double> &s, int64_t width, bool rms, double epsilon,
-                                  const float *scale, const float *bias) {
+std::vector<double> normReference(const std::vector<double> &s, int64_t width,
+                                  bool rms, double epsilon, const float *scale,
+                                  const float *bias) {
   std::vector<double> out(s.size());
   for (size_t r = 0; r < s.size(); r += width) {
     double mean = 0, variance = 0;
@@ -22,7 +23,9 @@ std::vector<double> normReference(const std::vector<double> &s, int64_t width, b
     for (int64_t i = 0; i < width; ++i)
       variance += (s[r + i] - mean) * (s[r + i] - mean) / width;
     for (int64_t i = 0; i < width; ++i)
-      out[r + i] = (s[r + i] - mean) / std::sqrt(variance + epsilon) * (scale ? scale[i] : 1) + (bias ? bias[i] : 0);
+      out[r + i] = (s[r + i] - mean) / std::sqrt(variance + epsilon) *
+                       (scale ? scale[i] : 1) +
+                   (bias ? bias[i] : 0);
   }
   return out;
 }
@@ -47,20 +50,29 @@ TEST_P(RowsTest, Norm) {
         spec.bias = Operand(5);
         spec.sum = Operand(6);
       }
-      KernelLibrary library(target, [&](KernelBuilder &kb) { emitNorm(kb, spec); });
+      KernelLibrary library(target,
+                            [&](KernelBuilder &kb) { emitNorm(kb, spec); });
       for (int64_t rows : {1, 3, 50}) {
-        auto x = randomVector(rows * width, 1, -1, 3), skip = randomVector(rows * width, 2),
-             inputBias = randomVector(width, 3), scale = randomVector(width, 4), bias = randomVector(width, 5);
-        Guarded gx(x), out(std::vector<float>(rows * width, NAN)), sum(std::vector<float>(rows * width, NAN)),
-            gskip(skip), gib(inputBias), gs(scale), gb(bias);
-        runTiles(library["norm"], {gx, out, gskip, gib, gs, gb, sum}, {rows}, normTiles(spec));
+        auto x = randomVector(rows * width, 1, -1, 3),
+             skip = randomVector(rows * width, 2),
+             inputBias = randomVector(width, 3), scale = randomVector(width, 4),
+             bias = randomVector(width, 5);
+        Guarded gx(x), out(std::vector<float>(rows * width, NAN)),
+            sum(std::vector<float>(rows * width, NAN)), gskip(skip),
+            gib(inputBias), gs(scale), gb(bias);
+        runTiles(library["norm"], {gx, out, gskip, gib, gs, gb, sum}, {rows},
+                 normTiles(spec));
         std::vector<double> s(rows * width);
         for (size_t i = 0; i < s.size(); ++i)
-          s[i] = x[i] + (residual ? skip[i] : 0.0) + (full ? inputBias[i % width] : 0.0);
-        auto expected = normReference(s, width, rms, 1e-5, full ? scale.data() : nullptr, full ? bias.data() : nullptr);
+          s[i] = x[i] + (residual ? skip[i] : 0.0) +
+                 (full ? inputBias[i % width] : 0.0);
+        auto expected =
+            normReference(s, width, rms, 1e-5, full ? scale.data() : nullptr,
+                          full ? bias.data() : nullptr);
         // One value has no spread: the result is rounding noise of its mean.
         double tolerance = width == 1 && !rms ? 1e-2 : 5e-6;
-        EXPECT_LT(relativeError(out.floats(), expected), tolerance) << width << " variant " << variant;
+        EXPECT_LT(relativeError(out.floats(), expected), tolerance)
+            << width << " variant " << variant;
         if (full)
           EXPECT_LT(relativeError(sum.floats(), s), 5e-7);
       }
@@ -72,12 +84,13 @@ TEST_P(RowsTest, Softmax) {
     SoftmaxSpec spec;
     spec.name = "softmax";
     spec.rows = Size::dim(0);
-    spec.width = spec.ldx = spec.ldOut = Size::dim(1);
+    spec.width = Size::dim(1);
     spec.x = Operand(0);
     spec.out = Operand(1);
     spec.scale = 0.7;
     spec.logarithm = logarithm;
-    KernelLibrary library(target, [&](KernelBuilder &kb) { emitSoftmax(kb, spec); });
+    KernelLibrary library(target,
+                          [&](KernelBuilder &kb) { emitSoftmax(kb, spec); });
     for (int64_t width : {1, 5, 8, 16, 17, 63, 64, 65, 130, 1000}) {
       const int64_t rows = 11;
       auto x = randomVector(rows * width, 3, -20, 20);
@@ -90,7 +103,8 @@ TEST_P(RowsTest, Softmax) {
       }
       x[5 * width + width / 2] = NAN;
       Guarded gx(x), out(std::vector<float>(rows * width, 7.0f));
-      runTiles(library["softmax"], {gx, out}, {rows, width}, softmaxTiles(spec));
+      runTiles(library["softmax"], {gx, out}, {rows, width},
+               softmaxTiles(spec));
       for (int64_t r = 0; r < rows; ++r) {
         double largest = -INFINITY, total = 0;
         std::vector<double> expected;
@@ -102,7 +116,8 @@ TEST_P(RowsTest, Softmax) {
           total += std::exp(x[r * width + i] * 0.7f - largest);
         for (int64_t i = 0; i < width; ++i) {
           double shifted = x[r * width + i] * 0.7f - largest;
-          expected.push_back(logarithm ? shifted - std::log(total) : std::exp(shifted) / total);
+          expected.push_back(logarithm ? shifted - std::log(total)
+                                       : std::exp(shifted) / total);
         }
         EXPECT_LT(relativeError(out.floats() + r * width, expected), 2e-6)
             << "width " << width << " row " << r << " log " << logarithm;
@@ -112,8 +127,10 @@ TEST_P(RowsTest, Softmax) {
 }
 
 TEST_P(RowsTest, Embedding) {
-  for (auto norm : {EmbeddingSpec::Norm::None, EmbeddingSpec::Norm::Layer, EmbeddingSpec::Norm::Rms}) {
-    const int64_t width = 100, vocabulary = 50, sequence = 9, batch = 3, rows = batch * sequence;
+  for (auto norm : {EmbeddingSpec::Norm::None, EmbeddingSpec::Norm::Layer,
+                    EmbeddingSpec::Norm::Rms}) {
+    const int64_t width = 100, vocabulary = 50, sequence = 9, batch = 3,
+                  rows = batch * sequence;
     EmbeddingSpec spec;
     spec.name = "embed";
     spec.rows = Size::dim(0);
@@ -136,9 +153,12 @@ TEST_P(RowsTest, Embedding) {
     spec.bias = Operand(6);
     spec.out = Operand(7);
     spec.flag = Operand(8);
-    KernelLibrary library(target, [&](KernelBuilder &kb) { emitEmbedding(kb, spec); });
-    auto words = randomVector(vocabulary * width, 1), positions = randomVector(12 * width, 2),
-         types = randomVector(2 * width, 3), scale = randomVector(width, 4), bias = randomVector(width, 5);
+    KernelLibrary library(target,
+                          [&](KernelBuilder &kb) { emitEmbedding(kb, spec); });
+    auto words = randomVector(vocabulary * width, 1),
+         positions = randomVector(12 * width, 2),
+         types = randomVector(2 * width, 3), scale = randomVector(width, 4),
+         bias = randomVector(width, 5);
     std::vector<int64_t> ids(rows);
     std::vector<int32_t> typeIds(rows);
     for (int64_t r = 0; r < rows; ++r) {
@@ -153,8 +173,11 @@ TEST_P(RowsTest, Embedding) {
         typeIds[7] = -3;
       }
       int32_t flag = 0;
-      Guarded gw(words), gp(positions), gt(types), gids(ids), out(std::vector<float>(rows * width, NAN));
-      runTiles(library["embed"], {gw, gids, gp, gt, typeIds.data(), scale.data(), bias.data(), out, &flag},
+      Guarded gw(words), gp(positions), gt(types), gids(ids),
+          out(std::vector<float>(rows * width, NAN));
+      runTiles(library["embed"],
+               {gw, gids, gp, gt, typeIds.data(), scale.data(), bias.data(),
+                out, &flag},
                {rows, sequence}, embeddingTiles(spec));
       EXPECT_EQ(flag, outOfRange);
       std::vector<double> s(rows * width);
@@ -164,12 +187,15 @@ TEST_P(RowsTest, Embedding) {
       };
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t i = 0; i < width; ++i)
-          s[r * width + i] = (double)words[clamp(ids[r], vocabulary) * width + i] +
-                             positions[(r % sequence + 2) * width + i] + types[clamp(typeIds[r], 2) * width + i];
-      auto expected = norm == EmbeddingSpec::Norm::None
-                          ? s
-                          : normReference(s, width, norm == EmbeddingSpec::Norm::Rms, spec.epsilon, scale.data(),
-                                          bias.data());
+          s[r * width + i] =
+              (double)words[clamp(ids[r], vocabulary) * width + i] +
+              positions[(r % sequence + 2) * width + i] +
+              types[clamp(typeIds[r], 2) * width + i];
+      auto expected =
+          norm == EmbeddingSpec::Norm::None
+              ? s
+              : normReference(s, width, norm == EmbeddingSpec::Norm::Rms,
+                              spec.epsilon, scale.data(), bias.data());
       EXPECT_LT(relativeError(out.floats(), expected), 5e-6);
     }
   }

@@ -1,11 +1,12 @@
 /* Runs NEON kernels against plain f64 loops; see AArch64Test.cpp. */
+#include "formulas.h"
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "formulas.h"
 
-#define KERNEL(name) void name(void *const *args, const int64_t *dims, int64_t tile, void *scratch)
+#define KERNEL(name)                                                           \
+  void name(void *const *args, const int64_t *dims, int64_t tile, void *scratch)
 KERNEL(gemm);
 KERNEL(matmul);
 KERNEL(attention);
@@ -22,19 +23,22 @@ static float *fill(int64_t n, float scale) {
   return p;
 }
 static int failures;
-static void compare(const char *what, int64_t size, const float *a, const double *b, int64_t n, double limit) {
+static void compare(const char *what, int64_t size, const float *a,
+                    const double *b, int64_t n, double limit) {
   double error = 0, scale = 1e-6;
   for (int64_t i = 0; i < n; ++i)
     scale = fmax(scale, fabs(b[i]));
   for (int64_t i = 0; i < n; ++i)
-    error = fabs(a[i] - b[i]) <= 1e30 ? fmax(error, fabs(a[i] - b[i]) / scale) : INFINITY;
+    error = fabs(a[i] - b[i]) <= 1e30 ? fmax(error, fabs(a[i] - b[i]) / scale)
+                                      : INFINITY;
   if (!(error <= limit)) {
     fprintf(stderr, "%s, size %ld: error %g\n", what, (long)size, error);
     ++failures;
   }
 }
 typedef KERNEL(kernel_fn);
-static void run(kernel_fn *kernel, void *const *args, const int64_t *dims, int64_t tiles, int64_t bytes) {
+static void run(kernel_fn *kernel, void *const *args, const int64_t *dims,
+                int64_t tiles, int64_t bytes) {
   void *scratch = aligned_alloc(64, (bytes + 127) / 64 * 64);
   while (tiles-- > 0)
     kernel(args, dims, tiles, scratch);
@@ -45,20 +49,21 @@ int main(void) {
   static const int64_t sizes[] = {1, 5, 8, 9, 17, 130};
   for (int s = 0; s < 6; ++s) {
     int64_t m = sizes[s];
-    { /* gemm: N 100, K 300, bias, gelu */
-      float *a = fill(m * 300, 1), *b = fill(300 * 100, 0.1f), *c = fill(m * 100, 1), *bias = fill(100, 1);
-      float *packed = calloc((100 + NR) * 300, 4);
-      for (int p = 0; p < 300; ++p)
+    { /* gemm: N 100, K 500, bias, gelu */
+      float *a = fill(m * 500, 1), *b = fill(500 * 100, 0.1f),
+            *c = fill(m * 100, 1), *bias = fill(100, 1);
+      float *packed = calloc((100 + NR) * 500, 4);
+      for (int p = 0; p < 500; ++p)
         for (int j = 0; j < 100; ++j)
-          packed[(j / NR * 300 + p) * NR + j % NR] = b[p * 100 + j];
+          packed[(j / NR * 500 + p) * NR + j % NR] = b[p * 100 + j];
       void *args[] = {a, packed, c, bias};
       run(gemm, args, &m, gemm_tiles(&m), gemm_scratch(&m));
       double *want = malloc(m * 100 * 8);
       for (int i = 0; i < m; ++i)
         for (int j = 0; j < 100; ++j) {
           double x = bias[j];
-          for (int p = 0; p < 300; ++p)
-            x += (double)a[i * 300 + p] * b[p * 100 + j];
+          for (int p = 0; p < 500; ++p)
+            x += (double)a[i * 500 + p] * b[p * 100 + j];
           want[i * 100 + j] = 0.5 * x * (1 + erf(x / sqrt(2)));
         }
       compare("gemm", m, c, want, m * 100, 3e-6);
@@ -76,7 +81,8 @@ int main(void) {
       compare("matmul", m, c, want, m * n, 3e-6);
     }
     { /* attention: 2 heads of 64 in one QKV buffer, causal, additive mask */
-      float *qkv = fill(m * 384, 2), *out = fill(m * 128, 1), *mask = calloc(m, 4);
+      float *qkv = fill(m * 384, 2), *out = fill(m * 128, 1),
+            *mask = calloc(m, 4);
       for (int j = 1; j < m; ++j)
         mask[j] = j % 3 ? 0 : -INFINITY;
       void *args[] = {qkv, out, mask};
@@ -88,12 +94,14 @@ int main(void) {
           for (int j = 0; j <= i; ++j) {
             double x = 0;
             for (int d = 0; d < 64; ++d)
-              x += (double)qkv[i * 384 + h * 64 + d] * qkv[j * 384 + 128 + h * 64 + d];
+              x += (double)qkv[i * 384 + h * 64 + d] *
+                   qkv[j * 384 + 128 + h * 64 + d];
             total += w[j] = exp(x * 0.125 + mask[j]);
           }
           for (int j = 0; j <= i; ++j)
             for (int d = 0; d < 64; ++d)
-              want[i * 128 + h * 64 + d] += w[j] / total * qkv[j * 384 + 256 + h * 64 + d];
+              want[i * 128 + h * 64 + d] +=
+                  w[j] / total * qkv[j * 384 + 256 + h * 64 + d];
         }
       compare("attention", m, out, want, m * 128, 5e-6);
     }

@@ -38,11 +38,9 @@ int posix_memalign(void **p, size_t alignment, size_t n) {
   *p = __libc_memalign(alignment, n);
   return *p ? 0 : 12;
 }
-void *mmap(void *address, size_t n, int protection, int flags, int fd,
-           off_t offset) {
+void *mmap(void *address, size_t n, int protection, int flags, int fd, off_t offset) {
   note();
-  return reinterpret_cast<void *>(
-      syscall(SYS_mmap, address, n, protection, flags, fd, offset));
+  return reinterpret_cast<void *>(syscall(SYS_mmap, address, n, protection, flags, fd, offset));
 }
 }
 

@@ -15,8 +15,7 @@ struct Layout {
   Layout(std::vector<ArenaItem> given, size_t steps) : items(std::move(given)) {
     ArenaWorkspace workspace;
     EXPECT_TRUE(workspace.allocate(items.size(), steps));
-    fits = layoutArena(items.data(), items.size(), steps, workspace, &total,
-                       &lowerBound);
+    fits = layoutArena(items.data(), items.size(), steps, workspace, &total, &lowerBound);
   }
 
   /// Nothing alive at the same step overlaps, all is aligned and inside.
@@ -28,8 +27,7 @@ struct Layout {
       for (size_t j = 0; j < i; ++j) {
         const ArenaItem &b = items[j];
         bool alive = a.first <= b.last && b.first <= a.last;
-        bool overlap = a.offset < b.offset + b.size &&
-                       b.offset < a.offset + a.size;
+        bool overlap = a.offset < b.offset + b.size && b.offset < a.offset + a.size;
         ASSERT_FALSE(alive && overlap && a.size && b.size) << i << " " << j;
       }
     }
@@ -87,8 +85,7 @@ TEST(Arena, RandomIntervals) {
     std::vector<ArenaItem> items;
     for (size_t i = 0; i < count; ++i) {
       uint32_t first = uint32_t(random() % steps);
-      uint32_t last =
-          std::min<uint32_t>(uint32_t(steps - 1), first + random() % 6);
+      uint32_t last = std::min<uint32_t>(uint32_t(steps - 1), first + random() % 6);
       items.push_back({random() % (1u << (random() % 20)), first, last, 0});
     }
     Layout layout(items, steps);

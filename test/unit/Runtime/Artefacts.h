@@ -14,8 +14,7 @@
 
 namespace llmopt::test {
 
-inline constexpr uint8_t buildId[16] = {1, 2,  3,  4,  5,  6,  7,  8,
-                                 9, 10, 11, 12, 13, 14, 15, 16};
+inline constexpr uint8_t buildId[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
 inline constexpr size_t dataSize = 272;
 
 inline std::string readFile(const std::string &path) {
@@ -37,12 +36,9 @@ inline std::string weightData() {
   return data;
 }
 
-inline std::string weightsFile(const std::string &data, uint64_t dataOffset = 256,
-                        const uint8_t *id = buildId) {
+inline std::string weightsFile(const std::string &data, uint64_t dataOffset = 256, const uint8_t *id = buildId) {
   llmopt_weights_header header;
-  llmopt_weights_header_init(
-      &header, id, dataOffset, data.size(),
-      llmopt_hash_bytes(data.data(), data.size(), 0));
+  llmopt_weights_header_init(&header, id, dataOffset, data.size(), llmopt_hash_bytes(data.data(), data.size(), 0));
   std::string file(reinterpret_cast<char *>(&header), sizeof(header));
   file.resize(dataOffset);
   return file + data;
@@ -70,8 +66,7 @@ protected:
     std::ofstream(path(name), std::ios::binary) << content;
     return path(name);
   }
-  void writePair(const std::string &so = artefact("affine"),
-                 const std::string &weights = weightsFile(weightData())) {
+  void writePair(const std::string &so = artefact("affine"), const std::string &weights = weightsFile(weightData())) {
     write("m.so", so);
     write("m.weights", weights);
   }

@@ -15,8 +15,7 @@ struct Encoder : ModelBuilder {
     uint32_t ids = input("ids", LLMOPT_I64, {batch, sequence});
     input("mask", LLMOPT_I64, {batch, longer});
     input("table", LLMOPT_F32, {constant(4)});
-    uint32_t hidden =
-        arena(mul(binary(LLMOPT_EXPR_MUL, batch, sequence), 16), 0, 1);
+    uint32_t hidden = arena(mul(binary(LLMOPT_EXPR_MUL, batch, sequence), 16), 0, 1);
     uint32_t logits = output("logits", LLMOPT_F32, {batch, constant(2)});
     step("embed", nothing, {ids, hidden}, {batch, sequence}, batch);
     step("head", nothing, {hidden, logits}, {batch}, constant(1));
@@ -25,8 +24,7 @@ struct Encoder : ModelBuilder {
 };
 
 std::vector<llmopt_tensor_type> shapes(int64_t b, int64_t s) {
-  return {type(LLMOPT_I64, {b, s}), type(LLMOPT_I64, {b, s + 1}),
-          type(LLMOPT_F32, {4})};
+  return {type(LLMOPT_I64, {b, s}), type(LLMOPT_I64, {b, s + 1}), type(LLMOPT_F32, {4})};
 }
 } // namespace
 
@@ -34,11 +32,9 @@ TEST(Bind, OutputTypesFollow) {
   Encoder e;
   Running r(e.build());
   llmopt_tensor_type t;
-  EXPECT_EQ(llmopt_session_get_output_type(r.session, 0, &t, nullptr),
-            LLMOPT_NOT_BOUND);
+  EXPECT_EQ(llmopt_session_get_output_type(r.session, 0, &t, nullptr), LLMOPT_NOT_BOUND);
   ASSERT_EQ(r.bind(shapes(3, 7)), "");
-  ASSERT_EQ(llmopt_session_get_output_type(r.session, 0, &t, nullptr),
-            LLMOPT_OK);
+  ASSERT_EQ(llmopt_session_get_output_type(r.session, 0, &t, nullptr), LLMOPT_OK);
   EXPECT_EQ(t.rank, 2u);
   EXPECT_EQ(t.dims[0], 3);
   EXPECT_EQ(t.dims[1], 2);
@@ -59,8 +55,7 @@ TEST(Bind, ErrorsNameWhatIsWrong) {
                          " but got 7");
   bad = shapes(3, 7);
   bad[2].dims[0] = 5;
-  EXPECT_EQ(r.bind(bad),
-            "input 'table', dimension 0: expected 4, but got 5");
+  EXPECT_EQ(r.bind(bad), "input 'table', dimension 0: expected 4, but got 5");
   bad = shapes(3, 7);
   bad[0] = type(LLMOPT_I32, {3, 7});
   EXPECT_EQ(r.bind(bad), "input 'ids': expected i64[batch, sequence], but got "
@@ -70,12 +65,9 @@ TEST(Bind, ErrorsNameWhatIsWrong) {
   EXPECT_EQ(r.bind(bad), "input 'ids': expected i64[batch, sequence], but got "
                          "i64[3]");
   bad = shapes(-3, 7);
-  EXPECT_EQ(r.bind(bad),
-            "input 'ids', dimension 0: expected a size, but got -3");
-  EXPECT_EQ(r.bind(shapes(1, 513)),
-            "node 'Gather_3': expected sequence <= 512, but got 513 and 512");
-  EXPECT_EQ(r.bind({type(LLMOPT_I64, {3, 7})}),
-            "expected 3 inputs, but got 1");
+  EXPECT_EQ(r.bind(bad), "input 'ids', dimension 0: expected a size, but got -3");
+  EXPECT_EQ(r.bind(shapes(1, 513)), "node 'Gather_3': expected sequence <= 512, but got 513 and 512");
+  EXPECT_EQ(r.bind({type(LLMOPT_I64, {3, 7})}), "expected 3 inputs, but got 1");
   EXPECT_EQ(r.status, LLMOPT_INVALID_ARGUMENT);
 }
 
@@ -96,8 +88,7 @@ TEST(Bind, FailureKeepsTheFormerBinding) {
   bad[2].dims[0] = 5;
   EXPECT_NE(r.bind(bad), "");
   llmopt_tensor_type t;
-  ASSERT_EQ(llmopt_session_get_output_type(r.session, 0, &t, nullptr),
-            LLMOPT_OK);
+  ASSERT_EQ(llmopt_session_get_output_type(r.session, 0, &t, nullptr), LLMOPT_OK);
   EXPECT_EQ(t.dims[0], 3);
 }
 
@@ -154,13 +145,10 @@ TEST(Bind, EvaluateInput) {
   int64_t values[] = {5, 9};
   llmopt_tensor_type t;
   llmopt_error error;
-  ASSERT_EQ(llmopt_model_evaluate_input(r.model, values, 2, 1, &t, &error),
-            LLMOPT_OK);
+  ASSERT_EQ(llmopt_model_evaluate_input(r.model, values, 2, 1, &t, &error), LLMOPT_OK);
   EXPECT_EQ(t.dims[0], 5);
   EXPECT_EQ(t.dims[1], 10);
-  EXPECT_EQ(llmopt_model_evaluate_input(r.model, values, 1, 1, &t, &error),
-            LLMOPT_INVALID_ARGUMENT);
+  EXPECT_EQ(llmopt_model_evaluate_input(r.model, values, 1, 1, &t, &error), LLMOPT_INVALID_ARGUMENT);
   values[1] = INT64_MAX;
-  EXPECT_EQ(llmopt_model_evaluate_input(r.model, values, 2, 1, &t, &error),
-            LLMOPT_SHAPE_MISMATCH);
+  EXPECT_EQ(llmopt_model_evaluate_input(r.model, values, 2, 1, &t, &error), LLMOPT_SHAPE_MISMATCH);
 }

@@ -1,5 +1,5 @@
-#include "common.h"
 #include "cpu.h"
+#include "common.h"
 
 #include <gtest/gtest.h>
 #include <string>
@@ -7,9 +7,7 @@
 using namespace llmopt::rt;
 
 namespace {
-CpuSupport support(const CpuWords &cpu, const char *name) {
-  return cpuSupport(cpu, name, strlen(name));
-}
+CpuSupport support(const CpuWords &cpu, const char *name) { return cpuSupport(cpu, name, strlen(name)); }
 } // namespace
 
 TEST(Cpu, EmptyListIsFine) {
@@ -20,8 +18,7 @@ TEST(Cpu, EmptyListIsFine) {
 
 TEST(Cpu, UnknownName) {
   llmopt_error error;
-  EXPECT_EQ(checkCpuFeatures(readCpuWords(), "warp-drive", &error),
-            LLMOPT_UNSUPPORTED_CPU);
+  EXPECT_EQ(checkCpuFeatures(readCpuWords(), "warp-drive", &error), LLMOPT_UNSUPPORTED_CPU);
   EXPECT_NE(std::string(error.message).find("'warp-drive'"), std::string::npos);
 }
 
@@ -29,10 +26,7 @@ TEST(Cpu, UnknownName) {
 TEST(Cpu, AgreesWithTheCompilersOwnDetection) {
   CpuWords cpu = readCpuWords();
   __builtin_cpu_init();
-#define AGREES(gcc, llvm)                                                      \
-  EXPECT_EQ(__builtin_cpu_supports(gcc) != 0,                                  \
-            support(cpu, llvm) == CpuSupport::Present)                         \
-      << llvm
+#define AGREES(gcc, llvm) EXPECT_EQ(__builtin_cpu_supports(gcc) != 0, support(cpu, llvm) == CpuSupport::Present) << llvm
   AGREES("sse2", "sse2");
   AGREES("ssse3", "ssse3");
   AGREES("sse4.1", "sse4.1");
@@ -78,10 +72,7 @@ TEST(Cpu, TheOperatingSystemMustSaveTheState) {
 TEST(Cpu, AllMissingFeaturesAreNamed) {
   CpuWords none = {};
   llmopt_error error;
-  EXPECT_EQ(checkCpuFeatures(none, "+avx2, +fma,avx512vnni", &error),
-            LLMOPT_UNSUPPORTED_CPU);
-  EXPECT_NE(std::string(error.message).find("avx2, fma, avx512vnni"),
-            std::string::npos)
-      << error.message;
+  EXPECT_EQ(checkCpuFeatures(none, "+avx2, +fma,avx512vnni", &error), LLMOPT_UNSUPPORTED_CPU);
+  EXPECT_NE(std::string(error.message).find("avx2, fma, avx512vnni"), std::string::npos) << error.message;
 }
 #endif

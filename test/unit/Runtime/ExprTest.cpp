@@ -15,18 +15,14 @@ Code binary(llmopt_expr_op op, int64_t a, int64_t b) {
 
 /// The value as text, "undefined" where there is none.
 std::string value(const Code &code, std::vector<int64_t> symbols = {}) {
-  EXPECT_TRUE(
-      isWellFormed(code.data(), uint32_t(code.size()), uint32_t(symbols.size())));
+  EXPECT_TRUE(isWellFormed(code.data(), uint32_t(code.size()), uint32_t(symbols.size())));
   int64_t result;
-  return evaluate(code.data(), uint32_t(code.size()), symbols.data(), &result)
-             ? std::to_string(result)
-             : "undefined";
+  return evaluate(code.data(), uint32_t(code.size()), symbols.data(), &result) ? std::to_string(result) : "undefined";
 }
 
 std::string text(const Code &code, std::vector<const char *> names) {
   char buffer[256];
-  size_t length = formatExpr(code.data(), uint32_t(code.size()), names.data(),
-                             buffer, sizeof(buffer));
+  size_t length = formatExpr(code.data(), uint32_t(code.size()), names.data(), buffer, sizeof(buffer));
   EXPECT_EQ(length, strlen(buffer));
   return buffer;
 }
@@ -79,13 +75,10 @@ TEST(Expr, DivisionIdentities) {
 }
 
 TEST(Expr, SymbolsAndText) {
-  Code code = {{LLMOPT_EXPR_SYMBOL, 1}, {LLMOPT_EXPR_CONST, 1},
-               {LLMOPT_EXPR_ADD, 0},    {LLMOPT_EXPR_SYMBOL, 0},
-               {LLMOPT_EXPR_CONST, 8},  {LLMOPT_EXPR_CEILDIV, 0},
-               {LLMOPT_EXPR_MUL, 0}};
+  Code code = {{LLMOPT_EXPR_SYMBOL, 1}, {LLMOPT_EXPR_CONST, 1},   {LLMOPT_EXPR_ADD, 0}, {LLMOPT_EXPR_SYMBOL, 0},
+               {LLMOPT_EXPR_CONST, 8},  {LLMOPT_EXPR_CEILDIV, 0}, {LLMOPT_EXPR_MUL, 0}};
   EXPECT_EQ(value(code, {17, 3}), "12");
-  EXPECT_EQ(text(code, {"sequence", "batch"}),
-            "(batch + 1) * (sequence ceildiv 8)");
+  EXPECT_EQ(text(code, {"sequence", "batch"}), "(batch + 1) * (sequence ceildiv 8)");
   Code most = {{LLMOPT_EXPR_SYMBOL, 0},
                {LLMOPT_EXPR_CONST, 4},
                {LLMOPT_EXPR_MAX, 0},
@@ -104,9 +97,7 @@ TEST(Expr, TextIsCut) {
 }
 
 TEST(Expr, Malformed) {
-  auto ok = [](const Code &code) {
-    return isWellFormed(code.data(), uint32_t(code.size()), 2);
-  };
+  auto ok = [](const Code &code) { return isWellFormed(code.data(), uint32_t(code.size()), 2); };
   EXPECT_FALSE(ok({}));
   EXPECT_FALSE(ok({{LLMOPT_EXPR_ADD, 0}}));
   EXPECT_FALSE(ok({{LLMOPT_EXPR_CONST, 1}, {LLMOPT_EXPR_ADD, 0}}));

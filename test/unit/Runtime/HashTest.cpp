@@ -6,9 +6,7 @@
 #include <vector>
 
 namespace {
-uint64_t hash(const char *text, uint64_t seed = 0) {
-  return llmopt_hash_bytes(text, strlen(text), seed);
-}
+uint64_t hash(const char *text, uint64_t seed = 0) { return llmopt_hash_bytes(text, strlen(text), seed); }
 
 // The generator and the sums of xxHash's own sanity check (xxhsum.c):
 // a byte sequence from a 32-bit prime, hashed with seeds 0 and PRIME32.
@@ -28,15 +26,12 @@ TEST(Hash, KnownVectors) {
   EXPECT_EQ(hash(""), 0xEF46DB3751D8E999ull);
   EXPECT_EQ(hash("a"), 0xD24EC4F1A98C6E5Bull);
   EXPECT_EQ(hash("abc"), 0x44BC2CF5AD770999ull);
-  EXPECT_EQ(hash("Nobody inspects the spammish repetition"),
-            0xFBCEA83C8A378BF1ull);
+  EXPECT_EQ(hash("Nobody inspects the spammish repetition"), 0xFBCEA83C8A378BF1ull);
 }
 
 TEST(Hash, SanitySequence) {
   std::vector<uint8_t> bytes = sanityBuffer(222);
-  auto at = [&](size_t size, uint64_t seed) {
-    return llmopt_hash_bytes(bytes.data(), size, seed);
-  };
+  auto at = [&](size_t size, uint64_t seed) { return llmopt_hash_bytes(bytes.data(), size, seed); };
   EXPECT_EQ(at(0, prime32), 0xAC75FDA2929B17EFull);
   EXPECT_EQ(at(1, 0), 0xE934A84ADB052768ull);
   EXPECT_EQ(at(1, prime32), 0x5014607643A9B4C3ull);
@@ -54,10 +49,8 @@ TEST(Hash, PiecesEqualTheWhole) {
       llmopt_hash state;
       llmopt_hash_begin(&state, 42);
       for (size_t at = 0; at < size; at += piece)
-        llmopt_hash_update(&state, bytes.data() + at,
-                           std::min(piece, size - at));
-      EXPECT_EQ(llmopt_hash_finish(&state),
-                llmopt_hash_bytes(bytes.data(), size, 42))
+        llmopt_hash_update(&state, bytes.data() + at, std::min(piece, size - at));
+      EXPECT_EQ(llmopt_hash_finish(&state), llmopt_hash_bytes(bytes.data(), size, 42))
           << size << " in pieces of " << piece;
     }
 }

@@ -30,10 +30,8 @@ TEST(Library, NeedsNoCxxLibrary) {
     int count = 0;
     while (std::getline(symbols, line)) {
       ++count;
-      for (const char *prefix : {" _ZSt", " _ZNSt", " _ZNKSt", " _Znw", " _Zna",
-                                 " _Zdl", " _Zda", " _ZTV", " _ZTI",
-                                 " __gxx", " __cxa_throw", " __cxa_guard",
-                                 " __cxa_pure", " __cxa_begin", " abort",
+      for (const char *prefix : {" _ZSt", " _ZNSt", " _ZNKSt", " _Znw", " _Zna", " _Zdl", " _Zda", " _ZTV", " _ZTI",
+                                 " __gxx", " __cxa_throw", " __cxa_guard", " __cxa_pure", " __cxa_begin", " abort",
                                  " exit", " printf", " puts", " __assert"})
         EXPECT_EQ(line.find(prefix), std::string::npos) << file << ": " << line;
     }
@@ -45,8 +43,7 @@ TEST(Library, NeedsNoCxxLibrary) {
 }
 
 TEST(Library, ExportsOnlyItsInterface) {
-  std::istringstream symbols(
-      output("nm -D --defined-only --format=posix " LLMOPT_RT_SHARED));
+  std::istringstream symbols(output("nm -D --defined-only --format=posix " LLMOPT_RT_SHARED));
   std::string line;
   int count = 0;
   while (std::getline(symbols, line)) {
@@ -68,17 +65,14 @@ TEST(Library, HeadersCompileAlone) {
   const std::string flags = " -Wall -Wextra -Werror -pedantic -fsyntax-only "
                             "-I" LLMOPT_SOURCE_DIR "/include "
                             "-I" LLMOPT_SOURCE_DIR "/runtime/include ";
-  for (const char *header : {"llmopt/runtime.h", "llmopt/weights.h",
-                             "llmopt/Runtime/abi.h"})
+  for (const char *header : {"llmopt/runtime.h", "llmopt/weights.h", "llmopt/Runtime/abi.h"})
     for (const char *language : {"cc -x c -std=c11", "c++ -x c++ -std=c++17"})
-      output(std::string("echo '#include \"") + header + "\"' | " + language +
-             flags + "-");
+      output(std::string("echo '#include \"") + header + "\"' | " + language + flags + "-");
 }
 
 TEST(Library, ExampleBuildsWithTheLibraryAlone) {
   output("cc -std=c11 -Wall -Wextra -Werror -I" LLMOPT_SOURCE_DIR "/include "
-         "-I" LLMOPT_SOURCE_DIR "/runtime/include " LLMOPT_SOURCE_DIR
-         "/examples/c/classify.c " LLMOPT_RT_STATIC
+         "-I" LLMOPT_SOURCE_DIR "/runtime/include " LLMOPT_SOURCE_DIR "/examples/c/classify.c " LLMOPT_RT_STATIC
          " -lpthread -ldl -o /dev/null");
 }
 #endif

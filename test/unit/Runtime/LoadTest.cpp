@@ -13,8 +13,7 @@ namespace {
 class Load : public InDirectory {
 protected:
   /// Loads m.so; "" or the message, which must be one line.
-  std::string load(llmopt_load_options options = {},
-                   const std::string &file = "m.so") {
+  std::string load(llmopt_load_options options = {}, const std::string &file = "m.so") {
     llmopt_model *model = nullptr;
     llmopt_error error = {};
     options.struct_size = sizeof(options);
@@ -27,12 +26,10 @@ protected:
     return status ? error.message : "";
   }
 
-  void expectFailure(llmopt_status expected, const std::string &part,
-                     llmopt_load_options options = {}) {
+  void expectFailure(llmopt_status expected, const std::string &part, llmopt_load_options options = {}) {
     std::string message = load(options);
     EXPECT_EQ(status, expected) << message;
-    EXPECT_NE(message.find(part), std::string::npos)
-        << "expected '" << part << "' in '" << message << "'";
+    EXPECT_NE(message.find(part), std::string::npos) << "expected '" << part << "' in '" << message << "'";
   }
 
   /// The model does what it should.
@@ -40,15 +37,13 @@ protected:
     for (uint32_t threads : {1u, 2u}) {
       llmopt_session_options options = {sizeof(options), threads, 0};
       llmopt_session *session = nullptr;
-      ASSERT_EQ(llmopt_session_create(model, &options, &session, nullptr),
-                LLMOPT_OK);
+      ASSERT_EQ(llmopt_session_create(model, &options, &session, nullptr), LLMOPT_OK);
       llmopt_tensor_type t = type(LLMOPT_F32, {3, 4});
       ASSERT_EQ(llmopt_session_bind(session, &t, 1, nullptr), LLMOPT_OK);
       std::vector<float> x = {1, 1, 1, 1, -1, 0, 1, 2, 5, 5, 5, 5}, y(12), s(4);
       llmopt_input input = in(x);
       llmopt_output outputs[] = {out(y), out(s)};
-      ASSERT_EQ(llmopt_session_run(session, &input, 1, outputs, 2, nullptr),
-                LLMOPT_OK);
+      ASSERT_EQ(llmopt_session_run(session, &input, 1, outputs, 2, nullptr), LLMOPT_OK);
       EXPECT_EQ(y, std::vector<float>({0, 1, 2, 3, 0, 0, 2, 7, 4, 9, 14, 19}));
       EXPECT_EQ(s, std::vector<float>({1, 2, 3, 4}));
       llmopt_session_destroy(session);
@@ -76,8 +71,7 @@ TEST_F(Load, CopiedWeightsSurviveTruncation) {
   options.struct_size = sizeof(options);
   options.load_mode = LLMOPT_LOAD_COPY;
   llmopt_model *model = nullptr;
-  ASSERT_EQ(llmopt_model_load(path("m.so").c_str(), &options, &model, nullptr),
-            LLMOPT_OK);
+  ASSERT_EQ(llmopt_model_load(path("m.so").c_str(), &options, &model, nullptr), LLMOPT_OK);
   ASSERT_EQ(truncate(path("m.weights").c_str(), 0), 0);
   compute(model);
   EXPECT_EQ(llmopt_model_check(model, nullptr), LLMOPT_OK);
@@ -87,8 +81,7 @@ TEST_F(Load, CopiedWeightsSurviveTruncation) {
 TEST_F(Load, Info) {
   writePair();
   llmopt_model *model = nullptr;
-  ASSERT_EQ(llmopt_model_load(path("m.so").c_str(), nullptr, &model, nullptr),
-            LLMOPT_OK);
+  ASSERT_EQ(llmopt_model_load(path("m.so").c_str(), nullptr, &model, nullptr), LLMOPT_OK);
   llmopt_model_info info = {};
   info.struct_size = sizeof(info);
   ASSERT_EQ(llmopt_model_get_info(model, &info, nullptr), LLMOPT_OK);
@@ -97,8 +90,7 @@ TEST_F(Load, Info) {
   EXPECT_EQ(info.num_steps, 2u);
   EXPECT_EQ(info.weights_size, dataSize);
   EXPECT_EQ(memcmp(info.build_id, buildId, 16), 0);
-  EXPECT_NE(std::string(info.weights_path).find("m.weights"),
-            std::string::npos);
+  EXPECT_NE(std::string(info.weights_path).find("m.weights"), std::string::npos);
   // A caller that knows only the beginning gets only that.
   llmopt_model_info beginning;
   memset(&beginning, 0x55, sizeof(beginning));
@@ -107,8 +99,7 @@ TEST_F(Load, Info) {
   EXPECT_STREQ(beginning.name, "affine");
   EXPECT_EQ(beginning.num_steps, 0x55555555u);
   beginning.struct_size = 0;
-  EXPECT_EQ(llmopt_model_get_info(model, &beginning, nullptr),
-            LLMOPT_INVALID_ARGUMENT);
+  EXPECT_EQ(llmopt_model_get_info(model, &beginning, nullptr), LLMOPT_INVALID_ARGUMENT);
 
   char text[64];
   EXPECT_EQ(llmopt_model_format_input(model, 0, text, sizeof(text)), 13u);
@@ -170,8 +161,7 @@ TEST_F(Load, EmbeddedTail) {
     EXPECT_EQ(load(options), "");
   }
   // Positions that point outside, at nothing, or just before the end.
-  for (uint64_t bad : {uint64_t(0), UINT64_MAX, uint64_t(1) << 40,
-                       uint64_t(so.size()), uint64_t(4096), uint64_t(256),
+  for (uint64_t bad : {uint64_t(0), UINT64_MAX, uint64_t(1) << 40, uint64_t(so.size()), uint64_t(4096), uint64_t(256),
                        uint64_t(so.size() / 256 * 256)}) {
     std::string damaged = so;
     memcpy(&damaged[damaged.size() - 16], &bad, 8);
@@ -223,10 +213,9 @@ TEST_F(Load, OtherMachines) {
   unsigned own = header->e_machine;
   header->e_machine = own == EM_X86_64 ? EM_AARCH64 : EM_X86_64;
   write("m.so", so);
-  expectFailure(LLMOPT_UNSUPPORTED_CPU, own == EM_X86_64
-                                            ? "expected code for x86-64, but "
-                                              "got code for aarch64"
-                                            : "but got code for x86-64");
+  expectFailure(LLMOPT_UNSUPPORTED_CPU, own == EM_X86_64 ? "expected code for x86-64, but "
+                                                           "got code for aarch64"
+                                                         : "but got code for x86-64");
   header->e_machine = 4242;
   write("m.so", so);
   expectFailure(LLMOPT_UNSUPPORTED_CPU, "another machine");
@@ -301,12 +290,9 @@ TEST_F(Load, OptionsAreChecked) {
   expectFailure(LLMOPT_INVALID_ARGUMENT, "load_mode 7", options);
   llmopt_model *model = nullptr;
   llmopt_load_options unsized = {};
-  EXPECT_EQ(llmopt_model_load(path("m.so").c_str(), &unsized, &model, nullptr),
-            LLMOPT_INVALID_ARGUMENT);
-  EXPECT_EQ(llmopt_model_load(nullptr, nullptr, &model, nullptr),
-            LLMOPT_INVALID_ARGUMENT);
-  EXPECT_EQ(llmopt_model_load(path("m.so").c_str(), nullptr, nullptr, nullptr),
-            LLMOPT_INVALID_ARGUMENT);
+  EXPECT_EQ(llmopt_model_load(path("m.so").c_str(), &unsized, &model, nullptr), LLMOPT_INVALID_ARGUMENT);
+  EXPECT_EQ(llmopt_model_load(nullptr, nullptr, &model, nullptr), LLMOPT_INVALID_ARGUMENT);
+  EXPECT_EQ(llmopt_model_load(path("m.so").c_str(), nullptr, nullptr, nullptr), LLMOPT_INVALID_ARGUMENT);
   EXPECT_EQ(model, nullptr);
 }
 
@@ -314,8 +300,7 @@ TEST_F(Load, RelativePathsAreNotSearchedFor) {
   // A bare name means the working directory, never the loader's search path.
   llmopt_model *model = nullptr;
   llmopt_error error;
-  EXPECT_EQ(llmopt_model_load("libc.so.6", nullptr, &model, &error),
-            LLMOPT_NOT_FOUND);
+  EXPECT_EQ(llmopt_model_load("libc.so.6", nullptr, &model, &error), LLMOPT_NOT_FOUND);
 }
 
 TEST_F(Load, LongNamesAreCutInsideMessages) {
@@ -324,8 +309,7 @@ TEST_F(Load, LongNamesAreCutInsideMessages) {
     longName += "\xC3\xA4"; // two bytes each
   llmopt_model *model = nullptr;
   llmopt_error error;
-  EXPECT_NE(llmopt_model_load(("/" + longName).c_str(), nullptr, &model, &error),
-            LLMOPT_OK);
+  EXPECT_NE(llmopt_model_load(("/" + longName).c_str(), nullptr, &model, &error), LLMOPT_OK);
   std::string message = error.message;
   EXPECT_LT(message.size(), sizeof(error.message));
   ASSERT_EQ(message.substr(message.size() - 3), "...");

@@ -14,8 +14,7 @@ namespace {
 void countTile(void *const *args, const int64_t *dims, int64_t tile, void *) {
   for (volatile int64_t i = 0; i < dims[0];)
     i = i + 1;
-  static_cast<std::atomic<int> *>(args[0])[tile].fetch_add(
-      1, std::memory_order_relaxed);
+  static_cast<std::atomic<int> *>(args[0])[tile].fetch_add(1, std::memory_order_relaxed);
 }
 
 /// Runs random steps and checks that each tile ran exactly once.

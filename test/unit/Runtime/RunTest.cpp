@@ -70,15 +70,12 @@ TEST(Run, ArgumentsAreChecked) {
   EXPECT_EQ(r.run({in(x)}, {out(y)}), "expected bind before run");
   EXPECT_EQ(r.status, LLMOPT_NOT_BOUND);
   ASSERT_EQ(r.bind({type(LLMOPT_F32, {2, 16})}), "");
-  EXPECT_EQ(r.run({in(small)}, {out(y)}),
-            "input 'x': expected 128 bytes, but got 124");
-  EXPECT_EQ(r.run({in(x)}, {out(small)}),
-            "output 'y': expected 128 bytes, but got 124");
+  EXPECT_EQ(r.run({in(small)}, {out(y)}), "input 'x': expected 128 bytes, but got 124");
+  EXPECT_EQ(r.run({in(x)}, {out(small)}), "output 'y': expected 128 bytes, but got 124");
   EXPECT_EQ(r.run({{nullptr, 128}}, {out(y)}), "input 'x': data is NULL");
   EXPECT_EQ(r.run({{reinterpret_cast<char *>(x.data()) + 2, 128}}, {out(y)}),
             "input 'x': expected data at a multiple of 4 bytes");
-  EXPECT_EQ(r.run({in(x), in(x)}, {out(y)}),
-            "expected 1 inputs and 1 outputs, but got 2 and 1");
+  EXPECT_EQ(r.run({in(x), in(x)}, {out(y)}), "expected 1 inputs and 1 outputs, but got 2 and 1");
   EXPECT_EQ(r.run({in(x)}, {out(y)}), "");
 }
 
@@ -110,8 +107,7 @@ struct Views : ModelBuilder {
     uint32_t third = view(w, constant(8), four);
     uint32_t outer = view(y, constant(4), constant(12));
     uint32_t inner = view(outer, constant(4), constant(4));
-    step("mix", kernel, {tail, second, LLMOPT_NONE, third, inner}, {},
-         constant(1));
+    step("mix", kernel, {tail, second, LLMOPT_NONE, third, inner}, {}, constant(1));
     weightsSize = 128;
     outputOf("x again", LLMOPT_F32, {n}, x);
     outputOf("constant", LLMOPT_F32, {four}, c);
@@ -134,11 +130,8 @@ TEST(Run, ViewsAndCopies) {
   Running r(views.build(), 1, &options);
   for (int64_t n : {1, 5, 9}) {
     ASSERT_EQ(r.bind({type(LLMOPT_F32, {n})}), "");
-    std::vector<float> x = ramp(size_t(n)), y(4, -1), again(size_t(n), -1), c(4),
-                       tail(2), w(4);
-    ASSERT_EQ(r.run({in(x)},
-                    {out(y), out(again), out(c), out(tail), out(w)}),
-              "");
+    std::vector<float> x = ramp(size_t(n)), y(4, -1), again(size_t(n), -1), c(4), tail(2), w(4);
+    ASSERT_EQ(r.run({in(x)}, {out(y), out(again), out(c), out(tail), out(w)}), "");
     EXPECT_EQ(y[2], float(n - 1) + 20 + 1800);
     EXPECT_EQ(y[0], -1);
     EXPECT_EQ(again, x);
@@ -198,8 +191,7 @@ TEST(Run, FloatingPointStateIsSetAndRestored) {
 
 namespace {
 std::atomic<uintptr_t> scratchSeen[64];
-void useScratch(void *const *, const int64_t *dims, int64_t tile,
-                void *scratch) {
+void useScratch(void *const *, const int64_t *dims, int64_t tile, void *scratch) {
   memset(scratch, int(tile), size_t(dims[0]));
   scratchSeen[tile] = reinterpret_cast<uintptr_t>(scratch);
 }
@@ -224,8 +216,7 @@ TEST(Run, ScratchIsPrivateAndAligned) {
     }
     ASSERT_LE(places.size(), 2u);
     if (places.size() == 2) {
-      EXPECT_GE(std::max(places[0], places[1]) - std::min(places[0], places[1]),
-                uintptr_t(size));
+      EXPECT_GE(std::max(places[0], places[1]) - std::min(places[0], places[1]), uintptr_t(size));
     }
   }
 }
@@ -244,8 +235,7 @@ TEST(Run, Profile) {
   EXPECT_EQ(p.runs, 5u);
   EXPECT_GT(p.total_ns, 0u);
   EXPECT_EQ(p.tiles, 8);
-  EXPECT_EQ(llmopt_session_get_profile(r.session, 3, &p, nullptr),
-            LLMOPT_INVALID_ARGUMENT);
+  EXPECT_EQ(llmopt_session_get_profile(r.session, 3, &p, nullptr), LLMOPT_INVALID_ARGUMENT);
   llmopt_session_reset_profile(r.session);
   ASSERT_EQ(llmopt_session_get_profile(r.session, 2, &p, nullptr), LLMOPT_OK);
   EXPECT_EQ(p.runs, 0u);
@@ -268,8 +258,7 @@ TEST(Run, ASecondThreadIsToldThatTheSessionIsBusy) {
   std::thread first([&] { r.run({}, {}); });
   while (holdTile != 1)
     std::this_thread::yield();
-  EXPECT_EQ(llmopt_session_run(r.session, nullptr, 0, nullptr, 0, nullptr),
-            LLMOPT_BUSY);
+  EXPECT_EQ(llmopt_session_run(r.session, nullptr, 0, nullptr, 0, nullptr), LLMOPT_BUSY);
   EXPECT_EQ(llmopt_session_bind(r.session, nullptr, 0, nullptr), LLMOPT_BUSY);
   holdTile = 2;
   first.join();
@@ -282,8 +271,7 @@ TEST(Run, SessionOutlivesItsModel) {
   llmopt_model *model = nullptr;
   llmopt_session *session = nullptr;
   ASSERT_EQ(llmopt_model_create(&desc, nullptr, &model, nullptr), LLMOPT_OK);
-  ASSERT_EQ(llmopt_session_create(model, nullptr, &session, nullptr),
-            LLMOPT_OK);
+  ASSERT_EQ(llmopt_session_create(model, nullptr, &session, nullptr), LLMOPT_OK);
   llmopt_model_destroy(model);
   llmopt_tensor_type t = type(LLMOPT_F32, {1, 16});
   EXPECT_EQ(llmopt_session_bind(session, &t, 1, nullptr), LLMOPT_OK);
@@ -298,22 +286,18 @@ TEST(Run, SessionOptionsAreChecked) {
   llmopt_session *session = nullptr;
   llmopt_error error;
   llmopt_session_options options = {};
-  EXPECT_EQ(llmopt_session_create(r.model, &options, &session, &error),
-            LLMOPT_INVALID_ARGUMENT);
+  EXPECT_EQ(llmopt_session_create(r.model, &options, &session, &error), LLMOPT_INVALID_ARGUMENT);
   options.struct_size = sizeof(options);
   options.num_threads = 100000;
-  EXPECT_EQ(llmopt_session_create(r.model, &options, &session, &error),
-            LLMOPT_INVALID_ARGUMENT);
+  EXPECT_EQ(llmopt_session_create(r.model, &options, &session, &error), LLMOPT_INVALID_ARGUMENT);
   EXPECT_EQ(session, nullptr);
   // A struct of a later version: fine while what it adds is zero.
   struct {
     llmopt_session_options known;
     uint64_t later;
   } longer = {{sizeof(longer), 1, 0}, 0};
-  EXPECT_EQ(llmopt_session_create(r.model, &longer.known, &session, &error),
-            LLMOPT_OK);
+  EXPECT_EQ(llmopt_session_create(r.model, &longer.known, &session, &error), LLMOPT_OK);
   llmopt_session_destroy(session);
   longer.later = 1;
-  EXPECT_EQ(llmopt_session_create(r.model, &longer.known, &session, &error),
-            LLMOPT_INVALID_ARGUMENT);
+  EXPECT_EQ(llmopt_session_create(r.model, &longer.known, &session, &error), LLMOPT_INVALID_ARGUMENT);
 }

@@ -29,8 +29,7 @@ std::string create(const llmopt_model_desc &desc) {
   llmopt_error error = {};
   llmopt_status status = llmopt_model_create(&desc, nullptr, &model, &error);
   llmopt_model_destroy(model);
-  EXPECT_TRUE(status == LLMOPT_OK || status == LLMOPT_BAD_MODEL)
-      << error.message;
+  EXPECT_TRUE(status == LLMOPT_OK || status == LLMOPT_BAD_MODEL) << error.message;
   return status ? error.message : "";
 }
 } // namespace
@@ -85,8 +84,7 @@ TEST(Tables, DamageIsNamed) {
     Sound sound;
     c.damage(sound);
     EXPECT_NE(create(sound.build()).find(c.message), std::string::npos)
-        << "expected a message about " << c.message << ", but got '"
-        << create(sound.build()) << "'";
+        << "expected a message about " << c.message << ", but got '" << create(sound.build()) << "'";
   }
 }
 
@@ -105,8 +103,7 @@ TEST(Tables, RandomDamageNeverCrashes) {
   std::mt19937 random(3);
   for (int round = 0; round < 5000; ++round) {
     Sound sound;
-    const uint32_t values[] = {0, 1, 2, 3, 5, 8, 63, 1000, INT32_MAX,
-                               UINT32_MAX - 1, UINT32_MAX};
+    const uint32_t values[] = {0, 1, 2, 3, 5, 8, 63, 1000, INT32_MAX, UINT32_MAX - 1, UINT32_MAX};
     auto hit = [&](auto &array) {
       using T = typename std::remove_reference_t<decltype(array)>::value_type;
       if (array.empty())
@@ -121,8 +118,7 @@ TEST(Tables, RandomDamageNeverCrashes) {
         if (field != &entry.kind || value != LLMOPT_BUFFER_CONSTANT)
           *field = value;
       } else if constexpr (std::is_same_v<T, llmopt_step>) {
-        uint32_t *fields[] = {&entry.first_arg, &entry.num_args,
-                              &entry.first_dim, &entry.num_dims, &entry.tiles};
+        uint32_t *fields[] = {&entry.first_arg, &entry.num_args, &entry.first_dim, &entry.num_dims, &entry.tiles};
         *fields[random() % 5] = value;
       } else if constexpr (std::is_same_v<T, llmopt_expr>) {
         (random() % 2 ? entry.first : entry.count) = value;
@@ -137,12 +133,24 @@ TEST(Tables, RandomDamageNeverCrashes) {
     };
     for (unsigned hits = 1 + random() % 3; hits > 0; --hits)
       switch (random() % 6) {
-      case 0: hit(sound.buffers); break;
-      case 1: hit(sound.steps); break;
-      case 2: hit(sound.exprs); break;
-      case 3: hit(sound.code); break;
-      case 4: hit(sound.stepArgs); break;
-      case 5: hit(sound.stepDims); break;
+      case 0:
+        hit(sound.buffers);
+        break;
+      case 1:
+        hit(sound.steps);
+        break;
+      case 2:
+        hit(sound.exprs);
+        break;
+      case 3:
+        hit(sound.code);
+        break;
+      case 4:
+        hit(sound.stepArgs);
+        break;
+      case 5:
+        hit(sound.stepDims);
+        break;
       }
     llmopt_model_desc desc = sound.build();
     if (create(desc) != "")

@@ -1,11 +1,12 @@
 // Fused scaled dot-product attention, f32:
-//   out[b, i, h, :] = softmax_j(mask(scale * q[b,i,h,:] . k[b,j,h',:])) v[b,j,h',:]
+//   out[b, i, h, :] = softmax_j(mask(scale * q[b,i,h,:] . k[b,j,h',:]))
+//   v[b,j,h',:]
 // with h' = h / (heads / kvHeads).
 //
 // One tile is a (batch, head, block of queries). Score rows are kept whole in
 // scratch memory, so softmax is exact two-pass: maximum, then exponentials and
-// their sum, both in a fixed order. Keys that `causal` or `keyLengths` exclude are
-// not computed at all; their weight is exactly zero.
+// their sum, both in a fixed order. Keys that `causal` or `keyLengths` exclude
+// are not computed at all; their weight is exactly zero.
 #ifndef LLMOPT_CODEGEN_CPU_ATTENTION_H
 #define LLMOPT_CODEGEN_CPU_ATTENTION_H
 
@@ -50,7 +51,7 @@ struct AttentionSpec {
   bool causal = false;
   Size causalOffset;
 
-  Operand keyLengths; // [B]: keys j >= length are excluded
+  Operand keyLengths;       // [B]: keys j >= length are excluded
   bool keyLengths64 = true; // int64, else int32
 
   /// What a row gives whose scores are all -inf (or that has no keys).
@@ -65,7 +66,8 @@ struct AttentionSpec {
 /// Tile (batch, head, query block), the query block fastest.
 SizeFormula attentionTiles(const AttentionSpec &spec, const TargetInfo &target);
 /// Bytes: constant + scale * ceildiv(keyLength, gemmKC).
-SizeFormula attentionScratch(const AttentionSpec &spec, const TargetInfo &target);
+SizeFormula attentionScratch(const AttentionSpec &spec,
+                             const TargetInfo &target);
 void emitAttention(KernelBuilder &kb, const AttentionSpec &spec);
 
 } // namespace llmopt::cpu

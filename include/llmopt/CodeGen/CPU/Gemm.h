@@ -8,8 +8,8 @@
 // that order, whatever M, the tile or the thread: bits do not depend on them.
 // (Levels without FMA round the product.)
 //
-// Packed B, "panels": [ceil(N/NR)][K][NR] f32, NR = TargetInfo::gemmNR(), columns
-// beyond N are zero. `Packing.h` writes it.
+// Packed B, "panels": [ceil(N/NR)][K][NR] f32, NR = TargetInfo::gemmNR(),
+// columns beyond N are zero. `Packing.h` writes it.
 #ifndef LLMOPT_CODEGEN_CPU_GEMM_H
 #define LLMOPT_CODEGEN_CPU_GEMM_H
 
@@ -29,9 +29,9 @@ struct GemmSpec {
   };
   std::vector<Batch> batch;
 
-  Operand a;  // [M, K], or [K, M] with transA
-  Operand b;  // packed panels; else [K, N], or [N, K] with transB
-  Operand c;  // [M, N]
+  Operand a;        // [M, K], or [K, M] with transA
+  Operand b;        // packed panels; else [K, N], or [N, K] with transB
+  Operand c;        // [M, N]
   Operand bias;     // [N]
   Operand residual; // [M, N], added after the activation; may be C itself
   Size lda, ldb, ldc, ldResidual; // row strides in elements

@@ -36,7 +36,16 @@ struct V {
 using Values = llvm::SmallVector<V, 4>;
 
 /// How a kernel's result is written after it was summed.
-enum class Activation { None, Relu, GeluErf, GeluTanh, GeluQuick, Tanh, Sigmoid, Silu };
+enum class Activation {
+  None,
+  Relu,
+  GeluErf,
+  GeluTanh,
+  GeluQuick,
+  Tanh,
+  Sigmoid,
+  Silu
+};
 
 class KernelBuilder {
 public:
@@ -69,7 +78,9 @@ public:
   mlir::Type i8() { return builder.getI8Type(); }
   mlir::Type ptr();
   mlir::Type vec() { return vecOf(f32()); }
-  mlir::Type vecOf(mlir::Type element) { return mlir::VectorType::get({target.lanes}, element); }
+  mlir::Type vecOf(mlir::Type element) {
+    return mlir::VectorType::get({target.lanes}, element);
+  }
   int64_t lanes() const { return target.lanes; }
 
   V wrap(mlir::Value value) { return V{value, this}; }
@@ -80,10 +91,10 @@ public:
   V splatConstant(double value);
   V constant(mlir::Type type, double value);
   V intConstant(mlir::Type type, int64_t value);
-  template <typename T>
-  V like(V other, T value) {
-    return other.isFloat() ? constant(other.type(), static_cast<double>(value))
-                           : intConstant(other.type(), static_cast<int64_t>(value));
+  template <typename T> V like(V other, T value) {
+    return other.isFloat()
+               ? constant(other.type(), static_cast<double>(value))
+               : intConstant(other.type(), static_cast<int64_t>(value));
   }
 
   // Arithmetic beyond the operators.
@@ -100,7 +111,8 @@ public:
   V ceilDiv(V a, int64_t b); // a >= 0
   V select(V condition, V a, V b);
   V bitcast(V a, mlir::Type element); // same width, keeps the shape
-  V convert(V a, mlir::Type element); // float<->float, int->float, int<->int (signed), float->int
+  V convert(V a, mlir::Type element); // float<->float, int->float, int<->int
+                                      // (signed), float->int
   V toFloat(V a, mlir::Type element, bool isSigned = true);
   V extendUnsigned(V a, mlir::Type element);
   V splat(V scalar);
@@ -132,7 +144,8 @@ public:
               llvm::function_ref<Values(V, llvm::ArrayRef<V>)> body);
   void ifThen(V condition, llvm::function_ref<void()> then,
               llvm::function_ref<void()> otherwise = {});
-  Values ifThenElse(V condition, mlir::TypeRange types, llvm::function_ref<Values()> then,
+  Values ifThenElse(V condition, mlir::TypeRange types,
+                    llvm::function_ref<Values()> then,
                     llvm::function_ref<Values()> otherwise);
   /// Covers [0, count) in vectors: `body(offset, mask)`, the mask absent for
   /// full vectors. The tail calls `body` once more, with a mask.
@@ -145,8 +158,7 @@ public:
   }
 
   /// Runs `body(i)` for i in [0, n) at compile time.
-  template <typename Body>
-  void unrolled(int64_t n, Body body) {
+  template <typename Body> void unrolled(int64_t n, Body body) {
     for (int64_t i = 0; i < n; ++i)
       body(i);
   }
@@ -175,14 +187,14 @@ V operator>=(V a, V b);
 V operator==(V a, V b);
 V operator!=(V a, V b); // floats: unordered or unequal
 
-#define LLMOPT_LITERAL_OPERATOR(op)                                                               \
-  template <typename T, typename = std::enable_if_t<std::is_arithmetic_v<T>>>                      \
-  V operator op(V a, T b) {                                                                        \
-    return a op a.kb->like(a, b);                                                                  \
-  }                                                                                                \
-  template <typename T, typename = std::enable_if_t<std::is_arithmetic_v<T>>>                      \
-  V operator op(T a, V b) {                                                                        \
-    return b.kb->like(b, a) op b;                                                                  \
+#define LLMOPT_LITERAL_OPERATOR(op)                                            \
+  template <typename T, typename = std::enable_if_t<std::is_arithmetic_v<T>>>  \
+  V operator op(V a, T b) {                                                    \
+    return a op a.kb->like(a, b);                                              \
+  }                                                                            \
+  template <typename T, typename = std::enable_if_t<std::is_arithmetic_v<T>>>  \
+  V operator op(T a, V b) {                                                    \
+    return b.kb->like(b, a) op b;                                              \
   }
 LLMOPT_LITERAL_OPERATOR(+)
 LLMOPT_LITERAL_OPERATOR(-)

@@ -16,8 +16,9 @@ struct Operand {
   explicit Operand(int64_t arg, Size offset = 0) : arg(arg), offset(offset) {}
   explicit operator bool() const { return arg >= 0; }
   std::string key() const {
-    return arg < 0 ? "n" : "a" + std::to_string(arg) +
-                               (offset.isConstant(0) ? "" : "o" + offset.key());
+    return arg < 0 ? "n"
+                   : "a" + std::to_string(arg) +
+                         (offset.isConstant(0) ? "" : "o" + offset.key());
   }
 };
 

@@ -23,13 +23,16 @@ struct PanelLayout {
 
 /// Packs B. Element (k, n) of the source is src[k * strideK + n * strideN]: a
 /// [K, N] matrix has strides (N, 1), an [N, K] one (1, K).
-void packB(const PanelLayout &layout, const float *src, int64_t strideK, int64_t strideN, float *dst);
+void packB(const PanelLayout &layout, const float *src, int64_t strideK,
+           int64_t strideN, float *dst);
 
-/// Packs columns [firstColumn, firstColumn + columns) only, for sources that are
-/// concatenated (joint Q, K, V projections) or read piecewise. `src` points at the
-/// first of these columns. Zeroes the padding if it writes the last column.
-void packBColumns(const PanelLayout &layout, const float *src, int64_t strideK, int64_t strideN,
-                  int64_t firstColumn, int64_t columns, float *dst);
+/// Packs columns [firstColumn, firstColumn + columns) only, for sources that
+/// are concatenated (joint Q, K, V projections) or read piecewise. `src` points
+/// at the first of these columns. Zeroes the padding if it writes the last
+/// column.
+void packBColumns(const PanelLayout &layout, const float *src, int64_t strideK,
+                  int64_t strideN, int64_t firstColumn, int64_t columns,
+                  float *dst);
 
 } // namespace llmopt::cpu
 #endif

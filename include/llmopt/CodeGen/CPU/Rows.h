@@ -1,9 +1,9 @@
 // Kernels that work on whole rows: normalisation, softmax, embedding lookup.
 //
-// A tile is a block of rows. Sums over a row go into four vectors of partial sums
-// (element i into vector i / lanes % 4), which are added pairwise at the end:
-// bits depend on the vector length of the target, not on tiles or threads. None
-// of these kernels needs scratch memory.
+// A tile is a block of rows. Sums over a row go into four vectors of partial
+// sums (element i into vector i / lanes % 4), which are added pairwise at the
+// end: bits depend on the vector length of the target, not on tiles or threads.
+// None of these kernels needs scratch memory.
 #ifndef LLMOPT_CODEGEN_CPU_ROWS_H
 #define LLMOPT_CODEGEN_CPU_ROWS_H
 
@@ -27,8 +27,8 @@ struct NormSpec {
   Operand inputBias; // [width], optional
   Operand scale;     // [width], optional
   Operand bias;      // [width], optional
-  Operand sum;       // [rows, width], optional: receives x + residual + inputBias
-  Operand out;       // [rows, width]; may be x or residual itself
+  Operand sum; // [rows, width], optional: receives x + residual + inputBias
+  Operand out; // [rows, width]; may be x or residual itself
   Size ldx = 0, ldResidual = 0, ldSum = 0, ldOut = 0; // row strides; 0: width
 
   int64_t rowBlock = 0; // rows per tile; 0 takes the default
@@ -41,8 +41,8 @@ void emitNorm(KernelBuilder &kb, const NormSpec &spec);
 struct SoftmaxSpec {
   std::string name;
   Size rows, width;
-  Operand x, out; // may be the same
-  Size ldx, ldOut;
+  Operand x, out;          // may be the same
+  Size ldx = 0, ldOut = 0; // row strides; 0: width
   double scale = 1.0;
   bool logarithm = false;
   int64_t rowBlock = 0;
@@ -53,8 +53,8 @@ void emitSoftmax(KernelBuilder &kb, const SoftmaxSpec &spec);
 /// out[r] = norm(sum over tables of table[id(r)]), r < rows.
 ///
 /// Ids follow ONNX Gather: -n .. -1 count from the end. Any other id is clamped
-/// into the table, so nothing outside is read, and `*flag` (an int32, if given) is
-/// set to 1; the kernel never clears it.
+/// into the table, so nothing outside is read, and `*flag` (an int32, if given)
+/// is set to 1; the kernel never clears it.
 struct EmbeddingSpec {
   std::string name;
   Size rows;
@@ -63,7 +63,8 @@ struct EmbeddingSpec {
   struct Table {
     Operand table; // [tableRows, width]
     Size tableRows;
-    Operand ids; // of row r: ids[r], or ids[r % period]; absent: r % period + first
+    Operand
+        ids; // of row r: ids[r], or ids[r % period]; absent: r % period + first
     bool ids64 = true; // int64, else int32
     Size period = 0;   // 0: none
     Size first = 0;

@@ -24,9 +24,12 @@ struct Size {
   bool operator==(const Size &o) const {
     return isDim == o.isDim && value == o.value;
   }
-  int64_t eval(const int64_t *dims) const { return isDim ? dims[value] : value; }
+  int64_t eval(const int64_t *dims) const {
+    return isDim ? dims[value] : value;
+  }
   std::string key() const {
-    return (isDim ? "d" : "") + (value < 0 ? "m" + std::to_string(-value) : std::to_string(value));
+    return (isDim ? "d" : "") +
+           (value < 0 ? "m" + std::to_string(-value) : std::to_string(value));
   }
 };
 

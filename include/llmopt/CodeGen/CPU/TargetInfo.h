@@ -26,7 +26,8 @@ struct TargetInfo {
   std::string cpu;      // LLVM's name of the level: "x86-64-v4", "generic"
   std::string tuneCpu;  // scheduling model
   std::string features; // LLVM feature string on top of `cpu`: "+avx512vnni"
-  /// What the CPU must have, comma separated LLVM names (llmopt_model_desc::cpu_features).
+  /// What the CPU must have, comma separated LLVM names
+  /// (llmopt_model_desc::cpu_features).
   std::string requiredFeatures;
   Isa isa = Isa::Baseline;
   int64_t lanes = 4;   // f32 per vector
@@ -38,7 +39,7 @@ struct TargetInfo {
   int64_t gemmNR() const { return gemmNRVectors * lanes; }
   /// Reduction steps per block: a packed B panel slice stays in the L1 cache.
   /// A multiple of gemmNR().
-  int64_t gemmKC = 256;
+  int64_t gemmKC = 384;
 
   std::unique_ptr<llvm::TargetMachine> createTargetMachine() const;
 };

@@ -3,8 +3,9 @@
 //
 // Infinities, NaN, signed zeros and denormals give what libm gives. Largest
 // errors found against f64 libm by the tests, in ulp of the f32 result:
-//   exp 1.1, log 1, tanh 2.5, erf 1.5, sigmoid 2.2, pow 1, sin and cos 1 (1.5 up to
-//   |x| = 1.3e8; levels without FMA: up to 1e6). Beyond, sin and cos lose accuracy.
+//   exp 1.1, log 1, tanh 2.5, erf 1.5, sigmoid 2.2, pow 1, sin and cos 1 (1.5
+//   up to |x| = 1.3e8; levels without FMA: up to 1e6). Beyond, sin and cos lose
+//   accuracy.
 #ifndef LLMOPT_CODEGEN_CPU_VECTORMATH_H
 #define LLMOPT_CODEGEN_CPU_VECTORMATH_H
 

@@ -23,6 +23,10 @@ bool isRecipe(mlir::Value value);
 /// Whether it is `lm.constant`.
 bool isConstant(mlir::Value value);
 
+/// Whether element i of the result depends on elements i of the operands (as they
+/// broadcast) alone.
+bool isElementwise(mlir::Operation *op);
+
 } // namespace llmopt
 
 #endif

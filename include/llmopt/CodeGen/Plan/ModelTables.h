@@ -27,7 +27,8 @@ struct ModelTables {
     uint32_t offset = LLMOPT_NONE;
     uint32_t firstStep = 0;
     uint32_t lastStep = 0;
-    std::vector<uint8_t> data; // LLMOPT_BUFFER_CONSTANT only; emitted 64-byte aligned
+    std::vector<uint8_t>
+        data; // LLMOPT_BUFFER_CONSTANT only; emitted 64-byte aligned
   };
   struct Step {
     std::string name;
@@ -46,6 +47,13 @@ struct ModelTables {
     std::string recipe;
   };
 
+  struct Constraint {
+    uint32_t lhs = LLMOPT_NONE;
+    uint32_t relation = 0;
+    uint32_t rhs = LLMOPT_NONE;
+    std::string reason;
+  };
+
   std::array<uint8_t, LLMOPT_BUILD_ID_BYTES> buildId{};
   std::string name;
   std::string compiler;
@@ -61,6 +69,8 @@ struct ModelTables {
   std::vector<Weight> weights;
   std::vector<llmopt_expr> exprs;
   std::vector<llmopt_expr_insn> exprCode;
+
+  std::vector<Constraint> constraints;
 
   uint32_t scratchBytes = LLMOPT_NONE; // expression
   uint64_t weightsSize = 0;

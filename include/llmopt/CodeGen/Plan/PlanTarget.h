@@ -21,6 +21,8 @@ public:
   /// Whether products of this element type have a kernel (else: loops).
   virtual bool hasGemm(mlir::Type elementType) const { return elementType.isF32(); }
   virtual bool hasAttention(lm::AttentionOp op) const;
+  /// Whether kernel.loops may hold the operation; if not, why.
+  virtual bool hasLoops(mlir::Operation *op, std::string &reason) const { return true; }
   virtual bool hasRows(mlir::Type elementType) const { return elementType.isF32(); }
 };
 

@@ -1,0 +1,426 @@
+// Kernel specs for the operations of a plan.
+#include "llmopt/CodeGen/CPU/Attention.h"
+#include "llmopt/CodeGen/CPU/EmitModel.h"
+#include "llmopt/CodeGen/CPU/Gemm.h"
+#include "llmopt/CodeGen/CPU/Rows.h"
+#include "llmopt/CodeGen/Loops/Loops.h"
+#include "llmopt/CodeGen/Plan/BuildPlan.h"
+
+#include "mlir/IR/TypeUtilities.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+#include <cfloat>
+
+using namespace mlir;
+using namespace llmopt;
+using namespace llmopt::cpu;
+using lm::getDims;
+using lm::SymExpr;
+
+namespace {
+
+/// The dims of one step, and the text that tells kernels apart.
+class Shape {
+public:
+  SmallVector<SymExpr> dims;
+
+  Size size(const SymExpr &expr) {
+    if (std::optional<int64_t> constant = expr.getConstant())
+      return Size(*constant);
+    for (auto [i, dim] : llvm::enumerate(dims))
+      if (dim == expr)
+        return Size::dim(i);
+    dims.push_back(expr);
+    return Size::dim(dims.size() - 1);
+  }
+  SymExpr expr(const Size &size) const { return size.isDim ? dims[size.value] : SymExpr(size.value); }
+  SymExpr expr(const SizeFormula &formula) const {
+    SymExpr product = formula.scale;
+    for (const SizeFormula::Factor &factor : formula.factors)
+      product *= SymExpr::ceilDiv(expr(factor.size), SymExpr(factor.block));
+    return SymExpr(formula.constant) + product;
+  }
+};
+
+/// Collects the fields of a spec.
+class Key {
+public:
+  Key &operator<<(const Size &s) { return *this << s.key(); }
+  Key &operator<<(const Operand &o) { return *this << o.key(); }
+  Key &operator<<(int64_t v) { return *this << std::to_string(v); }
+  Key &operator<<(double v) {
+    uint64_t bits;
+    std::memcpy(&bits, &v, sizeof bits);
+    return *this << std::to_string(bits);
+  }
+  Key &operator<<(const std::string &part) {
+    text += part + ";";
+    return *this;
+  }
+  std::string text;
+};
+
+/// The buffers of an operation in the order of StepKernel.
+class Arguments {
+public:
+  Operand take(Value value, Size offset = 0) { return value ? Operand(next++, offset) : Operand(); }
+
+private:
+  int64_t next = 0;
+};
+
+class CPUStepEmitter : public StepEmitter {
+public:
+  CPUStepEmitter(ModuleOp module, const TargetInfo &target) : kb(module, target), target(target) {}
+
+  FailureOr<StepKernel> emit(Operation *op) override {
+    return TypeSwitch<Operation *, FailureOr<StepKernel>>(op)
+        .Case<kernel::GemmOp, kernel::BatchedMatmulOp, kernel::AttentionOp, kernel::NormOp, kernel::SoftmaxOp,
+              kernel::EmbedOp, kernel::LoopsOp>([&](auto typed) { return emitOp(typed); })
+        .Default([](Operation *other) -> FailureOr<StepKernel> {
+          return other->emitError() << "expected an operation that has a CPU kernel, but got " << other->getName();
+        });
+  }
+
+private:
+  FailureOr<StepKernel> emitOp(kernel::GemmOp op);
+  FailureOr<StepKernel> emitOp(kernel::BatchedMatmulOp op);
+  FailureOr<StepKernel> emitOp(kernel::AttentionOp op);
+  FailureOr<StepKernel> emitOp(kernel::NormOp op);
+  FailureOr<StepKernel> emitOp(kernel::SoftmaxOp op);
+  FailureOr<StepKernel> emitOp(kernel::EmbedOp op);
+  FailureOr<StepKernel> emitOp(kernel::LoopsOp op);
+  FailureOr<StepKernel> emitGemmSpec(GemmSpec &spec, const Shape &shape, const std::string &name);
+
+  /// The symbol for a kernel of this key; `isNew` where it is yet to be emitted.
+  std::string getSymbol(const std::string &name, const std::string &key, bool &isNew) {
+    auto [it, inserted] = symbols.try_emplace(key);
+    isNew = inserted;
+    if (inserted) {
+      unsigned earlier = numNamed[name]++;
+      it->second = earlier ? name + "_v" + std::to_string(earlier) : name;
+    }
+    return it->second;
+  }
+
+  KernelBuilder kb;
+  const TargetInfo &target;
+  llvm::StringMap<std::string> symbols;
+  llvm::StringMap<unsigned> numNamed;
+  llvm::StringMap<loops::LoopSpec> loopSpecs;
+};
+
+} // namespace
+
+static Activation getActivation(kernel::Activation activation) {
+  switch (activation) {
+  case kernel::Activation::None:
+    return Activation::None;
+  case kernel::Activation::Relu:
+    return Activation::Relu;
+  case kernel::Activation::GeluErf:
+    return Activation::GeluErf;
+  case kernel::Activation::GeluTanh:
+    return Activation::GeluTanh;
+  case kernel::Activation::GeluQuick:
+    return Activation::GeluQuick;
+  case kernel::Activation::Tanh:
+    return Activation::Tanh;
+  case kernel::Activation::Sigmoid:
+    return Activation::Sigmoid;
+  case kernel::Activation::Silu:
+    return Activation::Silu;
+  }
+  llvm_unreachable("an enum");
+}
+
+/// The product of all dimensions but the last.
+static SymExpr getRows(Value value) { return product(ArrayRef(getDims(value)).drop_back()); }
+
+FailureOr<StepKernel> CPUStepEmitter::emitGemmSpec(GemmSpec &spec, const Shape &shape, const std::string &name) {
+  Key key;
+  key << "gemm" << spec.m << spec.n << spec.k << spec.a << spec.b << spec.c << spec.bias << spec.residual << spec.lda
+      << spec.ldb << spec.ldc << spec.ldResidual << int64_t(spec.packedB) << int64_t(spec.transA)
+      << int64_t(spec.transB) << spec.alpha << int64_t(spec.activation);
+  for (const GemmSpec::Batch &batch : spec.batch)
+    key << batch.count << batch.strideA << batch.strideB << batch.strideC << batch.strideResidual;
+  bool isNew;
+  spec.name = getSymbol(name, key.text, isNew);
+  if (isNew)
+    emitGemm(kb, spec);
+  return StepKernel{spec.name, shape.dims, shape.expr(gemmTiles(spec, target)), shape.expr(gemmScratch(spec, target))};
+}
+
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::GemmOp op) {
+  GemmSpec spec;
+  Shape shape;
+  Arguments args;
+  int64_t n = op.getN(), k = op.getK();
+  spec.m = shape.size(getRows(op.getResult()));
+  spec.n = n;
+  spec.k = k;
+  Size offset = op.getRowOffset() ? shape.size(lm::getExprs(*op.getRowOffset())[0]) : Size(0);
+  spec.lda = op.getRowStride() ? shape.size(lm::getExprs(*op.getRowStride())[0]) : Size(k);
+  spec.a = args.take(op.getInput(), offset);
+  spec.b = args.take(op.getWeight());
+  spec.bias = args.take(op.getBias());
+  spec.residual = args.take(op.getResidual());
+  spec.c = args.take(op.getResult());
+  spec.ldc = spec.ldResidual = n;
+  spec.alpha = op.getAlpha().convertToDouble();
+  spec.activation = getActivation(op.getActivation());
+  std::string name = "gemm_n" + std::to_string(n) + "_k" + std::to_string(k);
+  if (op.getBias())
+    name += "_bias";
+  if (op.getActivation() != kernel::Activation::None)
+    name += "_" + kernel::stringifyActivation(op.getActivation()).str();
+  if (op.getResidual())
+    name += "_residual";
+  return emitGemmSpec(spec, shape, name);
+}
+
+/// Steps of a dimension of an operand: 0 where it broadcasts.
+static SymExpr getStride(ArrayRef<SymExpr> dims, int64_t d) {
+  if (d < 0 || dims[d].isConstant(1))
+    return 0;
+  return product(dims.drop_front(d + 1));
+}
+
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::BatchedMatmulOp op) {
+  GemmSpec spec;
+  Shape shape;
+  Arguments args;
+  SmallVector<SymExpr> a = getDims(op.getLhs()), b = getDims(op.getRhs()), c = getDims(op.getResult());
+  spec.packedB = false;
+  spec.transA = op.getTransposeLhs();
+  spec.transB = op.getTransposeRhs();
+  SymExpr m = c[c.size() - 2];
+  int64_t batchRank = c.size() - 2;
+  bool sharedRhs = llvm::all_of(ArrayRef(b).drop_back(2), [](const SymExpr &d) { return d.isConstant(1); });
+  if (sharedRhs && !spec.transA && a.size() == c.size()) {
+    // One right-hand side: all rows are one matrix.
+    m = product(ArrayRef(c).drop_back());
+    batchRank = 0;
+  }
+  for (int64_t d = 0; d < batchRank; ++d) {
+    int64_t da = d - int64_t(c.size() - a.size()), db = d - int64_t(c.size() - b.size());
+    if (c[d].isConstant(1))
+      continue;
+    spec.batch.push_back({shape.size(c[d]), shape.size(getStride(a, da)), shape.size(getStride(b, db)),
+                          shape.size(getStride(c, d)), Size(0)});
+  }
+  spec.m = shape.size(m);
+  spec.n = shape.size(c.back());
+  spec.k = shape.size(a[a.size() - (spec.transA ? 2 : 1)]);
+  spec.lda = shape.size(a.back());
+  spec.ldb = shape.size(b.back());
+  spec.ldc = shape.size(c.back());
+  spec.a = args.take(op.getLhs());
+  spec.b = args.take(op.getRhs());
+  spec.c = args.take(op.getResult());
+  spec.alpha = op.getAlpha().convertToDouble();
+  return emitGemmSpec(spec, shape, "batched_matmul");
+}
+
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::AttentionOp op) {
+  AttentionSpec spec;
+  Shape shape;
+  Arguments args;
+  SmallVector<SymExpr> q = getDims(op.getQuery()), k = getDims(op.getKey());
+  spec.batch = shape.size(q[0]);
+  spec.queryLength = shape.size(q[1]);
+  spec.keyLength = shape.size(k[1]);
+  spec.heads = op.getNumHeads();
+  spec.kvHeads = op.getKvNumHeads();
+  spec.headDim = op.getHeadDim();
+  spec.valueDim = op.getValueHeadDim();
+  auto tensor = [&](Value value, int64_t column, int64_t headStride) {
+    SmallVector<SymExpr> dims = getDims(value);
+    return AttentionSpec::Tensor{args.take(value, Size(column)), shape.size(dims[1] * dims[2]), shape.size(dims[2]),
+                                 Size(headStride)};
+  };
+  spec.q = tensor(op.getQuery(), op.getQOffset(), spec.headDim);
+  spec.k = tensor(op.getKey(), op.getKOffset(), spec.headDim);
+  spec.v = tensor(op.getValue(), op.getVOffset(), spec.valueDim);
+  Operand mask = args.take(op.getMask());
+  spec.out = tensor(op.getResult(), 0, spec.valueDim);
+  spec.scale = op.getScale().convertToDouble();
+  spec.causal = op.getCausal();
+  if (spec.causal)
+    spec.causalOffset = shape.size(k[1] - q[1]);
+  bool source = op.getFullyMasked() == lm::FullyMasked::Source;
+  spec.fullyMasked = source                                             ? AttentionSpec::FullyMasked::Source
+                     : op.getFullyMasked() == lm::FullyMasked::Zero ? AttentionSpec::FullyMasked::Zero
+                                                                        : AttentionSpec::FullyMasked::Nan;
+  switch (op.getMaskKind()) {
+  case lm::MaskKind::None:
+    break;
+  case lm::MaskKind::KeyLengths: {
+    Type type = getElementTypeOrSelf(op.getMask());
+    if (!type.isInteger(64) && !type.isInteger(32))
+      return op.emitError() << "expected key lengths of 32 or 64 bits, but got " << op.getMask().getType();
+    spec.keyLengths = mask;
+    spec.keyLengths64 = type.isInteger(64);
+    break;
+  }
+  case lm::MaskKind::Additive:
+  case lm::MaskKind::Boolean: {
+    bool additive = op.getMaskKind() == lm::MaskKind::Additive;
+    Type type = getElementTypeOrSelf(op.getMask());
+    if (additive ? !type.isF32() : !type.isInteger(1))
+      return op.emitError() << "expected a mask of " << (additive ? "f32" : "i1") << ", but got "
+                            << op.getMask().getType();
+    spec.maskKind = additive ? AttentionSpec::Mask::Additive : AttentionSpec::Mask::Keep;
+    spec.mask = mask;
+    SmallVector<SymExpr> dims = getDims(op.getMask());
+    spec.maskBatchStride = shape.size(getStride(dims, 0));
+    spec.maskHeadStride = shape.size(getStride(dims, 1));
+    spec.maskQueryStride = shape.size(getStride(dims, 2));
+    // What frameworks put in place of masked scores: a row of them is uniform.
+    if (!additive && source)
+      spec.maskedValue = -FLT_MAX;
+    break;
+  }
+  }
+  Key key;
+  key << "attention" << spec.batch << spec.queryLength << spec.keyLength << spec.heads << spec.kvHeads << spec.headDim
+      << spec.valueDim << spec.scale << int64_t(spec.maskKind) << spec.mask << spec.maskBatchStride
+      << spec.maskHeadStride << spec.maskQueryStride << spec.maskedValue << int64_t(spec.causal) << spec.causalOffset
+      << spec.keyLengths << int64_t(spec.keyLengths64) << int64_t(spec.fullyMasked);
+  for (const AttentionSpec::Tensor &t : {spec.q, spec.k, spec.v, spec.out})
+    key << t.base << t.batchStride << t.tokenStride << t.headStride;
+  bool isNew;
+  spec.name = getSymbol("attention_h" + std::to_string(spec.heads) + "_d" + std::to_string(spec.headDim), key.text,
+                        isNew);
+  if (isNew)
+    emitAttention(kb, spec);
+  return StepKernel{spec.name, shape.dims, shape.expr(attentionTiles(spec, target)),
+                    shape.expr(attentionScratch(spec, target))};
+}
+
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormOp op) {
+  NormSpec spec;
+  Shape shape;
+  Arguments args;
+  spec.rows = shape.size(getRows(op.getInput()));
+  spec.width = *getDims(op.getInput()).back().getConstant();
+  spec.rms = op.getKind() == lm::NormKind::RMS;
+  spec.epsilon = op.getEpsilon().convertToDouble();
+  spec.x = args.take(op.getInput());
+  spec.residual = args.take(op.getResidual());
+  spec.inputBias = args.take(op.getInputBias());
+  spec.scale = args.take(op.getScale());
+  spec.bias = args.take(op.getBias());
+  spec.out = args.take(op.getResult());
+  spec.sum = args.take(op.getSum());
+  Key key;
+  key << "norm" << spec.rows << spec.width << int64_t(spec.rms) << spec.epsilon << spec.x << spec.residual
+      << spec.inputBias << spec.scale << spec.bias << spec.out << spec.sum;
+  bool isNew;
+  spec.name = getSymbol((spec.rms ? "rms_norm_" : "layer_norm_") + std::to_string(spec.width) +
+                            (spec.residual ? "_residual" : ""),
+                        key.text, isNew);
+  if (isNew)
+    emitNorm(kb, spec);
+  return StepKernel{spec.name, shape.dims, shape.expr(normTiles(spec)), 0};
+}
+
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::SoftmaxOp op) {
+  SoftmaxSpec spec;
+  Shape shape;
+  Arguments args;
+  spec.rows = shape.size(getRows(op.getInput()));
+  spec.width = spec.ldx = spec.ldOut = shape.size(getDims(op.getInput()).back());
+  spec.x = args.take(op.getInput());
+  spec.out = args.take(op.getResult());
+  spec.logarithm = op.getLog();
+  Key key;
+  key << "softmax" << spec.rows << spec.width << int64_t(spec.logarithm);
+  bool isNew;
+  spec.name = getSymbol(spec.logarithm ? "log_softmax" : "softmax", key.text, isNew);
+  if (isNew)
+    emitSoftmax(kb, spec);
+  return StepKernel{spec.name, shape.dims, shape.expr(softmaxTiles(spec)), 0};
+}
+
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::EmbedOp op) {
+  EmbeddingSpec spec;
+  Shape shape;
+  Arguments args;
+  SymExpr rows = getRows(op.getResult());
+  spec.rows = shape.size(rows);
+  spec.width = *getDims(op.getResult()).back().getConstant();
+  spec.epsilon = op.getEpsilon().convertToDouble();
+  if (op.getKind())
+    spec.norm = *op.getKind() == lm::NormKind::RMS ? EmbeddingSpec::Norm::Rms : EmbeddingSpec::Norm::Layer;
+  for (Value table : op.getTables()) {
+    EmbeddingSpec::Table entry;
+    entry.table = args.take(table);
+    entry.tableRows = shape.size(getDims(table)[0]);
+    spec.tables.push_back(entry);
+  }
+  for (auto [entry, ids] : llvm::zip(spec.tables, op.getIds())) {
+    Type type = getElementTypeOrSelf(ids);
+    if (!type.isInteger(64) && !type.isInteger(32))
+      return op.emitError() << "expected ids of 32 or 64 bits, but got " << ids.getType();
+    entry.ids = args.take(ids);
+    entry.ids64 = type.isInteger(64);
+    SymExpr count = lm::getNumElements(ids.getType());
+    if (count != rows)
+      entry.period = shape.size(count);
+  }
+  spec.scale = args.take(op.getScale());
+  spec.bias = args.take(op.getBias());
+  spec.out = args.take(op.getResult());
+  spec.sum = args.take(op.getSum());
+  Key key;
+  key << "embed" << spec.rows << spec.width << int64_t(spec.norm) << spec.epsilon << spec.scale << spec.bias << spec.out
+      << spec.sum;
+  for (const EmbeddingSpec::Table &entry : spec.tables)
+    key << entry.table << entry.tableRows << entry.ids << int64_t(entry.ids64) << entry.period;
+  bool isNew;
+  spec.name = getSymbol("embed_" + std::to_string(spec.width), key.text, isNew);
+  if (isNew)
+    emitEmbedding(kb, spec);
+  return StepKernel{spec.name, shape.dims, shape.expr(embeddingTiles(spec)), 0};
+}
+
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::LoopsOp op) {
+  // Regions are the same kernel when they print the same, dimensions included.
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  os << "loops;";
+  for (Type type : op->getOperandTypes())
+    os << type << ";";
+  Operation *last = nullptr;
+  for (Operation &inner : op.getBody().front()) {
+    inner.print(os, OpPrintingFlags().useLocalScope().printGenericOpForm());
+    os << "\n";
+    if (!inner.hasTrait<OpTrait::IsTerminator>())
+      last = &inner;
+  }
+  bool isNew;
+  std::string name = "loops";
+  if (last)
+    name += "_" + last->getName().stripDialect().str();
+  std::string symbol = getSymbol(name, text, isNew);
+  if (isNew) {
+    FailureOr<loops::LoopSpec> spec = loops::emitLoopsMLIR(op.getBody(), symbol, kb.module, target);
+    if (failed(spec))
+      return failure();
+    loopSpecs[symbol] = *spec;
+  }
+  const loops::LoopSpec &spec = loopSpecs[symbol];
+  return StepKernel{symbol, spec.dims, spec.tiles, spec.scratchBytes};
+}
+
+std::unique_ptr<StepEmitter> llmopt::cpu::createStepEmitter(ModuleOp module, const TargetInfo &target) {
+  return std::make_unique<CPUStepEmitter>(module, target);
+}
+
+PlanTarget::PackedLayout CPUPlanTarget::getGemmLayout(int64_t, int64_t) const {
+  return {kernel::Layout::Panels, target.gemmNR()};
+}
+
+bool CPUPlanTarget::hasLoops(Operation *op, std::string &reason) const { return loops::isSupported(op, &reason); }

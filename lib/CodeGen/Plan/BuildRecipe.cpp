@@ -1,0 +1,156 @@
+// Expressions over weights as recipes.
+#include "llmopt/CodeGen/Plan/BuildPlan.h"
+#include "llmopt/CodeGen/Plan/Tables.h"
+
+#include "mlir/IR/TypeUtilities.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace llmopt;
+
+uint32_t llmopt::getDType(Type type) {
+  if (type.isF32())
+    return LLMOPT_F32;
+  if (type.isF64())
+    return LLMOPT_F64;
+  if (type.isF16())
+    return LLMOPT_F16;
+  if (type.isBF16())
+    return LLMOPT_BF16;
+  if (type.isInteger(1))
+    return LLMOPT_BOOL;
+  bool isUnsigned = type.isUnsignedInteger();
+  if (type.isInteger(8))
+    return isUnsigned ? LLMOPT_U8 : LLMOPT_I8;
+  if (type.isInteger(16))
+    return isUnsigned ? LLMOPT_U16 : LLMOPT_I16;
+  if (type.isInteger(32))
+    return isUnsigned ? LLMOPT_U32 : LLMOPT_I32;
+  if (type.isInteger(64))
+    return isUnsigned ? LLMOPT_U64 : LLMOPT_I64;
+  return 0;
+}
+
+std::vector<char> llmopt::getBytes(DenseElementsAttr attr) {
+  std::vector<char> bytes;
+  Type type = attr.getElementType();
+  if (type.isInteger(1)) {
+    for (bool value : attr.getValues<bool>())
+      bytes.push_back(value);
+    return bytes;
+  }
+  ArrayRef<char> raw = attr.getRawData();
+  int64_t copies = attr.isSplat() ? attr.getNumElements() : 1;
+  bytes.reserve(raw.size() * copies);
+  for (int64_t i = 0; i < copies; ++i)
+    bytes.insert(bytes.end(), raw.begin(), raw.end());
+  return bytes;
+}
+
+namespace {
+class RecipeBuilder {
+public:
+  FailureOr<size_t> add(Value value);
+  Recipe recipe;
+
+private:
+  LogicalResult fill(Operation *op, Recipe::Node &node);
+  DenseMap<Value, size_t> indexOf;
+};
+} // namespace
+
+static void assign(std::vector<int64_t> &to, ArrayRef<int64_t> from) { to.assign(from.begin(), from.end()); }
+
+LogicalResult RecipeBuilder::fill(Operation *op, Recipe::Node &node) {
+  using Op = Recipe::Op;
+  return TypeSwitch<Operation *, LogicalResult>(op)
+      .Case([&](lm::WeightOp weight) {
+        node.op = Op::Weight;
+        node.name = weight.getName().str();
+        return success();
+      })
+      .Case([&](lm::ConstantOp constant) {
+        auto dense = dyn_cast<DenseElementsAttr>(constant.getValue());
+        if (!dense)
+          return failure();
+        node.op = Op::Constant;
+        node.data = getBytes(dense);
+        return success();
+      })
+      .Case([&](lm::ReshapeOp) { return node.op = Op::Reshape, success(); })
+      .Case([&](lm::TransposeOp transpose) {
+        node.op = Op::Transpose;
+        assign(node.ints, transpose.getPerm());
+        return success();
+      })
+      .Case([&](lm::SliceOp slice) {
+        node.op = Op::Slice;
+        for (const lm::SymExpr &start : lm::getExprs(slice.getStarts())) {
+          if (!start.getConstant())
+            return failure();
+          node.ints.push_back(*start.getConstant());
+        }
+        node.ints.insert(node.ints.end(), slice.getSteps().begin(), slice.getSteps().end());
+        return success();
+      })
+      .Case([&](lm::ConcatOp concat) {
+        node.op = Op::Concat;
+        node.ints = {int64_t(concat.getAxis())};
+        return success();
+      })
+      .Case([&](lm::CastOp) { return node.op = Op::Cast, success(); })
+      .Case([&](lm::AddOp) { return node.op = Op::Add, success(); })
+      .Case([&](lm::SubOp) { return node.op = Op::Sub, success(); })
+      .Case([&](lm::MulOp) { return node.op = Op::Mul, success(); })
+      .Case([&](lm::DivOp) { return node.op = Op::Div, success(); })
+      .Case([&](lm::AbsMaxScaleOp scale) {
+        node.op = Op::AbsMaxScale;
+        assign(node.ints, scale.getAxes());
+        node.number = scale.getQmax().convertToDouble();
+        return success();
+      })
+      .Case([&](lm::QuantizeOp quantize) {
+        node.op = Op::Quantize;
+        node.ints = {quantize.getNarrowRange()};
+        return success();
+      })
+      .Case([&](lm::DequantizeOp) { return node.op = Op::Dequantize, success(); })
+      .Case([&](kernel::PackOp pack) {
+        switch (pack.getLayout()) {
+        case kernel::Layout::Panels:
+          node.op = Op::Panels;
+          node.ints = {int64_t(pack.getWidth())};
+          return success();
+        }
+        return failure();
+      })
+      .Default([](Operation *) { return failure(); });
+}
+
+FailureOr<size_t> RecipeBuilder::add(Value value) {
+  if (auto it = indexOf.find(value); it != indexOf.end())
+    return it->second;
+  Operation *op = value.getDefiningOp();
+  Recipe::Node node;
+  auto type = dyn_cast<RankedTensorType>(value.getType());
+  node.dtype = getDType(getElementTypeOrSelf(value));
+  if (!op || !type || !type.hasStaticShape() || !node.dtype || failed(fill(op, node)))
+    return emitError(value.getLoc()) << "expected an expression over weights, but got a value of type "
+                                     << value.getType();
+  assign(node.dims, type.getShape());
+  for (Value operand : op->getOperands()) {
+    FailureOr<size_t> index = add(operand);
+    if (failed(index))
+      return failure();
+    node.operands.push_back(*index);
+  }
+  recipe.nodes.push_back(std::move(node));
+  return indexOf[value] = recipe.nodes.size() - 1;
+}
+
+FailureOr<Recipe> llmopt::buildRecipe(Value value) {
+  RecipeBuilder builder;
+  if (failed(builder.add(value)))
+    return failure();
+  return std::move(builder.recipe);
+}

@@ -1,0 +1,122 @@
+// What must hold of bound shapes for a plan to be right.
+#include "llmopt/CodeGen/Plan/BuildPlan.h"
+#include "llmopt/CodeGen/Plan/Tables.h"
+
+using namespace mlir;
+using namespace llmopt;
+using lm::getDims;
+using lm::SymExpr;
+
+/// "sequence <= 512", "a == b", "a >= b", "a < b".
+static std::optional<ShapeConstraint> parseConstraint(StringRef text) {
+  static constexpr StringRef relations[] = {"<=", ">=", "==", "<", ">"};
+  for (StringRef relation : relations) {
+    size_t at = text.find(relation);
+    if (at == StringRef::npos)
+      continue;
+    std::optional<SymExpr> lhs = SymExpr::parse(text.take_front(at).trim());
+    std::optional<SymExpr> rhs = SymExpr::parse(text.drop_front(at + relation.size()).trim());
+    if (!lhs || !rhs || lhs->isUnknown() || rhs->isUnknown())
+      return std::nullopt;
+    if (relation.starts_with(">"))
+      std::swap(lhs, rhs);
+    if (relation.size() == 1)
+      lhs = *lhs + SymExpr(1);
+    return ShapeConstraint{*lhs, *rhs, relation == "==" ? LLMOPT_EQUAL : LLMOPT_AT_MOST, text.str()};
+  }
+  return std::nullopt;
+}
+
+namespace {
+class Collector {
+public:
+  std::vector<ShapeConstraint> found;
+
+  void add(ShapeConstraint constraint) {
+    for (const ShapeConstraint &other : found)
+      if (other.lhs == constraint.lhs && other.rhs == constraint.rhs && other.relation == constraint.relation)
+        return;
+    found.push_back(std::move(constraint));
+  }
+
+  /// Dimensions that broadcast to one: equal, or one of them is 1.
+  void addBroadcast(const SymExpr &a, const SymExpr &b, Operation *op) {
+    if (a.isUnknown() || b.isUnknown() || a == b || a.isConstant(1) || b.isConstant(1))
+      return;
+    // (a - b)(a - 1)(b - 1) = 0
+    SymExpr product = (a - b) * (a - SymExpr(1)) * (b - SymExpr(1));
+    add({product, SymExpr(0), LLMOPT_EQUAL,
+         "broadcast of " + a.str() + " and " + b.str() + " in " + getNodeNames(op->getLoc())});
+  }
+
+  void addEqual(const SymExpr &a, const SymExpr &b, Operation *op) {
+    if (a.isUnknown() || b.isUnknown() || a == b)
+      return;
+    add({a, b, LLMOPT_EQUAL, a.str() + " == " + b.str() + " in " + getNodeNames(op->getLoc())});
+  }
+
+  void visit(Operation *op);
+};
+} // namespace
+
+void Collector::visit(Operation *op) {
+  if (isElementwise(op)) {
+    for (size_t i = 0; i + 1 < op->getNumOperands(); ++i)
+      for (size_t j = i + 1; j < op->getNumOperands(); ++j) {
+        SmallVector<SymExpr> a = getDims(op->getOperand(i)), b = getDims(op->getOperand(j));
+        for (size_t d = 1; d <= std::min(a.size(), b.size()); ++d)
+          addBroadcast(a[a.size() - d], b[b.size() - d], op);
+      }
+    return;
+  }
+  if (auto gemm = dyn_cast<kernel::GemmOp>(op)) {
+    if (!gemm.getRowStride())
+      addEqual(getDims(gemm.getInput()).back(), SymExpr(int64_t(gemm.getK())), op);
+  } else if (auto product = dyn_cast<kernel::BatchedMatmulOp>(op)) {
+    SmallVector<SymExpr> a = getDims(product.getLhs()), b = getDims(product.getRhs());
+    addEqual(a[a.size() - (product.getTransposeLhs() ? 2 : 1)], b[b.size() - (product.getTransposeRhs() ? 1 : 2)], op);
+  } else if (auto attention = dyn_cast<kernel::AttentionOp>(op)) {
+    SmallVector<SymExpr> q = getDims(attention.getQuery()), k = getDims(attention.getKey()),
+                         v = getDims(attention.getValue());
+    addEqual(q[0], k[0], op);
+    addEqual(k[0], v[0], op);
+    addEqual(k[1], v[1], op);
+    if (!attention.getMask())
+      return;
+    SmallVector<SymExpr> mask = getDims(attention.getMask());
+    if (mask.size() == 1)
+      return addEqual(mask[0], q[0], op);
+    SmallVector<SymExpr> scores{q[0], int64_t(attention.getNumHeads()), q[1], k[1]};
+    for (auto [a, b] : llvm::zip(mask, scores))
+      if (!a.isConstant(1))
+        addEqual(a, b, op);
+  } else if (auto concat = dyn_cast<lm::ConcatOp>(op)) {
+    SmallVector<SymExpr> first = getDims(concat.getInputs().front());
+    for (Value other : concat.getInputs().drop_front())
+      for (auto [d, size] : llvm::enumerate(getDims(other)))
+        if (int64_t(d) != int64_t(concat.getAxis()))
+          addEqual(first[d], size, op);
+  } else if (auto reshape = dyn_cast<lm::ReshapeOp>(op)) {
+    addEqual(lm::getNumElements(reshape.getInput().getType()), lm::getNumElements(reshape.getType()), op);
+  } else if (auto view = dyn_cast<kernel::ViewOp>(op)) {
+    // A view that ends inside of its operand.
+    SymExpr have = lm::getNumElements(view.getInput().getType()), need = lm::getNumElements(view.getType());
+    SymExpr end = lm::getExprs(view.getOffset())[0] + need;
+    if (std::optional<int64_t> slack = (have - end).lowerBound(); have != end && (!slack || *slack < 0))
+      add({end, have, LLMOPT_AT_MOST, end.str() + " <= " + have.str() + " in " + getNodeNames(op->getLoc())});
+  }
+}
+
+FailureOr<std::vector<ShapeConstraint>> llmopt::collectConstraints(func::FuncOp function) {
+  Collector collector;
+  if (auto given = function->getAttrOfType<ArrayAttr>("lm.constraints"))
+    for (Attribute attr : given) {
+      auto text = dyn_cast<StringAttr>(attr);
+      std::optional<ShapeConstraint> constraint = text ? parseConstraint(text.getValue()) : std::nullopt;
+      if (!constraint)
+        return function.emitError() << "expected a constraint such as \"sequence <= 512\", but got " << attr;
+      collector.add(std::move(*constraint));
+    }
+  function.walk([&](Operation *op) { collector.visit(op); });
+  return std::move(collector.found);
+}

@@ -1,0 +1,323 @@
+// Filling ModelTables: buffers, steps, weights, size expressions.
+#include "llmopt/CodeGen/Plan/Tables.h"
+
+#include "llmopt/CodeGen/Plan/BuildPlan.h"
+#include "llmopt/CodeGen/Plan/Liveness.h"
+
+#include "mlir/IR/TypeUtilities.h"
+#include "llvm/ADT/StringMap.h"
+
+using namespace mlir;
+using namespace llmopt;
+using lm::getDims;
+using lm::SymExpr;
+
+StepEmitter::~StepEmitter() = default;
+
+static_assert(int(SymExpr::Op::Max) == LLMOPT_EXPR_MAX && int(SymExpr::Op::FloorDiv) == LLMOPT_EXPR_FLOORDIV);
+
+namespace {
+
+class TableBuilder {
+public:
+  TableBuilder(func::FuncOp function, StepEmitter &emitter) : function(function), emitter(emitter) {}
+  FailureOr<PlannedModel> build();
+
+private:
+  LogicalResult addSymbols();
+  LogicalResult addInterface();
+  LogicalResult addSteps();
+  LogicalResult addConstraints();
+  FailureOr<uint32_t> getExpr(const SymExpr &expr, Location loc);
+  FailureOr<uint32_t> getBuffer(Value value);
+  FailureOr<uint32_t> addWeight(Value value);
+  FailureOr<uint32_t> addTensor(std::vector<ModelTables::Tensor> &list, StringRef name, Value value);
+  std::string getName(StringRef kind, size_t index);
+
+  func::FuncOp function;
+  StepEmitter &emitter;
+  PlannedModel model;
+  ModelTables &t = model.tables;
+  Liveness liveness;
+  llvm::StringMap<uint32_t> symbolIndex, exprIndex;
+  llvm::StringMap<uint32_t> weightByRecipe; // the buffer
+  llvm::StringMap<unsigned> weightNames;
+  DenseMap<Value, uint32_t> bufferOf;
+  SymExpr scratch = 0;
+};
+
+} // namespace
+
+FailureOr<uint32_t> TableBuilder::getExpr(const SymExpr &expr, Location loc) {
+  if (expr.isUnknown())
+    return emitError(loc) << "expected a size that follows from the shapes of inputs, but got an unknown one";
+  auto [it, isNew] = exprIndex.try_emplace(expr.str(), t.exprs.size());
+  if (!isNew)
+    return it->second;
+  std::vector<SymExpr::Insn> code;
+  expr.toPostfix(code);
+  uint32_t first = t.exprCode.size();
+  for (const SymExpr::Insn &insn : code) {
+    int64_t value = insn.value;
+    if (insn.op == SymExpr::Op::Symbol) {
+      auto symbol = symbolIndex.find(insn.symbol);
+      if (symbol == symbolIndex.end())
+        return emitError(loc) << "expected sizes over dimensions of inputs, but got '" << insn.symbol << "' in "
+                              << expr.str();
+      value = symbol->second;
+    }
+    t.exprCode.push_back({int64_t(insn.op), value});
+  }
+  t.exprs.push_back({first, uint32_t(t.exprCode.size()) - first});
+  return it->second;
+}
+
+LogicalResult TableBuilder::addSymbols() {
+  for (Value input : function.getArguments())
+    for (const SymExpr &dim : getDims(input))
+      if (std::optional<std::string> symbol = dim.getSymbol())
+        if (symbolIndex.try_emplace(*symbol, t.symbols.size()).second)
+          t.symbols.push_back(*symbol);
+  return success();
+}
+
+std::string TableBuilder::getName(StringRef kind, size_t index) {
+  auto attr = kind == "input" ? function.getArgAttrOfType<StringAttr>(index, "lm.name")
+                              : function.getResultAttrOfType<StringAttr>(index, "lm.name");
+  return attr ? attr.str() : (kind + std::to_string(index)).str();
+}
+
+FailureOr<uint32_t> TableBuilder::addTensor(std::vector<ModelTables::Tensor> &list, StringRef name, Value value) {
+  ModelTables::Tensor tensor;
+  tensor.name = name.str();
+  tensor.dtype = getDType(getElementTypeOrSelf(value));
+  if (!tensor.dtype)
+    return emitError(value.getLoc()) << "expected an element type of whole bytes for '" << name << "', but got "
+                                     << value.getType();
+  if (getDims(value).size() > LLMOPT_MAX_RANK)
+    return emitError(value.getLoc()) << "expected at most " << LLMOPT_MAX_RANK << " dimensions for '" << name
+                                     << "', but got " << value.getType();
+  for (const SymExpr &dim : getDims(value)) {
+    FailureOr<uint32_t> expr = getExpr(dim, value.getLoc());
+    if (failed(expr))
+      return failure();
+    tensor.dims.push_back(*expr);
+  }
+  list.push_back(std::move(tensor));
+  return uint32_t(list.size() - 1);
+}
+
+FailureOr<uint32_t> TableBuilder::addWeight(Value value) {
+  FailureOr<Recipe> recipe = buildRecipe(value);
+  if (failed(recipe))
+    return failure();
+  std::string text = recipe->toJSON();
+  if (auto it = weightByRecipe.find(text); it != weightByRecipe.end())
+    return it->second;
+
+  ModelTables::Weight weight;
+  std::string name;
+  for (const Recipe::Node &node : recipe->nodes)
+    if (node.op == Recipe::Op::Weight)
+      name += (name.empty() ? "" : "+") + node.name;
+  if (name.empty())
+    name = "constant";
+  weight.hasRecipe = !recipe->isCanonical();
+  if (weight.hasRecipe) {
+    name += recipe->result().op == Recipe::Op::Panels ? ":packed" : ":derived";
+    weight.recipe = text;
+  }
+  if (unsigned earlier = weightNames[name]++)
+    name += "#" + std::to_string(earlier);
+  weight.name = name;
+  weight.dtype = recipe->result().dtype;
+  weight.dims = recipe->result().dims;
+  if (weight.dims.size() > LLMOPT_MAX_RANK)
+    return emitError(value.getLoc()) << "expected at most " << LLMOPT_MAX_RANK << " dimensions of a weight, but got "
+                                     << value.getType();
+  weight.size = getDTypeBytes(weight.dtype);
+  for (int64_t dim : weight.dims)
+    if (__builtin_mul_overflow(weight.size, uint64_t(dim), &weight.size))
+      return emitError(value.getLoc()) << "expected a weight of less than 2^64 bytes";
+  weight.offset = llvm::alignTo(t.weightsSize, 256);
+  t.weightsSize = weight.offset + weight.size;
+
+  ModelTables::Buffer buffer;
+  buffer.kind = LLMOPT_BUFFER_WEIGHT;
+  FailureOr<uint32_t> size = getExpr(int64_t(weight.size), value.getLoc());
+  FailureOr<uint32_t> offset = getExpr(int64_t(weight.offset), value.getLoc());
+  if (failed(size) || failed(offset))
+    return failure();
+  buffer.size = *size;
+  buffer.offset = *offset;
+  t.weights.push_back(std::move(weight));
+  model.recipes.push_back(std::move(*recipe));
+  t.buffers.push_back(std::move(buffer));
+  return weightByRecipe[text] = t.buffers.size() - 1;
+}
+
+FailureOr<uint32_t> TableBuilder::getBuffer(Value value) {
+  if (auto it = bufferOf.find(value); it != bufferOf.end())
+    return it->second;
+  if (isRecipe(value)) {
+    FailureOr<uint32_t> index = addWeight(value);
+    if (succeeded(index))
+      bufferOf[value] = *index;
+    return index;
+  }
+  ModelTables::Buffer buffer;
+  uint32_t dtype = getDType(getElementTypeOrSelf(value));
+  if (!dtype)
+    return emitError(value.getLoc()) << "expected an element type of whole bytes, but got " << value.getType();
+  FailureOr<uint32_t> size =
+      getExpr(lm::getNumElements(value.getType()) * SymExpr(int64_t(getDTypeBytes(dtype))), value.getLoc());
+  if (failed(size))
+    return failure();
+  buffer.size = *size;
+  if (auto view = value.getDefiningOp<kernel::ViewOp>()) {
+    FailureOr<uint32_t> base = getBuffer(view.getInput());
+    SymExpr bytes = lm::getExprs(view.getOffset())[0] * SymExpr(int64_t(getDTypeBytes(dtype)));
+    if (failed(base))
+      return failure();
+    if (bytes.isConstant(0))
+      return bufferOf[value] = *base;
+    FailureOr<uint32_t> offset = getExpr(bytes, value.getLoc());
+    if (failed(offset))
+      return failure();
+    buffer.kind = LLMOPT_BUFFER_VIEW;
+    buffer.index = *base;
+    buffer.offset = *offset;
+  } else if (auto argument = dyn_cast<BlockArgument>(value)) {
+    buffer.kind = LLMOPT_BUFFER_INPUT;
+    buffer.index = argument.getArgNumber();
+  } else if (auto constant = value.getDefiningOp<lm::ConstantOp>()) {
+    auto dense = dyn_cast<DenseElementsAttr>(constant.getValue());
+    if (!dense)
+      return constant.emitError() << "expected a constant of known elements, but got " << constant.getValue();
+    std::vector<char> bytes = getBytes(dense);
+    buffer.kind = LLMOPT_BUFFER_CONSTANT;
+    buffer.data.assign(bytes.begin(), bytes.end());
+  } else {
+    Value storage = liveness.getStorage(value);
+    if (storage != value) {
+      FailureOr<uint32_t> index = getBuffer(storage);
+      if (succeeded(index))
+        bufferOf[value] = *index;
+      return index;
+    }
+    if (auto output = liveness.outputs.find(value); output != liveness.outputs.end()) {
+      buffer.kind = LLMOPT_BUFFER_OUTPUT;
+      buffer.index = output->second;
+    } else {
+      auto range = liveness.ranges.find(value);
+      if (range == liveness.ranges.end())
+        return emitError(value.getLoc()) << "expected a result of a kernel, but got one of "
+                                         << value.getDefiningOp()->getName();
+      buffer.kind = LLMOPT_BUFFER_ARENA;
+      buffer.firstStep = range->second.first;
+      buffer.lastStep = range->second.last;
+    }
+  }
+  t.buffers.push_back(std::move(buffer));
+  return bufferOf[value] = t.buffers.size() - 1;
+}
+
+LogicalResult TableBuilder::addSteps() {
+  for (Operation *op : liveness.steps) {
+    ModelTables::Step step;
+    FailureOr<StepKernel> kernel = emitter.emit(op);
+    if (failed(kernel))
+      return failure();
+    step.name = getNodeNames(op->getLoc());
+    if (step.name.empty())
+      step.name = op->getName().getStringRef().str();
+    step.kernel = kernel->kernel;
+    for (ValueRange values : {ValueRange(op->getOperands()), ValueRange(op->getResults())})
+      for (Value value : values) {
+        FailureOr<uint32_t> buffer = getBuffer(value);
+        if (failed(buffer))
+          return failure();
+        step.args.push_back(*buffer);
+      }
+    for (const SymExpr &dim : kernel->dims) {
+      FailureOr<uint32_t> expr = getExpr(dim, op->getLoc());
+      if (failed(expr))
+        return failure();
+      step.dims.push_back(*expr);
+    }
+    FailureOr<uint32_t> tiles = getExpr(kernel->tiles, op->getLoc());
+    if (failed(tiles))
+      return failure();
+    step.tiles = *tiles;
+    t.steps.push_back(std::move(step));
+    scratch = SymExpr::max(scratch, kernel->scratchBytes);
+  }
+  return success();
+}
+
+LogicalResult TableBuilder::addInterface() {
+  for (auto [i, argument] : llvm::enumerate(function.getArguments())) {
+    FailureOr<uint32_t> tensor = addTensor(t.inputs, getName("input", i), argument);
+    FailureOr<uint32_t> buffer = getBuffer(argument);
+    if (failed(tensor) || failed(buffer))
+      return failure();
+    t.inputs[*tensor].buffer = *buffer;
+  }
+  return success();
+}
+
+LogicalResult TableBuilder::addConstraints() {
+  FailureOr<std::vector<ShapeConstraint>> constraints = collectConstraints(function);
+  if (failed(constraints))
+    return failure();
+  for (const ShapeConstraint &constraint : *constraints) {
+    FailureOr<uint32_t> lhs = getExpr(constraint.lhs, function.getLoc());
+    FailureOr<uint32_t> rhs = getExpr(constraint.rhs, function.getLoc());
+    if (failed(lhs) || failed(rhs))
+      return failure();
+    t.constraints.push_back({*lhs, uint32_t(constraint.relation), *rhs, constraint.reason});
+  }
+  return success();
+}
+
+FailureOr<PlannedModel> TableBuilder::build() {
+  liveness = computeLiveness(function);
+  if (failed(addSymbols()) || failed(addInterface()) || failed(addSteps()))
+    return failure();
+  Operation *end = function.getBody().front().getTerminator();
+  for (auto [i, value] : llvm::enumerate(end->getOperands())) {
+    FailureOr<uint32_t> tensor = addTensor(t.outputs, getName("output", i), value);
+    FailureOr<uint32_t> buffer = getBuffer(value);
+    if (failed(tensor) || failed(buffer))
+      return failure();
+    t.outputs[*tensor].buffer = *buffer;
+  }
+  if (failed(addConstraints()))
+    return failure();
+  FailureOr<uint32_t> scratchBytes = getExpr(scratch, function.getLoc());
+  if (failed(scratchBytes))
+    return failure();
+  t.scratchBytes = *scratchBytes;
+  auto modelName = function->getParentOfType<ModuleOp>()->getAttrOfType<StringAttr>("lm.model_name");
+  t.name = modelName ? modelName.str() : function.getName().str();
+  llvm::StringMap<bool> used;
+  for (const Recipe &recipe : model.recipes)
+    for (const Recipe::Node &node : recipe.nodes)
+      if (node.op == Recipe::Op::Weight)
+        used[node.name] = true;
+  llvm::StringMap<lm::WeightOp> seen;
+  for (auto weight : function.getOps<lm::WeightOp>())
+    if (used.count(weight.getName())) {
+      auto [it, isNew] = seen.try_emplace(weight.getName(), weight);
+      if (!isNew && it->second.getSource() != weight.getSource())
+        return weight.emitError() << "expected one weight of the name '" << weight.getName() << "', but got two";
+      if (isNew)
+        model.sources.emplace_back(weight.getName().str(), weight);
+    }
+  t.metadata = writeMetadata(function, model, liveness.steps);
+  return std::move(model);
+}
+
+FailureOr<PlannedModel> llmopt::buildTables(func::FuncOp function, StepEmitter &emitter) {
+  return TableBuilder(function, emitter).build();
+}

@@ -1,10 +1,13 @@
 // The plan, and writing what was asked for.
 #include "Session.h"
 
-#include "llmopt/CodeGen/CPU/TargetInfo.h"
+#include "llmopt/CodeGen/CPU/EmitModel.h"
+#include "llmopt/CodeGen/CUDA/EmitCuda.h"
 #include "llmopt/CodeGen/Plan/BuildPlan.h"
 #include "llmopt/Support/AtomicFile.h"
 
+#include "llvm/ADT/SmallString.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 
 using namespace mlir;
@@ -16,7 +19,6 @@ namespace {
 int writeText(Session &session, StringRef text) {
   const std::string &path = session.line.output;
   if (path.empty() || path == "-") {
-    session.printTimes();
     session.out << text;
     return kOk;
   }
@@ -33,22 +35,83 @@ int writeModule(Session &session) {
   return writeText(session, text);
 }
 
-} // namespace
+/// -o, else the model's stem with `extension` in the current folder.
+std::string outputPath(const CommandLine &line, StringRef extension) {
+  return line.output.empty() ? (llvm::sys::path::stem(line.model) + extension).str() : line.output;
+}
 
-int llmopt::emitModel(Session &session) {
-  const CommandLine &line = session.line;
-  if (line.emit == EmitKind::LM)
-    return writeModule(session);
-
+/// Plans @main for a target and checks the result.
+int planModel(Session &session, const PlanTarget &target) {
   session.beginPhase("plan");
+  if (failed(buildPlan(*session.module, target)))
+    return kBadModel;
+  return session.checkModule("plan");
+}
+
+int emitForCPU(Session &session) {
+  const CommandLine &line = session.line;
   std::string error;
   std::optional<cpu::TargetInfo> target = cpu::resolveTarget("", line.cpu, error);
   if (!target)
     return session.fail(kUsage, error);
-  PanelTarget panels(target->gemmNR());
-  if (failed(buildPlan(*session.module, panels)))
-    return kBadModel;
+  if (int code = planModel(session, cpu::CPUPlanTarget(*target)); code != kOk)
+    return code;
   if (line.emit == EmitKind::Kernels)
     return writeModule(session);
-  return session.fail(kInternal, "not wired up");
+
+  session.beginPhase("emit");
+  cpu::EmitModelOptions options;
+  options.embedWeights = line.embedWeights;
+  options.symbolPrefix = line.symbolPrefix;
+  bool isText = line.emit == EmitKind::LLVM || line.emit == EmitKind::Asm;
+  options.emit = line.emit == EmitKind::LLVM  ? cpu::Emit::Llvm
+                 : line.emit == EmitKind::Asm ? cpu::Emit::Asm
+                 : line.emit == EmitKind::Obj ? cpu::Emit::Object
+                                              : cpu::Emit::SharedLibrary;
+  if (line.embedWeights && options.emit != cpu::Emit::SharedLibrary)
+    return session.fail(kUsage, "expected -emit=so with -embed-weights");
+  options.output = outputPath(line, line.emit == EmitKind::Obj ? ".o" : ".so");
+  bool toStandardOutput = isText && (line.output.empty() || line.output == "-");
+  llvm::SmallString<128> temporary;
+  if (toStandardOutput) {
+    if (std::error_code code = llvm::sys::fs::createTemporaryFile("llmopt", "txt", temporary))
+      return session.fail(kEnvironment, "cannot create a temporary file: " + code.message());
+    options.output = temporary.str().str();
+  }
+  FailureOr<cpu::EmitModelResult> result = cpu::emitModel(*session.module, *target, options);
+  int code = succeeded(result) ? kOk : session.lastFailure();
+  if (toStandardOutput) {
+    if (code == kOk)
+      if (auto buffer = llvm::MemoryBuffer::getFile(temporary))
+        session.out << (*buffer)->getBuffer();
+    llvm::sys::fs::remove(temporary);
+  }
+  return code;
+}
+
+int emitForCuda(Session &session) {
+  const CommandLine &line = session.line;
+  if (int code = planModel(session, cuda::CudaPlanTarget()); code != kOk)
+    return code;
+  session.beginPhase("emit");
+  bool isLibrary = StringRef(line.output).ends_with(".so");
+  if (line.emulate) {
+    if (failed(cuda::emitCudaEmulation(*session.module, outputPath(line, ".so"), line.symbolPrefix)))
+      return session.lastFailure();
+    return kOk;
+  }
+  if (isLibrary)
+    return session.fail(kUsage, "expected -emulate with -emit=cuda -o " + line.output +
+                                    "; without it -emit=cuda writes a project folder");
+  if (failed(cuda::emitCudaProject(*session.module, outputPath(line, ".cuda"), line.cudaArch)))
+    return session.lastFailure();
+  return kOk;
+}
+
+} // namespace
+
+int llmopt::emitModel(Session &session) {
+  if (session.line.emit == EmitKind::LM)
+    return writeModule(session);
+  return session.line.emit == EmitKind::Cuda ? emitForCuda(session) : emitForCPU(session);
 }

@@ -1,7 +1,7 @@
 // Messages, progress, and what happens when something of ours is wrong.
 #include "Session.h"
 
-#include "llmopt/Dialect/LM/IR/LM.h"
+#include "llmopt/Dialect/Kernel/IR/Kernel.h"
 #include "llmopt/Transforms/FusionReport.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -17,7 +17,7 @@ using namespace llmopt;
 Session::Session(const CommandLine &line, StringRef commandText, raw_ostream &out, raw_ostream &err)
     : line(line), out(out), context(MLIRContext::Threading::DISABLED), err(err), commandText(commandText),
       terminal(llvm::sys::Process::StandardErrIsDisplayed()) {
-  context.loadDialect<lm::LMDialect, func::FuncDialect>();
+  context.loadDialect<lm::LMDialect, kernel::KernelDialect, func::FuncDialect>();
   context.getDiagEngine().registerHandler([this](Diagnostic &diagnostic) { return report(diagnostic); });
 }
 
@@ -107,10 +107,24 @@ int Session::runPasses(StringRef name, llvm::function_ref<void(OpPassManager &)>
   build(manager);
   if (failed(manager.run(*module)))
     return kBadModel;
+  return checkModule(name);
+}
+
+int Session::checkModule(StringRef name) {
   showDiagnostics = false;
   bool valid = succeeded(verify(*module));
   showDiagnostics = true;
   return valid ? kOk : internalError((name + ": " + lastError).str());
+}
+
+int Session::lastFailure() const {
+  // Failures of files pass through diagnostics as the text of their std::error_code.
+  for (std::errc code : {std::errc::no_space_on_device, std::errc::file_too_large, std::errc::permission_denied,
+                         std::errc::read_only_file_system, std::errc::no_such_file_or_directory,
+                         std::errc::is_a_directory, std::errc::not_enough_memory, std::errc::io_error})
+    if (StringRef(lastError).contains(std::make_error_code(code).message()))
+      return kEnvironment;
+  return kBadModel;
 }
 
 int Session::internalError(StringRef what) {

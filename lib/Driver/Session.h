@@ -39,6 +39,10 @@ public:
   /// Runs passes and verifies the result. A failing pass has said why and gives
   /// kBadModel; IR that does not verify is our bug.
   int runPasses(llvm::StringRef phase, llvm::function_ref<void(mlir::OpPassManager &)> build);
+  /// kOk, or our bug where the module does not verify.
+  int checkModule(llvm::StringRef phase);
+  /// The exit code for what was reported last: the environment's fault or the model's.
+  int lastFailure() const;
   /// Writes a folder with the command and the IR, names it, and returns kInternal.
   int internalError(llvm::StringRef what);
 
@@ -59,7 +63,8 @@ private:
 /// The phases from an ONNX file to L1, as the command line asks for them.
 int importModel(Session &session);
 int raiseModel(Session &session);
-int rewriteModel(Session &session); // structure, train, quantize
+int pruneModel(Session &session);
+int rewriteModel(Session &session); // train, quantize
 /// Reports and gates on fusion.
 int reportFusion(Session &session);
 /// Plan and output.

@@ -239,7 +239,8 @@ SmallVector<S> ScalarBuilder::loop(LoopKind kind, S lo, S hi, ArrayRef<S> initia
                                    llvm::function_ref<SmallVector<S>(S, ArrayRef<S>)> body, llvm::StringRef name) {
   bool lanesLoop = kind == LoopKind::Lanes;
   SmallVector<S> start(initial);
-  if (lanesLoop)
+  // What a loop inside of lanes accumulates may differ between them.
+  if (lanesLoop || (inLanes() && lanes() > 1))
     for (S &s : start)
       s = splat(s);
   S variable;

@@ -125,9 +125,13 @@ void llmopt::emitFusionRemarks(Operation *root, FusionKind kind, StringRef passN
     if (site.kind != kind)
       continue;
     auto options = remark::RemarkOpts::name(getFusionKindName(kind)).category(passName);
-    if (site.passed)
+    if (site.passed) {
       remark::passed(site.loc, options) << site.detail;
-    else
-      remark::missed(site.loc, options) << remark::reason("{0}", site.detail) << remark::suggest("{0}", site.suggestion);
+      continue;
+    }
+    auto remark = remark::missed(site.loc, options);
+    remark << remark::reason("{0}", site.detail);
+    if (!site.suggestion.empty())
+      remark << remark::suggest("{0}", site.suggestion);
   }
 }

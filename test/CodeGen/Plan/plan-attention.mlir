@@ -31,3 +31,19 @@ func.func @narrow_mask(%x: !h, %mask: tensor<1x1x1x1xf32>) -> !h {
       mask_kind = #lm.mask_kind<additive>, fully_masked = #lm.fully_masked<source>} : (!h, !h, !h, tensor<1x1x1x1xf32>) -> !h
   return %0 : !h
 }
+
+// Nothing is gained by writing the mask out for every query.
+// CHECK-LABEL: func.func @broadcast_mask
+// CHECK: %[[M:.*]] = kernel.loops
+// CHECK-NOT: lm.broadcast
+// CHECK: kernel.yield %{{.*}} : tensor<?x1x1x?xf32
+// CHECK: kernel.attention %arg0, %arg0, %arg0 mask %[[M]]
+func.func @broadcast_mask(%x: !h, %mask: tensor<?x1x1x?xi64, #lm.dims<"batch", 1, 1, "sequence">>) -> !h {
+  %big = lm.constant dense<-1.0e4> : tensor<f32>
+  %0 = lm.broadcast %mask : (tensor<?x1x1x?xi64, #lm.dims<"batch", 1, 1, "sequence">>) -> tensor<?x1x?x?xi64, #lm.dims<"batch", 1, "sequence", "sequence">>
+  %1 = lm.cast %0 : (tensor<?x1x?x?xi64, #lm.dims<"batch", 1, "sequence", "sequence">>) -> tensor<?x1x?x?xf32, #lm.dims<"batch", 1, "sequence", "sequence">>
+  %2 = lm.mul %1, %big : (tensor<?x1x?x?xf32, #lm.dims<"batch", 1, "sequence", "sequence">>, tensor<f32>) -> tensor<?x1x?x?xf32, #lm.dims<"batch", 1, "sequence", "sequence">>
+  %3 = lm.attention %x, %x, %x mask %2 {num_heads = 4 : i64, kv_num_heads = 4 : i64, scale = 0.35 : f64,
+      mask_kind = #lm.mask_kind<additive>, fully_masked = #lm.fully_masked<source>} : (!h, !h, !h, tensor<?x1x?x?xf32, #lm.dims<"batch", 1, "sequence", "sequence">>) -> !h
+  return %3 : !h
+}

@@ -52,3 +52,14 @@ func.func @pooler(%x: !h) -> !flat {
   %3 = lm.tanh %2 : (!flat) -> !flat
   return %3 : !flat
 }
+
+// CHECK-LABEL: func.func @behind_a_reshape
+// CHECK: %[[G:.*]] = kernel.gemm {{.*}}activation = #kernel.activation<tanh>
+// CHECK-NEXT: kernel.view %[[G]]
+func.func @behind_a_reshape(%x: !row) -> !flat {
+  %w = lm.weight "w" from (dense<1.0> : tensor<32x32xf32>) : tensor<32x32xf32>
+  %0 = lm.linear %x, %w : (!row, tensor<32x32xf32>) -> !row
+  %1 = lm.reshape %0 : (!row) -> !flat
+  %2 = lm.tanh %1 : (!flat) -> !flat
+  return %2 : !flat
+}

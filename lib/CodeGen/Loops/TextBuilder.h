@@ -45,7 +45,7 @@ private:
     std::string name;
   };
   struct Statement {
-    enum Kind { Define, Assign, Store, Open, Else, Raw } kind;
+    enum Kind { Define, Assign, Store, Open, Raw } kind;
     int32_t node = -1;     // Define; Assign, Store: the value
     int32_t offset = -1;   // Store
     std::string text;      // Assign, Store: the target; Open: the head; Raw: the line

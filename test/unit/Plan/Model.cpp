@@ -83,6 +83,12 @@ Model::Model(const std::string &text) : context(std::make_unique<MLIRContext>(ML
   EXPECT_TRUE(source) << "the model does not parse";
 }
 
+Model::Model(const Maker &make) : context(std::make_unique<MLIRContext>(MLIRContext::Threading::DISABLED)) {
+  context->loadDialect<lm::LMDialect, kernel::KernelDialect, func::FuncDialect>();
+  source = make(*context);
+  EXPECT_TRUE(source) << "the model was not made";
+}
+
 std::vector<lm::Tensor> Model::evaluate(const std::vector<lm::Tensor> &inputs) {
   if (!source)
     return {};

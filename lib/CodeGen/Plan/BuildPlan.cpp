@@ -153,6 +153,7 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
     }
     eraseDead(function);
     lowerPatchConv(function);
+    lowerEmbeddingGrad(function);
     formInt8Products(function, target);
     formProducts(function, target);
     fuseEpilogues(function);

@@ -60,8 +60,31 @@ static Gemm absorb(Gemm gemm, Operation *last, llvm::function_ref<void(Gemm)> ch
   return fused;
 }
 
+/// activation(reshape(gemm)) -> reshape(activation(gemm)), so that it is next to it.
+template <typename Gemm>
+static void moveBehindReshape(Gemm gemm) {
+  Value result = gemm.getResult();
+  if (!result.hasOneUse())
+    return;
+  auto reshape = dyn_cast<lm::ReshapeOp>(*result.user_begin());
+  if (!reshape || !reshape->hasOneUse())
+    return;
+  Operation *last = matchActivation(*reshape->user_begin(), reshape.getResult()).second;
+  if (!last)
+    return;
+  OpBuilder builder(reshape);
+  Operation *moved = builder.clone(*last);
+  moved->setOperand(0, result);
+  moved->getResult(0).setType(result.getType());
+  reshape->setOperand(0, moved->getResult(0));
+  last->getResult(0).replaceAllUsesWith(reshape.getResult());
+  last->erase();
+}
+
 template <typename Gemm>
 static bool fuseOne(Gemm &gemm) {
+  if (gemm.getActivation() == Activation::None && !gemm.getResidual())
+    moveBehindReshape(gemm);
   Value result = gemm.getResult();
   bool plain = gemm.getActivation() == Activation::None;
   if (gemm.getResidual())

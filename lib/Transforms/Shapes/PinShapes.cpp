@@ -127,7 +127,7 @@ LogicalResult llmopt::pinInputShape(func::FuncOp function, StringRef name, Array
     return failure();
   substituteEverywhere(function, symbols);
   argument.setType(getTensorType(pinned, type.getElementType()));
-  function.setType(FunctionType::get(function.getContext(), function.getBody().getArgumentTypes(),
-                                     function.getResultTypes()));
+  function.setType(
+      FunctionType::get(function.getContext(), function.getBody().getArgumentTypes(), function.getResultTypes()));
   return success();
 }

@@ -19,8 +19,7 @@ struct EvalFixture : ::testing::Test {
   mlir::MLIRContext context;
   mlir::Builder builder{&context};
   mlir::Type f16 = builder.getF16Type(), f32 = builder.getF32Type(), f64 = builder.getF64Type();
-  mlir::Type i1 = builder.getI1Type(), i8 = builder.getI8Type(), i32 = builder.getI32Type(),
-             i64 = builder.getI64Type();
+  mlir::Type i1 = builder.getI1Type(), i8 = builder.getI8Type(), i32 = builder.getI32Type(), i64 = builder.getI64Type();
   mlir::Type u8 = builder.getIntegerType(8, false), u64 = builder.getIntegerType(64, false);
   std::string diagnostics;
   mlir::ScopedDiagnosticHandler handler{&context, [this](mlir::Diagnostic &diagnostic) {
@@ -52,7 +51,7 @@ struct EvalFixture : ::testing::Test {
       argumentStream << (i ? ", " : "") << "%" << i << ": " << input.getType();
       typeStream << (i ? ", " : "") << input.getType();
     }
-    bool declares = llvm::StringRef(op).contains(" : ");
+    bool declares = llvm::StringRef(op).contains("->");
     std::string text = "func.func @f(" + arguments + ") -> " + resultType + " {\n  %r = " + op +
                        (declares ? "" : " : (" + types + ") -> " + resultType) + "\n  return %r : " + resultType +
                        "\n}\n";

@@ -38,8 +38,10 @@ TEST_F(Evaluator, UnaryFloats) {
   expectFloats(eval("lm.elu %0 {alpha = 2.0 : f64}", {x}, type), {-1.8358300028, 0, 0.5, 3, kNaN}, 1e-7);
   expectInts(eval("lm.is_nan %0", {x}, "tensor<5xi1>"), {0, 0, 0, 0, 1});
   Tensor infinities = floats({3}, {-kInf, kInf, 1});
-  expectInts(eval("lm.is_inf %0 {detect_negative = true, detect_positive = false}", {infinities}, "tensor<3xi1>"), {1, 0, 0});
-  expectInts(eval("lm.is_inf %0 {detect_negative = false, detect_positive = true}", {infinities}, "tensor<3xi1>"), {0, 1, 0});
+  expectInts(eval("lm.is_inf %0 {detect_negative = true, detect_positive = false}", {infinities}, "tensor<3xi1>"),
+             {1, 0, 0});
+  expectInts(eval("lm.is_inf %0 {detect_negative = false, detect_positive = true}", {infinities}, "tensor<3xi1>"),
+             {0, 1, 0});
 }
 
 TEST_F(Evaluator, ResultsAreRoundedToTheType) {
@@ -106,9 +108,9 @@ TEST_F(Evaluator, Comparisons) {
   expectInts(eval("lm.and %0, %1", {p, q}, type), {0, 0, 0, 1});
   expectInts(eval("lm.or %0, %1", {p, q}, type), {0, 1, 1, 1});
   expectInts(eval("lm.xor %0, %1", {p, q}, type), {0, 1, 1, 0});
-  expectFloats(eval("lm.where %0, %1, %2", {ints(i1, {2, 1}, {1, 0}), floats({2}, {1, 2}), floats({1}, {9})},
-                    "tensor<2x2xf32>"),
-               {1, 2, 9, 9});
+  expectFloats(
+      eval("lm.where %0, %1, %2", {ints(i1, {2, 1}, {1, 0}), floats({2}, {1, 2}), floats({1}, {9})}, "tensor<2x2xf32>"),
+      {1, 2, 9, 9});
 }
 
 TEST_F(Evaluator, Clip) {
@@ -143,9 +145,9 @@ TEST_F(Evaluator, Movement) {
              {7, 7, 7, 8, 8, 8, 7, 7, 7, 8, 8, 8});
   expectInts(eval("lm.concat %0, %1 {axis = 1 : i64}", {x, ints({2, 1}, {9, 8})}, "tensor<2x4xi64>"),
              {0, 1, 2, 9, 3, 4, 5, 8});
-  expectInts(eval("lm.slice %0 {starts = #lm.sym<1, 2> : tensor<2xi64>, steps = array<i64: -1, -2>}", {x},
-                  "tensor<2x2xi64>"),
-             {5, 3, 2, 0});
+  expectInts(
+      eval("lm.slice %0 {starts = #lm.sym<1, 2> : tensor<2xi64>, steps = array<i64: -1, -2>}", {x}, "tensor<2x2xi64>"),
+      {5, 3, 2, 0});
   expectInts(eval("lm.pad %0, %1 {low = #lm.sym<1, 0> : tensor<2xi64>, high = #lm.sym<0, 1> : tensor<2xi64>}",
                   {x, ints({}, {-1})}, "tensor<3x4xi64>"),
              {-1, -1, -1, -1, 0, 1, 2, -1, 3, 4, 5, -1});
@@ -175,14 +177,16 @@ TEST_F(Evaluator, Gathers) {
   Tensor x = ints({3, 2}, {0, 1, 10, 11, 20, 21});
   expectInts(eval("lm.gather %0, %1 {axis = 0 : i64}", {x, ints({2}, {-1, 0})}, "tensor<2x2xi64>"), {20, 21, 0, 1});
   expectInts(eval("lm.gather %0, %1 {axis = 1 : i64}", {x, ints({}, {1})}, "tensor<3xi64>"), {1, 11, 21});
-  expectInts(eval("lm.gather_elements %0, %1 {axis = 0 : i64}", {x, ints({1, 2}, {2, -2})}, "tensor<1x2xi64>"), {20, 11});
+  expectInts(eval("lm.gather_elements %0, %1 {axis = 0 : i64}", {x, ints({1, 2}, {2, -2})}, "tensor<1x2xi64>"),
+             {20, 11});
   expectInts(eval("lm.gather_nd %0, %1 {batch_dims = 0 : i64}", {x, ints({2, 2}, {1, 1, -1, 0})}, "tensor<2xi64>"),
              {11, 20});
   expectInts(eval("lm.gather_nd %0, %1 {batch_dims = 0 : i64}", {x, ints({1, 1}, {1})}, "tensor<1x2xi64>"), {10, 11});
   expectInts(eval("lm.gather_nd %0, %1 {batch_dims = 1 : i64}", {x, ints({3, 1}, {1, 0, 1})}, "tensor<3xi64>"),
              {1, 10, 21});
-  expectFloats(eval("lm.embedding %0, %1", {floats({2, 2}, {1, 2, 3, 4}), ints({1, 3}, {1, 0, -1})}, "tensor<1x3x2xf32>"),
-               {3, 4, 1, 2, 3, 4});
+  expectFloats(
+      eval("lm.embedding %0, %1", {floats({2, 2}, {1, 2, 3, 4}), ints({1, 3}, {1, 0, -1})}, "tensor<1x3x2xf32>"),
+      {3, 4, 1, 2, 3, 4});
   expectFailure(eval("lm.gather %0, %1 {axis = 0 : i64}", {x, ints({1}, {3})}, "tensor<1x2xi64>"),
                 "expected an index in [-3, 3), but got 3");
 }
@@ -208,12 +212,13 @@ TEST_F(Evaluator, Reductions) {
   Tensor n = ints(i8, {4}, {100, 100, -3, 3});
   expectInts(eval("lm.reduce <sum> %0 {axes = array<i64: 0>, keepdims = false}", {n}, "tensor<i8>"), {-56});
   expectInts(eval("lm.reduce <min> %0 {axes = array<i64: 0>, keepdims = false}", {n}, "tensor<i8>"), {-3});
-  expectInts(eval("lm.reduce <max> %0 {axes = array<i64: 0>, keepdims = false}", {ints(i8, {0}, {})}, "tensor<i8>"), {-128});
+  expectInts(eval("lm.reduce <max> %0 {axes = array<i64: 0>, keepdims = false}", {ints(i8, {0}, {})}, "tensor<i8>"),
+             {-128});
   expectInts(eval("lm.reduce <min> %0 {axes = array<i64: 0>, keepdims = false}", {ints(i64, {0}, {})}, "tensor<i64>"),
              {INT64_MAX});
   // Large values do not overflow on the way.
-  expectFloats(eval("lm.reduce <log_sum_exp> %0 {axes = array<i64: 0>, keepdims = false}",
-                    {floats({2}, {1000, 1000})}, "tensor<f32>"),
+  expectFloats(eval("lm.reduce <log_sum_exp> %0 {axes = array<i64: 0>, keepdims = false}", {floats({2}, {1000, 1000})},
+                    "tensor<f32>"),
                {1000.6931471806}, 1e-7);
 }
 
@@ -221,7 +226,8 @@ TEST_F(Evaluator, ArgReduceAndScans) {
   Tensor x = floats({2, 3}, {1, 3, 3, kNaN, 2, -1});
   auto arg = [&](const char *smallest, const char *last) {
     return eval(std::string("lm.arg_reduce %0 {axis = 1 : i64, keepdims = false, smallest = ") + smallest +
-                    ", last = " + last + "}", {x}, "tensor<2xi64>");
+                    ", last = " + last + "}",
+                {x}, "tensor<2xi64>");
   };
   expectInts(arg("false", "false"), {1, 0});
   expectInts(arg("false", "true"), {2, 0});
@@ -239,7 +245,8 @@ TEST_F(Evaluator, ArgReduceAndScans) {
 
 TEST_F(Evaluator, Softmax) {
   Tensor x = floats({2, 2}, {1, 3, -kInf, -kInf});
-  expectFloats(eval("lm.softmax %0 {axis = 1 : i64}", {x}, "tensor<2x2xf32>"), {0.1192029220, 0.8807970780, kNaN, kNaN}, 1e-7);
+  expectFloats(eval("lm.softmax %0 {axis = 1 : i64}", {x}, "tensor<2x2xf32>"), {0.1192029220, 0.8807970780, kNaN, kNaN},
+               1e-7);
   expectFloats(eval("lm.softmax %0 {axis = 1 : i64, log = true}", {x}, "tensor<2x2xf32>"),
                {-2.1269280110, -0.1269280110, kNaN, kNaN}, 1e-7);
   expectFloats(eval("lm.softmax %0 {axis = 0 : i64}", {floats({2, 1}, {10000, 10000})}, "tensor<2x1xf32>"), {0.5, 0.5});
@@ -253,10 +260,12 @@ TEST_F(Evaluator, MatMul) {
   expectFloats(eval("lm.matmul %0, %1", {v, v}, "tensor<f32>"), {2});
   Tensor batch = floats({2, 1, 2}, {1, 0, 0, 1}), stack = floats({1, 2, 2}, {1, 2, 3, 4});
   expectFloats(eval("lm.matmul %0, %1", {batch, stack}, "tensor<2x1x2xf32>"), {1, 2, 3, 4});
-  expectInts(eval("lm.matmul %0, %1", {ints(i32, {1, 2}, {1 << 30, 1 << 30}), ints(i32, {2, 1}, {2, 2})}, "tensor<1x1xi32>"),
-             {0});
+  expectInts(
+      eval("lm.matmul %0, %1", {ints(i32, {1, 2}, {1 << 30, 1 << 30}), ints(i32, {2, 1}, {2, 2})}, "tensor<1x1xi32>"),
+      {0});
   // One rounding for the sum, not one per product.
-  expectFloats(eval("lm.matmul %0, %1", {floats({3}, {0x1p24, 1, 1}), floats({3}, {1, 1, 1})}, "tensor<f32>"), {16777218});
+  expectFloats(eval("lm.matmul %0, %1", {floats({3}, {0x1p24, 1, 1}), floats({3}, {1, 1, 1})}, "tensor<f32>"),
+               {16777218});
 }
 
 TEST_F(Evaluator, Linear) {
@@ -269,17 +278,20 @@ TEST_F(Evaluator, Linear) {
 
 TEST_F(Evaluator, Conv) {
   Tensor x = floats({1, 1, 3, 3}, {1, 2, 3, 4, 5, 6, 7, 8, 9}), w = floats({1, 1, 2, 2}, {1, 0, 0, -1});
-  std::string attrs = " {strides = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, dilations = array<i64: 1, 1>, groups = 1 : i64}";
+  std::string attrs =
+      " {strides = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, dilations = array<i64: 1, 1>, groups = 1 : i64}";
   expectFloats(eval("lm.conv %0, %1" + attrs, {x, w}, "tensor<1x1x2x2xf32>"), {-4, -4, -4, -4});
   // Stride 2 and a pad in front: taps at (-1, 1), with zeros outside.
-  std::string padded = " {strides = array<i64: 2, 2>, pads = array<i64: 1, 1, 0, 0>, dilations = array<i64: 1, 1>, groups = 1 : i64}";
+  std::string padded =
+      " {strides = array<i64: 2, 2>, pads = array<i64: 1, 1, 0, 0>, dilations = array<i64: 1, 1>, groups = 1 : i64}";
   expectFloats(eval("lm.conv %0, %1" + padded, {x, w}, "tensor<1x1x2x2xf32>"), {-1, -3, -7, -4});
   // Two groups of one channel each, with bias, 1-D, dilation 2.
   Tensor y = floats({1, 2, 3}, {1, 2, 3, 4, 5, 6}), k = floats({2, 1, 2}, {1, 1, 1, -1}), b = floats({2}, {10, 20});
-  expectFloats(eval("lm.conv %0, %1 bias %2 {strides = array<i64: 1>, pads = array<i64: 0, 0>, dilations = array<i64: 2>, "
-                    "groups = 2 : i64} : (tensor<1x2x3xf32>, tensor<2x1x2xf32>, tensor<2xf32>) -> tensor<1x2x1xf32>",
-                    {y, k, b}, "tensor<1x2x1xf32>"),
-               {14, 18});
+  expectFloats(
+      eval("lm.conv %0, %1 bias %2 {strides = array<i64: 1>, pads = array<i64: 0, 0>, dilations = array<i64: 2>, "
+           "groups = 2 : i64} : (tensor<1x2x3xf32>, tensor<2x1x2xf32>, tensor<2xf32>) -> tensor<1x2x1xf32>",
+           {y, k, b}, "tensor<1x2x1xf32>"),
+      {14, 18});
 }
 
 //===- Functions -----------------------------------------------------------===//
@@ -299,7 +311,8 @@ TEST_F(Evaluator, SymbolsAreBoundByInputsAndChecked) {
   expectFloats((*results)[0], {11, 22, 33, 14, 25, 36});
   expectInts((*results)[1], {2, 7, 6});
   EXPECT_TRUE(failed(evaluate(function, {floats({2, 3}, 1.0), floats({4}, 1.0)})));
-  EXPECT_NE(diagnostics.find("expected dimension 0 of input 1 to be s = 3, but got 4"), std::string::npos) << diagnostics;
+  EXPECT_NE(diagnostics.find("expected dimension 0 of input 1 to be s = 3, but got 4"), std::string::npos)
+      << diagnostics;
   EXPECT_TRUE(failed(evaluate(function, {floats({2, 3}, 1.0)})));
   EXPECT_TRUE(failed(evaluate(function, {floats({2}, 1.0), floats({4}, 1.0)})));
 }

@@ -87,11 +87,14 @@ TEST_F(Folds, ConstantsAgreeWithTheEvaluator) {
     const char *op;
     const char *types; // of operands and result: f, i, b
   };
-  const Case cases[] = {{"lm.add %a, %b", "fff"}, {"lm.add %a, %b", "iii"}, {"lm.sub %a, %b", "fff"}, {"lm.sub %a, %b", "iii"},
-                        {"lm.mul %a, %b", "fff"}, {"lm.mul %a, %b", "iii"}, {"lm.div %a, %b", "fff"}, {"lm.pow %a, %b", "fff"},
-                        {"lm.min %a, %b", "fff"}, {"lm.max %a, %b", "iii"}, {"lm.and %a, %b", "bbb"}, {"lm.or %a, %b", "bbb"},
-                        {"lm.xor %a, %b", "bbb"}, {"lm.compare <lt> %a, %b", "ffb"}, {"lm.compare <eq> %a, %b", "iib"},
-                        {"lm.mod %a, %b {fmod = true}", "fff"}};
+  const Case cases[] = {{"lm.add %a, %b", "fff"},          {"lm.add %a, %b", "iii"},
+                        {"lm.sub %a, %b", "fff"},          {"lm.sub %a, %b", "iii"},
+                        {"lm.mul %a, %b", "fff"},          {"lm.mul %a, %b", "iii"},
+                        {"lm.div %a, %b", "fff"},          {"lm.pow %a, %b", "fff"},
+                        {"lm.min %a, %b", "fff"},          {"lm.max %a, %b", "iii"},
+                        {"lm.and %a, %b", "bbb"},          {"lm.or %a, %b", "bbb"},
+                        {"lm.xor %a, %b", "bbb"},          {"lm.compare <lt> %a, %b", "ffb"},
+                        {"lm.compare <eq> %a, %b", "iib"}, {"lm.mod %a, %b {fmod = true}", "fff"}};
   auto type = [&](char c) { return c == 'f' ? f32 : c == 'i' ? i64 : i1; };
   for (int round = 0; round < 300; ++round) {
     generator.seed(round);
@@ -107,8 +110,8 @@ TEST_F(Folds, ConstantsAgreeWithTheEvaluator) {
     os << "func.func @f(" << (isInput ? "%a: " : "%unused: ") << at << ") -> " << rt << " {\n";
     if (!isInput)
       os << constant("%a", ta, a);
-    os << constant("%b", tb, b) << "%r = " << c.op << " : (" << at << ", " << bt << ") -> " << rt << "\nreturn %r : "
-       << rt << "\n}";
+    os << constant("%b", tb, b) << "%r = " << c.op << " : (" << at << ", " << bt << ") -> " << rt
+       << "\nreturn %r : " << rt << "\n}";
     SmallVector<double> floatValues;
     SmallVector<int64_t> intValues;
     for (int64_t i = 0; i < a[0] * 3; ++i) {

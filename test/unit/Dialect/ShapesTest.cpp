@@ -3,6 +3,8 @@
 
 #include "llmopt/Transforms/Shapes/Passes.h"
 
+#include "mlir/IR/Verifier.h"
+
 using namespace mlir;
 using namespace llmopt;
 using namespace llmopt::lm;

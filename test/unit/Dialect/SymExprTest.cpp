@@ -55,9 +55,7 @@ struct Random {
   std::mt19937 generator;
   Values values;
 
-  int64_t number(int64_t low, int64_t high) {
-    return std::uniform_int_distribution<int64_t>(low, high)(generator);
-  }
+  int64_t number(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(generator); }
 
   std::pair<SymExpr, std::optional<int64_t>> expr(int depth) {
     if (depth == 0 || number(0, 5) == 0) {
@@ -126,7 +124,8 @@ TEST(SymExpr, Parse) {
   EXPECT_EQ(parse(" 2 * (a + 3) - -a ").str(), "3*a + 6");
   EXPECT_EQ(parse("floordiv(a + 1, 2)").str(), "floordiv(a + 1, 2)");
   EXPECT_EQ(parse("-9223372036854775807").getConstant(), -9223372036854775807);
-  for (const char *bad : {"", "a +", "a b", "(a", "a)", "2a", "max(a)", "max(a, b", "a-", "9223372036854775808", "a.b", "max"})
+  for (const char *bad :
+       {"", "a +", "a b", "(a", "a)", "2a", "max(a)", "max(a, b", "a-", "9223372036854775808", "a.b", "max"})
     EXPECT_FALSE(SymExpr::parse(bad)) << bad;
   EXPECT_FALSE(SymExpr::parse(std::string(100000, '(')));
   EXPECT_FALSE(SymExpr::parse(std::string(100000, '-') + "a"));
@@ -226,9 +225,8 @@ TEST(SymExpr, Properties) {
     if (std::optional<int64_t> low = expr.lowerBound())
       EXPECT_LE(*low, *value);
     // Substituting every symbol gives the value itself.
-    SymExpr substituted = expr.substitute([&](llvm::StringRef name) -> std::optional<SymExpr> {
-      return SymExpr(random.values.at(name.str()));
-    });
+    SymExpr substituted = expr.substitute(
+        [&](llvm::StringRef name) -> std::optional<SymExpr> { return SymExpr(random.values.at(name.str())); });
     EXPECT_EQ(substituted.getConstant(), value);
     // A product divides by its factors.
     auto [factor, other] = random.expr(2);

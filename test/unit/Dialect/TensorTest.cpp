@@ -38,9 +38,27 @@ TEST_F(TensorTest, RoundsLikeAPFloat) {
       EXPECT_EQ(std::signbit(rounded), std::signbit(value)) << value;
     }
   };
-  for (double value : {0.0, -0.0, 65504.0, 65519.99, 65520.0, 0x1p-24, 0x1p-25, 0x1.8p-25, 0x1p-149, 0x1p-150,
-                       3.4028234663852886e38, 3.4028235677973366e38, 0x1.FEp127, 0x1.FFp127, 1e300, -1e-300,
-                       1.0 + 0x1p-11, 1.0 + 3 * 0x1p-11, 1.0 + 0x1p-8, double(INFINITY), double(NAN)})
+  for (double value : {0.0,
+                       -0.0,
+                       65504.0,
+                       65519.99,
+                       65520.0,
+                       0x1p-24,
+                       0x1p-25,
+                       0x1.8p-25,
+                       0x1p-149,
+                       0x1p-150,
+                       3.4028234663852886e38,
+                       3.4028235677973366e38,
+                       0x1.FEp127,
+                       0x1.FFp127,
+                       1e300,
+                       -1e-300,
+                       1.0 + 0x1p-11,
+                       1.0 + 3 * 0x1p-11,
+                       1.0 + 0x1p-8,
+                       double(INFINITY),
+                       double(NAN)})
     check(value), check(-value);
   for (int i = 0; i < 20000; ++i) {
     uint64_t bits = generator();

@@ -28,8 +28,7 @@ llvm::Expected<std::pair<Tensor, Tensor>> broadcastPair(const Tensor &a, const T
   return std::make_pair(std::move(*left), std::move(*right));
 }
 
-template <typename FloatFn, typename IntFn>
-Result zipBoth(ArrayRef<Tensor> in, FloatFn floatFn, IntFn intFn) {
+template <typename FloatFn, typename IntFn> Result zipBoth(ArrayRef<Tensor> in, FloatFn floatFn, IntFn intFn) {
   auto pair = broadcastPair(in[0], in[1]);
   if (!pair)
     return pair.takeError();
@@ -169,8 +168,7 @@ Result evaluateClip(ClipOp op, ArrayRef<Tensor> in) {
       if (isMin ? x < limit.floats()[0] : x > limit.floats()[0])
         x = limit.floats()[0];
     for (int64_t &x : result.mutableInts())
-      if (isMin ? lessThan(x, limit.ints()[0], result.isUnsigned())
-                : lessThan(limit.ints()[0], x, result.isUnsigned()))
+      if (isMin ? lessThan(x, limit.ints()[0], result.isUnsigned()) : lessThan(limit.ints()[0], x, result.isUnsigned()))
         x = limit.ints()[0];
   }
   return result;
@@ -199,16 +197,23 @@ std::optional<Result> eval::evaluateBinary(Operation *op, ArrayRef<Tensor> in, c
         if (llvm::Error error = checkDivisor(in[1]))
           return std::move(error);
         bool fmod = mod.getFmod();
-        return zipBoth(in, [&](double a, double b) { return modulo(a, b, fmod); },
-                       [&](int64_t a, int64_t b) { return modulo(a, b, isUnsigned, fmod); });
+        return zipBoth(
+            in, [&](double a, double b) { return modulo(a, b, fmod); },
+            [&](int64_t a, int64_t b) { return modulo(a, b, isUnsigned, fmod); });
       })
       .Case<MinOp>([&](auto) {
-        return zipBoth(in, [](double a, double b) { return std::isunordered(a, b) ? kNaN : b < a ? b : a; },
-                       [&](int64_t a, int64_t b) { return lessThan(b, a, isUnsigned) ? b : a; });
+        return zipBoth(
+            in, [](double a, double b) { return std::isunordered(a, b) ? kNaN
+                                                : b < a                ? b
+                                                                       : a; },
+            [&](int64_t a, int64_t b) { return lessThan(b, a, isUnsigned) ? b : a; });
       })
       .Case<MaxOp>([&](auto) {
-        return zipBoth(in, [](double a, double b) { return std::isunordered(a, b) ? kNaN : a < b ? b : a; },
-                       [&](int64_t a, int64_t b) { return lessThan(a, b, isUnsigned) ? b : a; });
+        return zipBoth(
+            in, [](double a, double b) { return std::isunordered(a, b) ? kNaN
+                                                : a < b                ? b
+                                                                       : a; },
+            [&](int64_t a, int64_t b) { return lessThan(a, b, isUnsigned) ? b : a; });
       })
       .Case<AndOp>([&](auto) { return logical([](int64_t a, int64_t b) { return a & b; }); })
       .Case<OrOp>([&](auto) { return logical([](int64_t a, int64_t b) { return a | b; }); })

@@ -70,8 +70,7 @@ Result evaluateGatherND(const Tensor &input, const Tensor &indices, int64_t batc
   int64_t tuple = indices.getDims().back();
   ArrayRef<int64_t> batch = input.getDims().take_front(batchDims);
   if (indices.getDims().take_front(batchDims) != batch)
-    return fail("expected equal batch dimensions, but got {0} and {1}", text(input.getDims()),
-                text(indices.getDims()));
+    return fail("expected equal batch dimensions, but got {0} and {1}", text(input.getDims()), text(indices.getDims()));
   Dims dims(indices.getDims().drop_back());
   dims.append(input.getDims().begin() + batchDims + tuple, input.getDims().end());
   Result result = Tensor::create(input.getElementType(), dims);
@@ -127,7 +126,8 @@ std::optional<Result> eval::evaluateGathers(Operation *op, ArrayRef<Tensor> in, 
       .Case<GatherOp>([&](GatherOp gather) { return evaluateGather(in[0], in[1], gather.getAxis()); })
       .Case<EmbeddingOp>([&](auto) { return evaluateGather(in[0], in[1], 0); })
       .Case<EmbeddingGradOp>([&](EmbeddingGradOp grad) { return evaluateEmbeddingGrad(grad, in[0], in[1], bindings); })
-      .Case<GatherElementsOp>([&](GatherElementsOp gather) { return evaluateGatherElements(in[0], in[1], gather.getAxis()); })
+      .Case<GatherElementsOp>(
+          [&](GatherElementsOp gather) { return evaluateGatherElements(in[0], in[1], gather.getAxis()); })
       .Case<GatherNDOp>([&](GatherNDOp gather) { return evaluateGatherND(in[0], in[1], gather.getBatchDims()); })
       .Default([](Operation *) { return std::nullopt; });
 }

@@ -59,8 +59,7 @@ Result evaluateMatMul(const Tensor &lhs, const Tensor &rhs) {
   Tensor b = column ? rhs.reshaped({rhs.getDim(0), 1}) : rhs;
   Dims aTail(a.getDims().take_back(2)), bTail(b.getDims().take_back(2));
   if (aTail[1] != bTail[0])
-    return fail("expected equal contracted dimensions, but got {0} and {1}", text(lhs.getDims()),
-                text(rhs.getDims()));
+    return fail("expected equal contracted dimensions, but got {0} and {1}", text(lhs.getDims()), text(rhs.getDims()));
   llvm::Expected<Dims> lead = broadcastShapes({a.getDims().drop_back(2), b.getDims().drop_back(2)});
   if (!lead)
     return lead.takeError();

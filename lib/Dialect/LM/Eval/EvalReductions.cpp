@@ -216,8 +216,8 @@ Result evaluateSoftmax(SoftmaxOp op, const Tensor &input) {
         sum += std::exp(input.floats()[at(k)] - largest);
       for (int64_t k = 0; k < view.size; ++k) {
         double shifted = input.floats()[at(k)] - largest;
-        out[at(k)] = roundToType(input.getElementType(),
-                                 op.getLog() ? shifted - std::log(sum) : std::exp(shifted) / sum);
+        out[at(k)] =
+            roundToType(input.getElementType(), op.getLog() ? shifted - std::log(sum) : std::exp(shifted) / sum);
       }
     }
   return result;

@@ -109,10 +109,23 @@ struct Attention {
 Result evaluateAttention(AttentionOp op, ArrayRef<Tensor> in) {
   const Tensor &q = in[0], &k = in[1], &v = in[2];
   int64_t heads = op.getNumHeads(), kvHeads = op.getKvNumHeads();
-  Attention call{op.getMaskKind(), op.getFullyMasked(), op.getCausal(), op.getScale().convertToDouble(), q, k, v, {}, q.getDim(0), q.getDim(1), k.getDim(1), heads, kvHeads, q.getDim(2) / heads,
+  Attention call{op.getMaskKind(),
+                 op.getFullyMasked(),
+                 op.getCausal(),
+                 op.getScale().convertToDouble(),
+                 q,
+                 k,
+                 v,
+                 {},
+                 q.getDim(0),
+                 q.getDim(1),
+                 k.getDim(1),
+                 heads,
+                 kvHeads,
+                 q.getDim(2) / heads,
                  v.getDim(2) / kvHeads};
-  if (k.getDim(0) != call.B || v.getDim(0) != call.B || v.getDim(1) != call.Sk ||
-      q.getDim(2) != heads * call.D || k.getDim(2) != kvHeads * call.D || v.getDim(2) != kvHeads * call.Dv)
+  if (k.getDim(0) != call.B || v.getDim(0) != call.B || v.getDim(1) != call.Sk || q.getDim(2) != heads * call.D ||
+      k.getDim(2) != kvHeads * call.D || v.getDim(2) != kvHeads * call.Dv)
     return fail("expected query, key and value that fit {0} and {1} heads, but got {2}, {3} and {4}", heads, kvHeads,
                 text(q.getDims()), text(k.getDims()), text(v.getDims()));
   if (op.getMask()) {

@@ -96,8 +96,8 @@ std::optional<Result> eval::evaluateUnary(Operation *op, ArrayRef<Tensor> in, co
   return llvm::TypeSwitch<Operation *, std::optional<Result>>(op)
       .Case<NegOp>([&](auto) { return mapBoth(in[0], [](double x) { return -x; }, negate); })
       .Case<AbsOp>([&](auto) {
-        return mapBoth(in[0], [](double x) { return std::abs(x); },
-                       [&](int64_t x) { return nonNegative(x) ? x : negate(x); });
+        return mapBoth(
+            in[0], [](double x) { return std::abs(x); }, [&](int64_t x) { return nonNegative(x) ? x : negate(x); });
       })
       .Case<ExpOp>([&](auto) { return mapFloats(in[0], [](double x) { return std::exp(x); }); })
       .Case<LogOp>([&](auto) { return mapFloats(in[0], [](double x) { return std::log(x); }); })
@@ -109,15 +109,21 @@ std::optional<Result> eval::evaluateUnary(Operation *op, ArrayRef<Tensor> in, co
       .Case<TanhOp>([&](auto) { return mapFloats(in[0], [](double x) { return std::tanh(x); }); })
       .Case<SigmoidOp>([&](auto) { return mapFloats(in[0], sigmoid); })
       .Case<SoftplusOp>([&](auto) {
-        return mapFloats(in[0], [](double x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); });
+        return mapFloats(in[0],
+                         [](double x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); });
       })
       .Case<ReluOp>([&](auto) {
-        return mapBoth(in[0], [](double x) { return x < 0 ? 0.0 : x; },
-                       [&](int64_t x) { return nonNegative(x) ? x : 0; });
+        return mapBoth(
+            in[0], [](double x) { return x < 0 ? 0.0 : x; }, [&](int64_t x) { return nonNegative(x) ? x : 0; });
       })
       .Case<SignOp>([&](auto) {
-        return mapBoth(in[0], [](double x) { return x > 0 ? 1.0 : x < 0 ? -1.0 : x; },
-                       [&](int64_t x) { return x == 0 ? 0 : nonNegative(x) ? 1 : -1; });
+        return mapBoth(
+            in[0], [](double x) { return x > 0   ? 1.0
+                                         : x < 0 ? -1.0
+                                                 : x; },
+            [&](int64_t x) { return x == 0           ? 0
+                                    : nonNegative(x) ? 1
+                                                     : -1; });
       })
       .Case<FloorOp>([&](auto) { return mapFloats(in[0], [](double x) { return std::floor(x); }); })
       .Case<CeilOp>([&](auto) { return mapFloats(in[0], [](double x) { return std::ceil(x); }); })
@@ -143,9 +149,8 @@ std::optional<Result> eval::evaluateUnary(Operation *op, ArrayRef<Tensor> in, co
         case GeluKind::Erf:
           return mapFloats(in[0], [](double x) { return x / 2 * (1 + std::erf(x * M_SQRT1_2)); });
         case GeluKind::Tanh:
-          return mapFloats(in[0], [](double x) {
-            return x / 2 * (1 + std::tanh(std::sqrt(M_2_PI) * (x + 0.044715 * x * x * x)));
-          });
+          return mapFloats(
+              in[0], [](double x) { return x / 2 * (1 + std::tanh(std::sqrt(M_2_PI) * (x + 0.044715 * x * x * x))); });
         case GeluKind::Quick:
           return mapFloats(in[0], [](double x) { return x * sigmoid(1.702 * x); });
         }

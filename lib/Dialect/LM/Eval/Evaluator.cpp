@@ -56,16 +56,13 @@ llvm::Expected<SymbolBindings> llmopt::lm::bindSymbols(TypeRange types, ArrayRef
                                                        ArrayRef<std::string> names) {
   if (types.size() != values.size())
     return fail("expected {0} inputs, but got {1}", types.size(), values.size());
-  auto nameOf = [&](size_t i) {
-    return i < names.size() ? "\"" + names[i] + "\"" : llvm::formatv("{0}", i).str();
-  };
+  auto nameOf = [&](size_t i) { return i < names.size() ? "\"" + names[i] + "\"" : llvm::formatv("{0}", i).str(); };
   SymbolBindings bindings;
   // Plain symbols first: they bind; every other expression is then checked.
   for (auto [i, type, value] : llvm::enumerate(types, values)) {
     auto ranked = dyn_cast<RankedTensorType>(type);
     if (!ranked || !value || ranked.getElementType() != value.getElementType() || ranked.getRank() != value.getRank())
-      return fail("expected input {0} to be {1}, but got {2}", nameOf(i), type,
-                  value ? Type(value.getType()) : Type());
+      return fail("expected input {0} to be {1}, but got {2}", nameOf(i), type, value ? Type(value.getType()) : Type());
     for (auto [dim, size] : llvm::zip(getDims(ranked), value.getDims()))
       if (std::optional<std::string> symbol = dim.getSymbol())
         bindings.try_emplace(*symbol, size);

@@ -36,7 +36,8 @@ std::optional<uint64_t> llmopt::lm::getStorageBytes(Type elementType, uint64_t n
   if (bits != 2 && bits != 4 && (bits % 8 != 0 || bits > 64))
     return std::nullopt;
   uint64_t total;
-  if (numElements > std::numeric_limits<uint64_t>::max() / bits || (total = numElements * bits) > std::numeric_limits<uint64_t>::max() - 7)
+  if (numElements > std::numeric_limits<uint64_t>::max() / bits ||
+      (total = numElements * bits) > std::numeric_limits<uint64_t>::max() - 7)
     return std::nullopt;
   return (total + 7) / 8;
 }
@@ -48,8 +49,7 @@ static double roundIEEE(double value, int precision, int minExponent, double lar
   if (!std::isfinite(value) || value == 0.0)
     return value;
   int exponent = std::max(std::ilogb(value), minExponent);
-  double rounded = std::ldexp(std::nearbyint(std::ldexp(value, precision - 1 - exponent)),
-                              exponent - (precision - 1));
+  double rounded = std::ldexp(std::nearbyint(std::ldexp(value, precision - 1 - exponent)), exponent - (precision - 1));
   if (std::abs(rounded) > largest)
     return std::copysign(std::numeric_limits<double>::infinity(), value);
   return rounded;
@@ -84,8 +84,8 @@ llvm::Expected<Tensor> Tensor::create(Type elementType, ArrayRef<int64_t> dims) 
   bool isFloat = isa<FloatType>(elementType);
   if (!elementType.isIntOrFloat() || elementType.getIntOrFloatBitWidth() > 64 ||
       elementType.getIntOrFloatBitWidth() == 0)
-    return makeError(llvm::formatv("expected elements that are floats or integers of at most 64 bits, but got {0}",
-                                   elementType));
+    return makeError(
+        llvm::formatv("expected elements that are floats or integers of at most 64 bits, but got {0}", elementType));
   std::optional<int64_t> count = countElements(dims);
   if (!count || *count > maxElements)
     return makeError(llvm::formatv("expected a tensor of at most {0} elements, but got dimensions [{1}]", maxElements,

@@ -145,7 +145,8 @@ DenseElementsAttr Tensor::toAttr() const {
     SmallVector<llvm::APFloat> values;
     values.reserve(count);
     for (double value : floats())
-      values.push_back(llvm::APFloat(floatType.getFloatSemantics(), llvm::APInt(floatType.getWidth(), encodeFloat(floatType, value))));
+      values.push_back(llvm::APFloat(floatType.getFloatSemantics(),
+                                     llvm::APInt(floatType.getWidth(), encodeFloat(floatType, value))));
     return DenseElementsAttr::get(type, values);
   }
   SmallVector<llvm::APInt> values;

@@ -67,7 +67,7 @@ bool isLossless(Type from, Type to) {
 
 //===- One operand ---------------------------------------------------------===//
 
-#define LM_FOLD_CONSTANT(OP)                                                                                 \
+#define LM_FOLD_CONSTANT(OP)                                                                                           \
   OpFoldResult OP::fold(FoldAdaptor adaptor) { return foldConstant(*this, adaptor.getOperands()); }
 LM_FOLD_CONSTANT(ExpOp)
 LM_FOLD_CONSTANT(LogOp)
@@ -105,9 +105,8 @@ OpFoldResult NotOp::fold(FoldAdaptor adaptor) {
 OpFoldResult AbsOp::fold(FoldAdaptor adaptor) {
   if (Attribute value = foldConstant(*this, adaptor.getOperands()))
     return value;
-  return foldSymbolic(*this, adaptor.getOperands(), [](ArrayRef<SymExpr> x) {
-    return isNotNegative(x[0]) ? std::optional(x[0]) : std::nullopt;
-  });
+  return foldSymbolic(*this, adaptor.getOperands(),
+                      [](ArrayRef<SymExpr> x) { return isNotNegative(x[0]) ? std::optional(x[0]) : std::nullopt; });
 }
 
 OpFoldResult ReluOp::fold(FoldAdaptor adaptor) {
@@ -119,9 +118,8 @@ OpFoldResult ReluOp::fold(FoldAdaptor adaptor) {
 OpFoldResult SignOp::fold(FoldAdaptor adaptor) {
   if (Attribute value = foldConstant(*this, adaptor.getOperands()))
     return value;
-  return foldSymbolic(*this, adaptor.getOperands(), [](ArrayRef<SymExpr> x) {
-    return isPositive(x[0]) ? std::optional(SymExpr(1)) : std::nullopt;
-  });
+  return foldSymbolic(*this, adaptor.getOperands(),
+                      [](ArrayRef<SymExpr> x) { return isPositive(x[0]) ? std::optional(SymExpr(1)) : std::nullopt; });
 }
 
 OpFoldResult CastOp::fold(FoldAdaptor adaptor) {

@@ -42,8 +42,7 @@ Attribute llmopt::lm::foldConstant(Operation *op, ArrayRef<Attribute> operands) 
   if (!llvm::all_of(operands, llvm::IsaAndPresentPred<ElementsAttr>))
     return {};
   RankedTensorType type = getSmallResult(op, kMaxResultBytes);
-  std::optional<uint64_t> bytes =
-      type ? getStorageBytes(type.getElementType(), type.getNumElements()) : std::nullopt;
+  std::optional<uint64_t> bytes = type ? getStorageBytes(type.getElementType(), type.getNumElements()) : std::nullopt;
   if (!bytes || *bytes > kMaxResultBytes)
     return {};
   SmallVector<Tensor> tensors;
@@ -151,11 +150,9 @@ bool llmopt::lm::isSplatOf(Attribute attr, double value) {
   if (!dense || dense.getNumElements() == 0 || (!dense.isSplat() && dense.getNumElements() > 64))
     return false;
   if (isa<FloatType>(dense.getElementType()))
-    return llvm::all_of(dense.getValues<APFloat>(), [&](const APFloat &element) {
-      return element.isExactlyValue(value);
-    });
-  return isa<IntegerType>(dense.getElementType()) &&
-         llvm::all_of(dense.getValues<APInt>(), [&](const APInt &element) {
+    return llvm::all_of(dense.getValues<APFloat>(),
+                        [&](const APFloat &element) { return element.isExactlyValue(value); });
+  return isa<IntegerType>(dense.getElementType()) && llvm::all_of(dense.getValues<APInt>(), [&](const APInt &element) {
            return element == APInt(element.getBitWidth(), static_cast<uint64_t>(static_cast<int64_t>(value)),
                                    /*isSigned=*/true, /*implicitTrunc=*/true);
          });

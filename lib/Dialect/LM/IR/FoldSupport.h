@@ -16,14 +16,12 @@ mlir::Attribute foldConstant(mlir::Operation *op, llvm::ArrayRef<mlir::Attribute
 /// Applies `element` to the broadcast elements of integer operands that are
 /// constants or #lm.sym. Null where an operand is neither, the result has no
 /// static shape, or `element` gives nothing.
-mlir::Attribute
-foldSymbolic(mlir::Operation *op, llvm::ArrayRef<mlir::Attribute> operands,
-             llvm::function_ref<std::optional<SymExpr>(llvm::ArrayRef<SymExpr>)> element);
+mlir::Attribute foldSymbolic(mlir::Operation *op, llvm::ArrayRef<mlir::Attribute> operands,
+                             llvm::function_ref<std::optional<SymExpr>(llvm::ArrayRef<SymExpr>)> element);
 
 /// Folds an operation that only moves the elements of its first `numData`
 /// operands, some of which are #lm.sym; the others are constants.
-mlir::Attribute foldSymbolicMovement(mlir::Operation *op, llvm::ArrayRef<mlir::Attribute> operands,
-                                     unsigned numData);
+mlir::Attribute foldSymbolicMovement(mlir::Operation *op, llvm::ArrayRef<mlir::Attribute> operands, unsigned numData);
 
 /// Whether all elements are one number: integers equal to `value`, floats
 /// identical to it (so that 0 and -0 differ).

@@ -17,8 +17,8 @@ LogicalResult inferBroadcast(std::optional<Location> loc, ArrayRef<Value> operan
       return emitOptionalError(loc, "expected ranked operands, but got ", operand.getType());
     FailureOr<SmallVector<SymExpr>> joined = broadcastDims(dims, getDims(operand));
     if (failed(joined))
-      return emitOptionalError(loc, "expected operands that broadcast, but got ", operands.front().getType(),
-                               " and ", operand.getType());
+      return emitOptionalError(loc, "expected operands that broadcast, but got ", operands.front().getType(), " and ",
+                               operand.getType());
     dims = *joined;
   }
   types.push_back(getTensorType(dims, elementType));
@@ -31,10 +31,10 @@ LogicalResult inferSame(std::optional<Location> loc, Value operand, Type element
 
 } // namespace
 
-#define LM_INFER_UNARY(OP)                                                                                   \
-  LogicalResult OP::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor adaptor,            \
-                                     SmallVectorImpl<Type> &types) {                                         \
-    return inferSame(loc, adaptor.getInput(), getElementTypeOrSelf(adaptor.getInput()), types);              \
+#define LM_INFER_UNARY(OP)                                                                                             \
+  LogicalResult OP::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor adaptor,                      \
+                                     SmallVectorImpl<Type> &types) {                                                   \
+    return inferSame(loc, adaptor.getInput(), getElementTypeOrSelf(adaptor.getInput()), types);                        \
   }
 LM_INFER_UNARY(NegOp)
 LM_INFER_UNARY(AbsOp)
@@ -59,14 +59,13 @@ LM_INFER_UNARY(EluOp)
 LM_INFER_UNARY(ClipOp)
 #undef LM_INFER_UNARY
 
-#define LM_INFER_BINARY(OP)                                                                                  \
-  LogicalResult OP::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor adaptor,            \
-                                     SmallVectorImpl<Type> &types) {                                         \
-    if (getElementTypeOrSelf(adaptor.getLhs()) != getElementTypeOrSelf(adaptor.getRhs()))                    \
-      return emitOptionalError(loc, "expected operands of one element type, but got ",                       \
-                               adaptor.getLhs().getType(), " and ", adaptor.getRhs().getType());             \
-    return inferBroadcast(loc, {adaptor.getLhs(), adaptor.getRhs()}, getElementTypeOrSelf(adaptor.getLhs()), \
-                          types);                                                                            \
+#define LM_INFER_BINARY(OP)                                                                                            \
+  LogicalResult OP::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor adaptor,                      \
+                                     SmallVectorImpl<Type> &types) {                                                   \
+    if (getElementTypeOrSelf(adaptor.getLhs()) != getElementTypeOrSelf(adaptor.getRhs()))                              \
+      return emitOptionalError(loc, "expected operands of one element type, but got ", adaptor.getLhs().getType(),     \
+                               " and ", adaptor.getRhs().getType());                                                   \
+    return inferBroadcast(loc, {adaptor.getLhs(), adaptor.getRhs()}, getElementTypeOrSelf(adaptor.getLhs()), types);   \
   }
 LM_INFER_BINARY(AddOp)
 LM_INFER_BINARY(SubOp)

@@ -25,8 +25,7 @@ LogicalResult MatMulOp::inferReturnTypes(MLIRContext *, std::optional<Location> 
   if (mayDiffer(a.back(), b[b.size() - 2])) // (C1)
     return emitOptionalError(loc, "expected equal contracted dimensions, but got ", a.back().str(), " and ",
                              b[b.size() - 2].str());
-  FailureOr<SmallVector<SymExpr>> dims =
-      broadcastDims(ArrayRef(a).drop_back(2), ArrayRef(b).drop_back(2));
+  FailureOr<SmallVector<SymExpr>> dims = broadcastDims(ArrayRef(a).drop_back(2), ArrayRef(b).drop_back(2));
   if (failed(dims))
     return emitOptionalError(loc, "expected leading dimensions that broadcast, but got ", lhs.getType(), " and ",
                              rhs.getType());
@@ -56,18 +55,19 @@ LogicalResult LinearOp::inferReturnTypes(MLIRContext *, std::optional<Location> 
 
 /// Whether all of `values` that are present have the element type of the first.
 static bool haveOneElementType(ValueRange values) {
-  return llvm::all_of(values, [&](Value value) {
-    return getElementTypeOrSelf(value) == getElementTypeOrSelf(values.front());
-  });
+  return llvm::all_of(values,
+                      [&](Value value) { return getElementTypeOrSelf(value) == getElementTypeOrSelf(values.front()); });
 }
 
 LogicalResult LinearOp::verify() {
+  if (failed(verifyInference(*this)))
+    return failure();
   if (!haveOneElementType(getOperands())) // (C3)
     return emitOpError() << "expected operands of one element type, but got " << getOperandTypes();
   if (!getBias())
     return success();
   SmallVector<SymExpr> bias = getDims(getBias());
-  SymExpr width = getDims(getType()).back();
+  SymExpr width = getDims(getWeight())[getTransposeWeight() ? 0 : 1];
   if (bias.size() != 1 || mayDiffer(bias.front(), width)) // (C2)
     return emitOpError() << "expected a bias of " << width.str() << " elements, but got " << getBias().getType();
   return success();
@@ -101,6 +101,8 @@ LogicalResult ConvOp::inferReturnTypes(MLIRContext *, std::optional<Location> lo
 }
 
 LogicalResult ConvOp::verify() {
+  if (failed(verifyInference(*this)))
+    return failure();
   if (!haveOneElementType(getOperands())) // (C3)
     return emitOpError() << "expected operands of one element type, but got " << getOperandTypes();
   if (getBias() && (getDims(getBias()).size() != 1 || mayDiffer(getDims(getBias())[0], getDims(getWeight())[0])))

@@ -147,8 +147,7 @@ LogicalResult PadOp::verify() {
                            << high[i].str();
     std::optional<int64_t> padded = (dim + low[i] + high[i]).getConstant(), size = result[i].getConstant();
     if (padded && size && *padded != *size)
-      return emitOpError() << "expected dimension " << i << " of the result to be " << *padded << ", but got "
-                           << *size;
+      return emitOpError() << "expected dimension " << i << " of the result to be " << *padded << ", but got " << *size;
   }
   return success();
 }
@@ -188,7 +187,8 @@ LogicalResult GatherNDOp::inferReturnTypes(MLIRContext *, std::optional<Location
   SmallVector<SymExpr> input = getDims(adaptor.getInput()), indices = getDims(adaptor.getIndices());
   int64_t batch = adaptor.getBatchDims(), rank = input.size();
   std::optional<int64_t> tuple = indices.empty() ? std::nullopt : indices.back().getConstant();
-  if (!tuple || batch < 0 || batch >= static_cast<int64_t>(indices.size()) || *tuple < 1 || *tuple > rank - batch) // (C1)
+  if (!tuple || batch < 0 || batch >= static_cast<int64_t>(indices.size()) || *tuple < 1 ||
+      *tuple > rank - batch) // (C1)
     return emitOptionalError(loc, "expected index tuples of 1 to ", rank - batch, " elements, but got ",
                              adaptor.getIndices().getType());
   SmallVector<SymExpr> dims(indices.begin(), indices.end() - 1);

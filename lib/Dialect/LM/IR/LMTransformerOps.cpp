@@ -19,6 +19,8 @@ LogicalResult NormOp::inferReturnTypes(MLIRContext *, std::optional<Location> lo
 }
 
 LogicalResult NormOp::verify() {
+  if (failed(verifyInference(*this)))
+    return failure();
   SymExpr width = getDims(getInput()).back();
   for (Value parameter : {Value(getScale()), Value(getBias())}) { // (C1)
     if (!parameter)
@@ -67,6 +69,8 @@ LogicalResult AttentionOp::inferReturnTypes(MLIRContext *, std::optional<Locatio
 }
 
 LogicalResult AttentionOp::verify() {
+  if (failed(verifyInference(*this)))
+    return failure();
   SmallVector<SymExpr> q = getDims(getQuery()), k = getDims(getKey()), v = getDims(getValue());
   if (getElementTypeOrSelf(getQuery()) != getElementTypeOrSelf(getKey()) ||
       getElementTypeOrSelf(getQuery()) != getElementTypeOrSelf(getValue())) // (C1)

@@ -126,6 +126,13 @@ SmallVector<SymExpr> llmopt::lm::getExprs(SymValuesAttr attr) {
   return values;
 }
 
+LogicalResult llmopt::lm::verifyInference(Operation *op) {
+  SmallVector<Type> types;
+  return cast<InferTypeOpInterface>(op).inferReturnTypes(op->getContext(), op->getLoc(), op->getOperands(),
+                                                         op->getRawDictionaryAttrs(), op->getPropertiesStorage(),
+                                                         op->getRegions(), types);
+}
+
 bool llmopt::lm::areCompatibleTypes(TypeRange lhs, TypeRange rhs) {
   if (lhs.size() != rhs.size())
     return false;

@@ -302,8 +302,7 @@ SymExpr SymExpr::substitute(llvm::function_ref<std::optional<SymExpr>(StringRef)
   return result;
 }
 
-std::optional<int64_t>
-SymExpr::evaluate(llvm::function_ref<std::optional<int64_t>(StringRef)> lookup) const {
+std::optional<int64_t> SymExpr::evaluate(llvm::function_ref<std::optional<int64_t>(StringRef)> lookup) const {
   if (unknown_)
     return std::nullopt;
   int64_t sum = 0;

@@ -23,9 +23,7 @@ template <typename... Args> static llvm::Error fail(const char *format, Args &&.
 
 WeightStore &LMDialect::getWeightStore() { return *weightStore; }
 
-WeightStore &WeightStore::get(MLIRContext *context) {
-  return context->getOrLoadDialect<LMDialect>()->getWeightStore();
-}
+WeightStore &WeightStore::get(MLIRContext *context) { return context->getOrLoadDialect<LMDialect>()->getWeightStore(); }
 
 WeightStore::~WeightStore() {
   for (auto &entry : mappings)

@@ -21,20 +21,17 @@ using SymbolBindings = llvm::StringMap<int64_t>;
 /// fit the operand types; the result's are checked against its type, as far as
 /// `bindings` determine it. A failure has been reported at the op's location.
 /// `lm.weight` reads files through the dialect's WeightStore.
-mlir::FailureOr<llvm::SmallVector<Tensor>> evaluateOp(mlir::Operation *op,
-                                                      llvm::ArrayRef<Tensor> operands,
+mlir::FailureOr<llvm::SmallVector<Tensor>> evaluateOp(mlir::Operation *op, llvm::ArrayRef<Tensor> operands,
                                                       const SymbolBindings &bindings = {});
 
 /// The same, with the failure as a value and nothing reported.
-llvm::Expected<llvm::SmallVector<Tensor>> tryEvaluateOp(mlir::Operation *op,
-                                                        llvm::ArrayRef<Tensor> operands,
+llvm::Expected<llvm::SmallVector<Tensor>> tryEvaluateOp(mlir::Operation *op, llvm::ArrayRef<Tensor> operands,
                                                         const SymbolBindings &bindings = {});
 
 /// Evaluates a function of one block. Symbols are bound by the dimensions of
 /// the inputs, and every dimension is checked. A failure has been reported, at
 /// the function (for inputs) or at the op that failed.
-mlir::FailureOr<llvm::SmallVector<Tensor>> evaluate(mlir::func::FuncOp function,
-                                                    llvm::ArrayRef<Tensor> inputs);
+mlir::FailureOr<llvm::SmallVector<Tensor>> evaluate(mlir::func::FuncOp function, llvm::ArrayRef<Tensor> inputs);
 
 /// Binds the symbols of `types` by the dimensions of `values`; an error names
 /// the input (by `names`, else its number) and the dimension that do not fit.

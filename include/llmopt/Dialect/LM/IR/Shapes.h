@@ -19,8 +19,7 @@ mlir::RankedTensorType withElementType(mlir::Type type, mlir::Type elementType);
 
 /// NumPy broadcast of two shapes; failure where they never fit. Two different
 /// symbolic dimensions give their maximum (one of them must be 1 when bound).
-mlir::FailureOr<llvm::SmallVector<SymExpr>> broadcastDims(llvm::ArrayRef<SymExpr> a,
-                                                          llvm::ArrayRef<SymExpr> b);
+mlir::FailureOr<llvm::SmallVector<SymExpr>> broadcastDims(llvm::ArrayRef<SymExpr> a, llvm::ArrayRef<SymExpr> b);
 
 /// The row-major contents of an integer (or boolean) constant, symbolic or
 /// dense; nullopt for anything else, and for more than 4096 elements.
@@ -31,6 +30,11 @@ mlir::TypedAttr getSymbolicAttr(mlir::RankedTensorType type, llvm::ArrayRef<SymE
 /// #lm.sym over tensor<n x i64> always (for slice starts and the like).
 SymValuesAttr getSymValues(mlir::MLIRContext *context, llvm::ArrayRef<SymExpr> values);
 llvm::SmallVector<SymExpr> getExprs(SymValuesAttr attr);
+
+/// Whether the result types of an operation can be inferred; reports why not.
+/// Verifiers that rely on what inference checks call this first: MLIR itself
+/// infers after them.
+mlir::LogicalResult verifyInference(mlir::Operation *op);
 
 } // namespace llmopt::lm
 

@@ -79,8 +79,7 @@ public:
 
   /// The value under a binding of symbols; nullopt for an unbound symbol,
   /// overflow or division by zero.
-  std::optional<int64_t>
-  evaluate(llvm::function_ref<std::optional<int64_t>(llvm::StringRef)> lookup) const;
+  std::optional<int64_t> evaluate(llvm::function_ref<std::optional<int64_t>(llvm::StringRef)> lookup) const;
   /// Replaces symbols by expressions.
   SymExpr substitute(llvm::function_ref<std::optional<SymExpr>(llvm::StringRef)> lookup) const;
   void collectSymbols(std::set<std::string> &symbols) const;

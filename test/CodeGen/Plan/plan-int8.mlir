@@ -13,9 +13,10 @@
 // CHECK-LABEL: @shared
 // CHECK: %[[Q:.*]], %[[S:.*]] = kernel.quantize_rows %arg0
 // CHECK-NOT: kernel.quantize_rows
-// CHECK: %[[P:.*]] = kernel.pack <panels> 16 {{.*}} -> tensor<2x32x16xi8>
-// CHECK: %[[A:.*]] = kernel.gemm_s8 <panels> %[[Q]] scale %[[S]], %[[P]] scale {{.*}} bias {{.*}} {activation = #kernel.activation<gelu_erf>, k = 32 : i64, n = 20 : i64}
-// CHECK: kernel.gemm_s8 <panels> %[[Q]] scale %[[S]], {{.*}} residual %[[A]] {k = 32 : i64, n = 20 : i64}
+// CHECK: %[[T:.*]] = lm.transpose {{.*}} -> tensor<32x20xi8>
+// CHECK: %[[P:.*]] = kernel.pack <panels> 16 %[[T]] {{.*}} -> tensor<2x32x16xi8>
+// CHECK: %[[A:.*]] = kernel.gemm_s8 <panels> %[[Q]] scale %[[S]], %[[P]] scale {{.*}} {k = 32 : i64, n = 20 : i64}
+// CHECK: kernel.gemm_s8 <panels> %[[Q]] scale %[[S]], {{.*}} bias {{.*}} residual %[[A]] {activation = #kernel.activation<gelu_erf>, k = 32 : i64, n = 20 : i64}
 // CHECK-NOT: kernel.loops
 // QUADS-LABEL: @shared
 // QUADS: kernel.pack <quads> 16 {{.*}} -> tensor<2x9x64xi8>

@@ -97,6 +97,14 @@ std::vector<lm::Tensor> Model::evaluate(const std::vector<lm::Tensor> &inputs) {
   return succeeded(values) ? std::vector<lm::Tensor>(values->begin(), values->end()) : std::vector<lm::Tensor>();
 }
 
+namespace {
+class WithoutInt8 : public cpu::CPUPlanTarget {
+public:
+  using CPUPlanTarget::CPUPlanTarget;
+  std::optional<PackedLayout> getInt8Layout(int64_t, int64_t) const override { return std::nullopt; }
+};
+} // namespace
+
 bool Model::compile(const cpu::EmitModelOptions &given) {
   if (!source)
     return false;
@@ -115,7 +123,9 @@ bool Model::compile(const cpu::EmitModelOptions &given) {
   cpu::EmitModelOptions options = given;
   if (options.output.empty())
     options.output = path();
-  if (failed(buildPlan(*planned, cpu::CPUPlanTarget(*target))) || failed(verify(*planned)))
+  cpu::CPUPlanTarget whole(*target);
+  WithoutInt8 without(*target);
+  if (failed(buildPlan(*planned, hasInt8 ? whole : static_cast<const PlanTarget &>(without))) || failed(verify(*planned)))
     return false;
   FailureOr<cpu::EmitModelResult> emitted = cpu::emitModel(*planned, *target, options);
   if (failed(emitted))

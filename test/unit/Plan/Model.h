@@ -58,6 +58,9 @@ public:
   mlir::MLIRContext &getContext() { return *context; }
   mlir::ModuleOp getPlan() { return *planned; }
 
+  /// Whether the target that `compile` plans for has int8 products.
+  bool hasInt8 = true;
+
   std::string errors;
   TemporaryDirectory directory;
   cpu::EmitModelResult result;

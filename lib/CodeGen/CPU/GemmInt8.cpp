@@ -131,10 +131,12 @@ struct Emitter {
     return kb.convert(kb.load(pointer, vector(2 * lanes, kb.i8())), kb.builder.getI16Type());
   }
 
-  /// (a, b, sums): `rows` rows of A with one panel of B.
+  /// (a, b, sums, next, nextStep): `rows` rows of A with one panel of B. Each step
+  /// brings the line at `next` into the L2 cache and moves on by nextStep bytes.
+  SmallVector<Type> rowsArguments() { return {kb.ptr(), kb.ptr(), kb.ptr(), kb.ptr(), kb.i64()}; }
   void emitRows(int64_t rows) {
-    Values arguments = kb.beginFunction(rowsName(rows), {kb.ptr(), kb.ptr(), kb.ptr()});
-    V a = arguments[0], panel = arguments[1], out = arguments[2];
+    Values arguments = kb.beginFunction(rowsName(rows), rowsArguments());
+    V a = arguments[0], panel = arguments[1], out = arguments[2], next0 = arguments[3], nextStep = arguments[4];
     const int64_t entry = b.nr * (b.layout == Int8Layout::Quads ? 4 : 2), perVector = entry / nrVectors;
     Type sumType = kb.vecOf(kb.i32());
     Values sums;
@@ -143,9 +145,11 @@ struct Emitter {
         sums.push_back(b.layout == Int8Layout::Quads ? kb.load(kb.at(panel, v * lanes), sumType)
                                                      : kb.intConstant(sumType, 0));
     sums.push_back(b.layout == Int8Layout::Quads ? kb.at(panel, entry, kb.i8()) : panel);
+    sums.push_back(next0);
     sums = kb.loop(kb.i(0), kb.i(b.steps), 1, sums, [&](V step, ArrayRef<V> carried) {
       Values next(carried.begin(), carried.end());
-      V at = next.pop_back_val();
+      V ahead = next.pop_back_val(), at = next.pop_back_val();
+      kb.prefetch(ahead, /*locality=*/2);
       SmallVector<V> columns;
       for (int64_t v = 0; v < nrVectors; ++v)
         columns.push_back(loadB(kb.at(at, v * perVector, kb.i8())));
@@ -156,6 +160,7 @@ struct Emitter {
           next[r * nrVectors + v] = multiplyAdd(next[r * nrVectors + v], factor, columns[v]);
       }
       next.push_back(kb.at(at, entry, kb.i8()));
+      next.push_back(bytes(ahead, nextStep));
       return next;
     });
     for (int64_t r = 0; r < rows; ++r)
@@ -170,7 +175,9 @@ struct Emitter {
       return;
     for (int64_t rows = 1; rows <= b.mr; ++rows)
       emitRows(rows);
-    Values arguments = kb.beginFunction(rowsName(0), {kb.ptr(), kb.ptr(), kb.ptr(), kb.i64()});
+    SmallVector<Type> types = rowsArguments();
+    types.push_back(kb.i64());
+    Values arguments = kb.beginFunction(rowsName(0), types);
     Value rows = arith::IndexCastOp::create(kb.builder, kb.loc, kb.builder.getIndexType(),
                                             arguments.pop_back_val().value);
     SmallVector<int64_t> cases = llvm::to_vector(llvm::seq<int64_t>(1, b.mr));
@@ -244,11 +251,18 @@ struct Emitter {
     const int64_t entries = b.layout == Int8Layout::Quads ? 4 * (1 + b.steps) : 2 * b.steps;
     V weights = base(spec.b, kb.i8()), sums = kb.at(kb.scratch, b.sums, kb.i8());
     V panels = kb.ceilDiv(rows, b.mr); // balanced, see emitRowPanels
+    // The panel that follows is fetched by all row panels together. A few rows
+    // only stream B, which the hardware does well: then one line that is there.
+    const int64_t panelBytes = entries * b.nr;
+    V shared = panels > 1;
+    V nextStep = kb.select(shared, (kb.i(panelBytes / b.steps) + (panels - 1)) / panels, kb.i(0));
     kb.loop(n0, n1, b.nr, [&](V column) {
       V panel = bytes(weights, column * entries); // column is a multiple of NR
       kb.loop(kb.i(0), panels, 1, [&](V p) {
         V first = rows * p / panels, end = rows * (p + 1) / panels;
-        kb.call(rowsName(0), {bytes(kb.scratch, first * b.stride), panel, kb.at(sums, first * b.nr), end - first});
+        V next = kb.select(shared, bytes(panel, p * nextStep * b.steps + panelBytes), panel);
+        kb.call(rowsName(0), {bytes(kb.scratch, first * b.stride), panel, kb.at(sums, first * b.nr), next, nextStep,
+                              end - first});
         if (spec.n % b.nr == 0)
           return finishRows(sums, m0, column, first, end, false);
         kb.ifThen(

@@ -35,13 +35,20 @@ void emitQuantizeRows(KernelBuilder &kb, const QuantizeRowsSpec &spec) {
     V scale = kb.select(largest == 0.0, kb.f(1), largest / 127.0 + (largest - largest));
     kb.store(scale, kb.at(scaleBase, r));
     V divisor = kb.splat(scale);
-    forRow(kb, spec.width, [&](V offset, V mask) {
+    // 1.5 * 2^23 + t is rounded to an integer, half to even; its low byte is q.
+    auto quantize = [&](V t) {
+      t = kb.minimum(kb.maximum(t, kb.like(t, -127.0)), kb.like(t, 127.0));
+      return kb.convert(kb.bitcast(t + 12582912.0, kb.i32()), kb.i8());
+    };
+    // A last element that is alone in its vector is stored as a scalar: LLVM 22
+    // writes four bytes for a truncating store whose mask is known to have one lane.
+    const int64_t alone = spec.width % kb.lanes() == 1 ? 1 : 0, last = spec.width - 1;
+    forRow(kb, Size(spec.width - alone), [&](V offset, V mask) {
       V t = kb.loadMaybeMasked(kb.at(x, offset), mask) / divisor;
-      t = kb.minimum(kb.maximum(t, kb.splatConstant(-127)), kb.splatConstant(127));
-      // 1.5 * 2^23 + t is rounded to an integer, half to even; its low byte is q.
-      V rounded = kb.bitcast(t + kb.splatConstant(12582912.0), kb.i32());
-      kb.storeMaybeMasked(kb.convert(rounded, kb.i8()), kb.at(q, offset, kb.i8()), mask);
+      kb.storeMaybeMasked(quantize(t), kb.at(q, offset, kb.i8()), mask);
     });
+    if (alone)
+      kb.store(quantize(kb.load(kb.at(x, last)) / scale), kb.at(q, last, kb.i8()));
   });
   kb.finish();
 }

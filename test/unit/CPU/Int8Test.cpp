@@ -195,7 +195,7 @@ TEST_P(Int8Test, QuantizeRows) {
       }
     }
     EXPECT_EQ(scale[m], 1234.5f);
-    EXPECT_EQ(q[m * width], 77);
+    EXPECT_EQ(int(q[m * width]), 77) << "wrote behind q, width " << width;
   }
 }
 

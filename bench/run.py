@@ -12,7 +12,7 @@ Every engine lives in a process of its own, pinned to the same CPUs, and they
 take turns: A B C A B C ... One round of an engine is the median of several
 runs; the table shows median, least and greatest of the rounds, and the ratio
 to llmopt (to the fastest variant of onnxruntime while llmopt is missing).
-Results are compared too: `error` is against onnxruntime as loaded. Rows are
+Results are compared too: `error` is against onnxruntime in fp32. Rows are
 appended to a CSV file in bench/results/.
 
 ctranslate2 and torch read the transformers folder that models/make.py writes:
@@ -312,7 +312,7 @@ class LLMOpt:
             self.result = pathlib.Path(job["work"], "llmopt.npy")
             np.save(self.result, archive[first])
         self.version = subprocess.run(
-            ["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
+            ["git", "-C", str(binaries), "describe", "--always", "--dirty"],
             text=True, capture_output=True).stdout.strip() or "unknown"
 
     def command(self, *rest):
@@ -330,7 +330,9 @@ class LLMOpt:
         return done.stdout
 
     def measure(self):
-        return json.loads(self.call(self.command("--bench", "--json")))["median_ms"]
+        return json.loads(self.call(self.command(
+            "--bench", "--json", "--runs", self.job["least"],
+            "--seconds", self.job["seconds"])))["median_ms"]
 
     def close(self):
         pass
@@ -374,6 +376,13 @@ def compare(model, shape, threads, args, cpus):
                "folder": str(model.parent / model.name.split(".")[0]),
                "precision": args.precision, "cpus": cpus[:threads],
                "least": args.least, "seconds": args.seconds}
+        reference = None
+        try:
+            peer = Peer("onnxruntime", dict(job, precision="fp32"))
+            reference = np.load(peer.result)
+            peer.close()
+        except Unavailable:
+            pass
         contestants, skipped = [], []
         for engine in args.engines:
             try:
@@ -387,16 +396,14 @@ def compare(model, shape, threads, args, cpus):
             for _ in range(args.rounds):
                 for contestant in contestants:
                     rounds[contestant.name].append(contestant.measure())
-            rows = summarise(contestants, rounds, feed, args)
+            rows = summarise(contestants, rounds, feed, reference)
         finally:
             for contestant in contestants:
                 contestant.close()
     return rows, skipped
 
 
-def summarise(contestants, rounds, feed, args):
-    results = {c.name: np.load(c.result) for c in contestants}
-    reference = results.get("onnxruntime")
+def summarise(contestants, rounds, feed, reference):
     mask = next((v.astype(bool) for n, v in feed.items() if "mask" in n), None)
     medians = {name: statistics.median(times) for name, times in rounds.items()}
     base = medians.get("llmopt")
@@ -408,8 +415,8 @@ def summarise(contestants, rounds, feed, args):
              "min_ms": round(min(rounds[c.name]), 4),
              "max_ms": round(max(rounds[c.name]), 4),
              "ratio": round(medians[c.name] / base, 3) if base else "",
-             "error": "" if reference is None or c.name == "onnxruntime"
-                      else relative_error(results[c.name], reference, mask)}
+             "error": "" if reference is None
+                      else relative_error(np.load(c.result), reference, mask)}
             for c in contestants]
 
 

@@ -42,18 +42,19 @@ int llmopt::raiseModel(Session &session) {
   });
 }
 
+int llmopt::pruneModel(Session &session) {
+  if (!session.line.keepHeads)
+    return kOk;
+  return session.runPasses("prune", [&](OpPassManager &manager) {
+    PruneHeadsPassOptions options;
+    options.keep = *session.line.keepHeads;
+    manager.addNestedPass<func::FuncOp>(createPruneHeadsPass(options));
+    buildRaisePipeline(manager); // joins the projections that are left
+  });
+}
+
 int llmopt::rewriteModel(Session &session) {
   const CommandLine &line = session.line;
-  if (line.keepHeads) {
-    int code = session.runPasses("prune", [&](OpPassManager &manager) {
-      PruneHeadsPassOptions options;
-      options.keep = *line.keepHeads;
-      manager.addNestedPass<func::FuncOp>(createPruneHeadsPass(options));
-      buildRaisePipeline(manager); // joins the projections that are left
-    });
-    if (code != kOk)
-      return code;
-  }
   if (line.train) {
     int code = session.runPasses("train", [&](OpPassManager &manager) {
       BuildTrainingStepPassOptions options;

@@ -63,7 +63,8 @@ private:
 /// The phases from an ONNX file to L1, as the command line asks for them.
 int importModel(Session &session);
 int raiseModel(Session &session);
-int rewriteModel(Session &session); // structure, train, quantize
+int pruneModel(Session &session);
+int rewriteModel(Session &session); // train, quantize
 /// Reports and gates on fusion.
 int reportFusion(Session &session);
 /// Plan and output.

@@ -2,6 +2,8 @@
 // since headers of dialects and passes are what takes long to compile.
 #include "Registration.h"
 
+#include "llmopt/CodeGen/Plan/Passes.h"
+#include "llmopt/Dialect/Kernel/IR/Kernel.h"
 #include "llmopt/Dialect/LM/IR/LM.h"
 #include "llmopt/Transforms/Passes.h"
 #include "llmopt/Transforms/Pruning/Passes.h"
@@ -13,11 +15,12 @@
 #include "mlir/Transforms/Passes.h"
 
 void llmopt::registerEverything(mlir::DialectRegistry &registry) {
-  registry.insert<mlir::func::FuncDialect, lm::LMDialect>();
+  registry.insert<mlir::func::FuncDialect, kernel::KernelDialect, lm::LMDialect>();
   mlir::registerTransformsPasses();
   registerTransforms();
   registerLLMOptPruningPasses();
   registerLLMOptQuantizationPasses();
   registerLLMOptShapesPasses();
   registerLLMOptTrainingPasses();
+  registerPlanPasses();
 }

@@ -33,6 +33,8 @@ static std::string check(Operation *op) {
     return "expected weights as arguments of the kernel";
   if (!isa_and_nonnull<lm::LMDialect>(op->getDialect()))
     return "expected an operation of the lm dialect";
+  if (isa<lm::EmbeddingGradOp>(op))
+    return "expected gradients of embeddings as products";
   for (Type type : op->getOperandTypes())
     if (std::string reason = checkType(type); !reason.empty())
       return reason;

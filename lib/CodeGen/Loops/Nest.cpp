@@ -167,6 +167,8 @@ static bool isPerRow(ArrayRef<SymExpr> small, ArrayRef<SymExpr> large) {
 
 /// A nest can write one element per row only where its rows are those elements.
 static bool rowsFit(const Nest &nest) {
+  if (!nest.perRow.empty() && nest.outer == 0)
+    return false;
   for (const Result &result : nest.perRow) {
     SmallVector<SymExpr> dims = lm::getDims(result.value);
     for (auto [i, part] : llvm::enumerate(nest.order))

@@ -239,7 +239,8 @@ SmallVector<S> ScalarBuilder::loop(LoopKind kind, S lo, S hi, ArrayRef<S> initia
                                    llvm::function_ref<SmallVector<S>(S, ArrayRef<S>)> body, llvm::StringRef name) {
   bool lanesLoop = kind == LoopKind::Lanes;
   SmallVector<S> start(initial);
-  if (lanesLoop)
+  // What a loop inside of lanes accumulates may differ between them.
+  if (lanesLoop || (inLanes() && lanes() > 1))
     for (S &s : start)
       s = splat(s);
   S variable;
@@ -249,7 +250,7 @@ SmallVector<S> ScalarBuilder::loop(LoopKind kind, S lo, S hi, ArrayRef<S> initia
     s.level = variable.level;
   openLoop(kind, lo, hi, start, variable, carried, name);
   pushLevel(Level::Loop);
-  levels.back().lanes |= lanesLoop;
+  levels.back().lanes |= kind != LoopKind::Serial;
   SmallVector<S> yielded = body(variable, carried);
   for (size_t i = 0; i < yielded.size(); ++i)
     if (start[i].vec)

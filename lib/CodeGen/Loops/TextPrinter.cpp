@@ -138,9 +138,9 @@ TextBuilder::Expression TextBuilder::renderOp(const Node &node) {
       return {"-" + in(0, Primary), Unary};
     return {"(" + type + ")(0 - (uint64_t)" + in(0, Unary) + ")", Unary};
   case Opcode::Min:
-    return call("llmopt_min");
+    return call(real ? "llmopt_min" : "llmopt_min<" + type + ">");
   case Opcode::Max:
-    return call("llmopt_max");
+    return call(real ? "llmopt_max" : "llmopt_max<" + type + ">");
   case Opcode::Eq:
     return binary("==", Equality);
   case Opcode::Ne:
@@ -221,7 +221,7 @@ void TextBuilder::printStatements(Statements &statements, llvm::raw_ostream &os)
       if (repeat || once)
         break;
       node.name = "v" + std::to_string(valueNames++);
-      os << indent << (node.elem == Elem::I64 ? "const " : "const ") << typeName(node.elem) << " " << node.name << " = "
+      os << indent << "const " << typeName(node.elem) << " " << node.name << " = "
          << value << ";\n";
       break;
     }
@@ -254,8 +254,6 @@ void TextBuilder::printStatements(Statements &statements, llvm::raw_ostream &os)
       os << indent << "}\n";
       break;
     }
-    case Statement::Else:
-      break;
     }
   }
 }

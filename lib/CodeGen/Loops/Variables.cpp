@@ -229,7 +229,7 @@ std::pair<Index, Index> Emitter::divMod(const Index &index, const SymExpr &divis
     for (const auto &[id, coefficient] : rest.terms) {
       // id = outer * part + inner would make the division exact.
       std::optional<SymExpr> part = SymExpr::divideExactly(divisor, coefficient);
-      if (part && !part->isConstant(1) && vars[id].roots.count(id) && vars[id].extent != *part &&
+      if (part && !part->isConstant(1) && isAtLeast(*part, 1) && vars[id].roots.count(id) && vars[id].extent != *part &&
           SymExpr::divideExactly(vars[id].extent, *part) &&
           findings->splits.insert({id, part->str()}).second) {
         findings->splitVars.push_back(id);

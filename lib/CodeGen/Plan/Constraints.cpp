@@ -55,6 +55,14 @@ public:
     add({a, b, LLMOPT_EQUAL, a.str() + " == " + b.str() + " in " + getNodeNames(op->getLoc())});
   }
 
+  void addAtMost(const SymExpr &a, const SymExpr &b, Operation *op) {
+    if (a.isUnknown() || b.isUnknown() || a == b)
+      return;
+    if (std::optional<int64_t> slack = (b - a).lowerBound(); slack && *slack >= 0)
+      return;
+    add({a, b, LLMOPT_AT_MOST, a.str() + " <= " + b.str() + " in " + getNodeNames(op->getLoc())});
+  }
+
   void visit(Operation *op);
 };
 } // namespace
@@ -72,6 +80,8 @@ void Collector::visit(Operation *op) {
   if (auto gemm = dyn_cast<kernel::GemmOp>(op)) {
     if (!gemm.getRowStride())
       addEqual(getDims(gemm.getInput()).back(), SymExpr(int64_t(gemm.getK())), op);
+  } else if (auto gemm = dyn_cast<kernel::GemmS8Op>(op)) {
+    addEqual(getDims(gemm.getInput()).back(), SymExpr(int64_t(gemm.getK())), op);
   } else if (auto product = dyn_cast<kernel::BatchedMatmulOp>(op)) {
     SmallVector<SymExpr> a = getDims(product.getLhs()), b = getDims(product.getRhs());
     addEqual(a[a.size() - (product.getTransposeLhs() ? 2 : 1)], b[b.size() - (product.getTransposeRhs() ? 1 : 2)], op);
@@ -99,11 +109,20 @@ void Collector::visit(Operation *op) {
   } else if (auto reshape = dyn_cast<lm::ReshapeOp>(op)) {
     addEqual(lm::getNumElements(reshape.getInput().getType()), lm::getNumElements(reshape.getType()), op);
   } else if (auto view = dyn_cast<kernel::ViewOp>(op)) {
-    // A view that ends inside of its operand.
-    SymExpr have = lm::getNumElements(view.getInput().getType()), need = lm::getNumElements(view.getType());
-    SymExpr end = lm::getExprs(view.getOffset())[0] + need;
-    if (std::optional<int64_t> slack = (have - end).lowerBound(); have != end && (!slack || *slack < 0))
-      add({end, have, LLMOPT_AT_MOST, end.str() + " <= " + have.str() + " in " + getNodeNames(op->getLoc())});
+    SymExpr end = lm::getExprs(view.getOffset())[0] + lm::getNumElements(view.getType());
+    addAtMost(end, lm::getNumElements(view.getInput().getType()), op);
+  } else if (auto slice = dyn_cast<lm::SliceOp>(op)) {
+    SmallVector<SymExpr> in = getDims(slice.getInput()), out = getDims(slice.getType());
+    SmallVector<SymExpr> starts = lm::getExprs(slice.getStarts());
+    for (size_t d = 0; d < in.size(); ++d) {
+      SymExpr last = starts[d] + (out[d] - SymExpr(1)) * SymExpr(slice.getSteps()[d]);
+      addAtMost(slice.getSteps()[d] > 0 ? last + SymExpr(1) : starts[d] + SymExpr(1), in[d], op);
+      addAtMost(SymExpr(0), slice.getSteps()[d] > 0 ? starts[d] : last, op);
+    }
+  } else if (auto broadcast = dyn_cast<lm::BroadcastOp>(op)) {
+    SmallVector<SymExpr> in = getDims(broadcast.getInput()), out = getDims(broadcast.getType());
+    for (size_t d = 1; d <= std::min(in.size(), out.size()); ++d)
+      addBroadcast(in[in.size() - d], out[out.size() - d], op);
   }
 }
 

@@ -1,6 +1,8 @@
 // lm.attention -> kernel.attention.
 #include "Partition.h"
 
+#include "mlir/IR/TypeUtilities.h"
+
 using namespace mlir;
 using namespace llmopt;
 using namespace llmopt::plan;
@@ -23,6 +25,52 @@ static std::pair<Value, int64_t> getColumns(Value value) {
   return {slice.getInput(), *starts.back().getConstant()};
 }
 
+namespace {
+/// Undoes broadcasts behind a mask: kernels read a mask of [B, 1, 1, S] as it is,
+/// and it is a fraction of the memory. What is built once serves every layer.
+class MaskNarrower {
+public:
+  /// A value that broadcasts to `value`, or `value` itself.
+  Value narrow(Value value);
+
+private:
+  DenseMap<Value, Value> narrowed;
+};
+} // namespace
+
+Value MaskNarrower::narrow(Value value) {
+  auto [it, isNew] = narrowed.try_emplace(value, value);
+  if (!isNew)
+    return it->second;
+  Operation *op = value.getDefiningOp();
+  Value result = value;
+  if (auto broadcast = dyn_cast_or_null<lm::BroadcastOp>(op)) {
+    // A scalar has nothing to read: the size of the result is all there is to it.
+    if (getDims(broadcast.getInput()).size() == getDims(value).size())
+      result = narrow(broadcast.getInput());
+  } else if (op && isElementwise(op) && isa<lm::LMDialect>(op->getDialect())) {
+    SmallVector<Value> operands;
+    SmallVector<SymExpr> dims;
+    bool changed = false, valid = true;
+    for (Value operand : op->getOperands()) {
+      operands.push_back(narrow(operand));
+      changed |= operands.back() != operand;
+      FailureOr<SmallVector<SymExpr>> both = lm::broadcastDims(dims, getDims(operands.back()));
+      valid &= succeeded(both);
+      if (valid)
+        dims = *both;
+    }
+    if (changed && valid && dims.size() == getDims(value).size()) {
+      OpBuilder builder(op);
+      Operation *clone = builder.clone(*op);
+      clone->setOperands(operands);
+      clone->getResult(0).setType(lm::getTensorType(dims, getElementTypeOrSelf(value)));
+      result = clone->getResult(0);
+    }
+  }
+  return narrowed[value] = result;
+}
+
 /// The mask with a last dimension of `keys`: kernels read keys one behind the other.
 static Value withWholeRows(OpBuilder &builder, Value mask, const SymExpr &keys) {
   SmallVector<SymExpr> dims = getDims(mask);
@@ -33,6 +81,7 @@ static Value withWholeRows(OpBuilder &builder, Value mask, const SymExpr &keys) 
 }
 
 void plan::formAttention(func::FuncOp function, const PlanTarget &target) {
+  MaskNarrower masks;
   for (auto op : llvm::make_early_inc_range(function.getOps<lm::AttentionOp>())) {
     if (!target.hasAttention(op))
       continue;
@@ -44,7 +93,7 @@ void plan::formAttention(func::FuncOp function, const PlanTarget &target) {
     int64_t valueDim = *getDims(op.getValue())[2].getConstant() / op.getKvNumHeads();
     Value mask = op.getMask();
     if (mask && op.getMaskKind() != lm::MaskKind::KeyLengths)
-      mask = withWholeRows(builder, mask, getDims(op.getKey())[1]);
+      mask = withWholeRows(builder, masks.narrow(mask), getDims(op.getKey())[1]);
     auto fused = kernel::AttentionOp::create(builder, op.getLoc(), op.getType(), q, k, v, mask, op.getNumHeads(),
                                              op.getKvNumHeads(), headDim, valueDim, qOffset, kOffset, vOffset,
                                              op.getScale(), op.getMaskKind(), op.getCausal(), op.getFullyMasked());

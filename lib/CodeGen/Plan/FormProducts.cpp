@@ -78,14 +78,48 @@ static Value getTransposed(Value value) {
   return op.getInput();
 }
 
+namespace {
+/// Rows of a tensor that lie apart: row r starts at element offset + r stride.
+struct RowSlice {
+  Value source;
+  SymExpr stride, offset;
+};
+} // namespace
+
+/// One token of every sequence, x[:, i, :], as rows of x itself.
+static std::optional<RowSlice> getRowSlice(Value value, int64_t k) {
+  if (auto reshape = value.getDefiningOp<lm::ReshapeOp>()) {
+    SmallVector<SymExpr> dims = getDims(value);
+    if (dims.empty() || !dims.back().isConstant(k))
+      return std::nullopt;
+    value = reshape.getInput();
+  }
+  auto slice = value.getDefiningOp<lm::SliceOp>();
+  if (!slice)
+    return std::nullopt;
+  SmallVector<SymExpr> in = getDims(slice.getInput()), out = getDims(value);
+  SmallVector<SymExpr> starts = lm::getExprs(slice.getStarts());
+  if (in.size() != 3 || !out[2].isConstant(k) || in[2] != out[2] || in[0] != out[0] || !out[1].isConstant(1) ||
+      !starts[0].isConstant(0) || !starts[2].isConstant(0) || in[1].isUnknown() || starts[1].isUnknown() ||
+      slice.getSteps()[0] != 1 || slice.getSteps()[2] != 1)
+    return std::nullopt;
+  return RowSlice{slice.getInput(), in[1] * in[2], starts[1] * in[2]};
+}
+
 static Value createGemm(OpBuilder &builder, Location loc, Type type, Value input, Value weight, Value bias,
                         const PlanTarget &target) {
   auto matrix = cast<RankedTensorType>(weight.getType());
   int64_t k = matrix.getDimSize(0), n = matrix.getDimSize(1);
   PlanTarget::PackedLayout layout = target.getGemmLayout(n, k);
   Value packed = kernel::PackOp::create(builder, weight.getLoc(), weight, layout.layout, layout.width);
+  lm::SymValuesAttr stride, offset;
+  if (std::optional<RowSlice> rows = getRowSlice(input, k)) {
+    input = rows->source;
+    stride = lm::getSymValues(builder.getContext(), rows->stride);
+    offset = lm::getSymValues(builder.getContext(), rows->offset);
+  }
   return kernel::GemmOp::create(builder, loc, type, input, packed, bias, /*residual=*/Value(), n, k,
-                                llvm::APFloat(1.0), kernel::Activation::None, lm::SymValuesAttr(), lm::SymValuesAttr());
+                                llvm::APFloat(1.0), kernel::Activation::None, stride, offset);
 }
 
 /// Leading dimensions broadcast without comparing different symbols.

@@ -118,12 +118,9 @@ LogicalResult llmopt::pinInputShape(func::FuncOp function, StringRef name, Array
       symbols.try_emplace(*symbol, size);
   for (auto [i, expr, size] : llvm::enumerate(declared, dims)) {
     std::optional<int64_t> value = apply(symbols, expr).getConstant();
-    if (size < 0)
-      return function.emitError() << "expected dimensions of input \"" << name << "\" that are not negative, but got "
-                                  << size;
-    if (value && *value != size)
-      return function.emitError() << "expected dimension " << i << " of input \"" << name << "\" to be " << *value
-                                  << ", but got " << size;
+    if (size < 0 || (value && *value != size))
+      return function.emitError() << "expected dimension " << i << " of input \"" << name << "\" to be "
+                                  << (size < 0 ? "not negative" : std::to_string(*value)) << ", but got " << size;
     pinned.push_back(size);
   }
   if (failed(substituteConstraints(function, symbols)))

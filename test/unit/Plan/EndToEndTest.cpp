@@ -145,3 +145,86 @@ TEST(EndToEnd, EmbeddedWeights) {
                      raggedMask(context, random, 2, 9)},
                     5e-6);
 }
+
+namespace {
+/// Compiles the function and compares it with the evaluator for batches and
+/// lengths; inputs by the letters of `inputs`: f32 or i64 below 5 of [batch, sequence].
+void expectModel(const std::string &text, const std::string &inputs, double tolerance = 5e-6,
+                 const std::vector<int64_t> &inner = {}) {
+  std::mt19937 random(23);
+  Model model(text);
+  ASSERT_TRUE(model.compile()) << model.errors;
+  for (int64_t batch : {1, 3})
+    for (int64_t sequence : {1, 4, 33}) {
+      SCOPED_TRACE(std::to_string(batch) + " x " + std::to_string(sequence));
+      std::vector<int64_t> dims{batch, sequence};
+      dims.insert(dims.end(), inner.begin(), inner.end());
+      std::vector<lm::Tensor> values;
+      for (char kind : inputs)
+        values.push_back(kind == 'f' ? randomFloats(model.getContext(), random, dims)
+                                     : randomInts(model.getContext(), random, {batch, sequence}, 5));
+      model.expectEqual(values, tolerance, 2);
+    }
+}
+const std::string kBS = "tensor<?x?xi64, #lm.dims<\"batch\", \"sequence\">>";
+const std::string kH = "tensor<?x?x32xf32, #lm.dims<\"batch\", \"sequence\", 32>>";
+} // namespace
+
+TEST(EndToEnd, MaskFromIntegers) {
+  // (1 - mask) * -10000, as exporters write it, added to scores.
+  std::string f4 = "tensor<?x1x1x?xf32, #lm.dims<\"batch\", 1, 1, \"sequence\">>";
+  std::string i4 = "tensor<?x1x1x?xi64, #lm.dims<\"batch\", 1, 1, \"sequence\">>";
+  expectModel("func.func @main(%m: " + kBS + ", %x: " + kH + ") -> " + kH + " {\n" + "%r = lm.reshape %m : (" + kBS +
+                  ") -> " + i4 + "\n%zero = lm.constant dense<0> : tensor<i64>\n%b = lm.compare #lm.predicate<gt> %r, "
+                  "%zero : (" + i4 + ", tensor<i64>) -> tensor<?x1x1x?xi1, #lm.dims<\"batch\", 1, 1, \"sequence\">>\n"
+                  "%c = lm.cast %b : (tensor<?x1x1x?xi1, #lm.dims<\"batch\", 1, 1, \"sequence\">>) -> " + f4 +
+                  "\n%one = lm.constant dense<1.0> : tensor<f32>\n%big = lm.constant dense<-1.0e4> : tensor<f32>\n"
+                  "%d = lm.sub %one, %c : (tensor<f32>, " + f4 + ") -> " + f4 + "\n%mask = lm.mul %d, %big : (" + f4 +
+                  ", tensor<f32>) -> " + f4 + "\n%y = lm.attention %x, %x, %x mask %mask {num_heads = 4 : i64, "
+                  "kv_num_heads = 4 : i64, scale = 0.35 : f64, mask_kind = #lm.mask_kind<additive>, fully_masked = "
+                  "#lm.fully_masked<source>} : (" + kH + ", " + kH + ", " + kH + ", " + f4 + ") -> " + kH +
+                  "\nreturn %y : " + kH + "\n}\n",
+              "if", 5e-6, {32});
+}
+
+TEST(EndToEnd, PoolerAndMeanPooling) {
+  std::mt19937 random(2);
+  std::string row = "tensor<?x1x32xf32, #lm.dims<\"batch\", 1, 32>>", flat = "tensor<?x32xf32, #lm.dims<\"batch\", 32>>";
+  expectModel("func.func @main(%x: " + kH + ") -> (" + flat + ", " + flat + ", " + flat + ") {\n" +
+                  weight(random, "w", {32, 32}, 0.3f) + weight(random, "b", {32}, 0.3f) +
+                  "%s = lm.slice %x {starts = #lm.sym<0, 0, 0> : tensor<3xi64>, steps = array<i64: 1, 1, 1>} : (" + kH +
+                  ") -> " + row + "\n%f = lm.reshape %s : (" + row + ") -> " + flat + "\n%p = lm.linear %f, %w bias %b : (" +
+                  flat + ", tensor<32x32xf32>, tensor<32xf32>) -> " + flat + "\n%t = lm.tanh %p : (" + flat + ") -> " +
+                  flat + "\n%e = lm.exp %x : (" + kH + ") -> " + kH +
+                  "\n%m = lm.reduce #lm.reduce_kind<mean> %e {axes = array<i64: 1>, keepdims = false} : (" + kH + ") -> " +
+                  flat + "\n%n = lm.tanh %m : (" + flat + ") -> " + flat + "\nreturn %t, %n, %n : " + flat + ", " + flat +
+                  ", " + flat + "\n}\n",
+              "f", 5e-6, {32});
+}
+
+TEST(EndToEnd, OutputsThatAreNoResults) {
+  // An input, a view of one, a weight and a value that other kernels read.
+  std::mt19937 random(2);
+  std::string flat = "tensor<?xf32, #lm.dims<\"32*batch*sequence\">>";
+  expectModel("func.func @main(%x: " + kH + ") -> (" + kH + ", " + flat + ", tensor<4xf32>, " + kH + ", " + kH + ") {\n" +
+                  weight(random, "w", {4}, 1) + "%v = lm.reshape %x : (" + kH + ") -> " + flat + "\n%a = lm.exp %x : (" +
+                  kH + ") -> " + kH + "\n%b = lm.softmax %a {axis = 2 : i64} : (" + kH + ") -> " + kH +
+                  "\nreturn %x, %v, %w, %a, %b : " + kH + ", " + flat + ", tensor<4xf32>, " + kH + ", " + kH + "\n}\n",
+              "f", 5e-6, {32});
+}
+
+TEST(EndToEnd, ProductsOfActivations) {
+  // Decomposed attention: permuted heads, products of activations, softmax.
+  std::string split = "tensor<?x?x4x8xf32, #lm.dims<\"batch\", \"sequence\", 4, 8>>";
+  std::string heads = "tensor<?x4x?x8xf32, #lm.dims<\"batch\", 4, \"sequence\", 8>>";
+  std::string keys = "tensor<?x4x8x?xf32, #lm.dims<\"batch\", 4, 8, \"sequence\">>";
+  std::string scores = "tensor<?x4x?x?xf32, #lm.dims<\"batch\", 4, \"sequence\", \"sequence\">>";
+  expectModel("func.func @main(%x: " + kH + ") -> " + kH + " {\n%s = lm.reshape %x : (" + kH + ") -> " + split +
+                  "\n%q = lm.transpose %s {perm = array<i64: 0, 2, 1, 3>} : (" + split + ") -> " + heads +
+                  "\n%k = lm.transpose %s {perm = array<i64: 0, 2, 3, 1>} : (" + split + ") -> " + keys +
+                  "\n%a = lm.matmul %q, %k : (" + heads + ", " + keys + ") -> " + scores + "\n%p = lm.softmax %a {axis = 3 : i64} : (" +
+                  scores + ") -> " + scores + "\n%c = lm.matmul %p, %q : (" + scores + ", " + heads + ") -> " + heads +
+                  "\n%t = lm.transpose %c {perm = array<i64: 0, 2, 1, 3>} : (" + heads + ") -> " + split +
+                  "\n%y = lm.reshape %t : (" + split + ") -> " + kH + "\nreturn %y : " + kH + "\n}\n",
+              "f", 5e-6, {32});
+}

@@ -1,0 +1,103 @@
+// The runtime and llmopt-run's reader of .npz, behind llvm::Expected. This file
+// is compiled with exceptions, which the reader throws; none leaves it.
+#include "llmopt/Execution/Artifact.h"
+
+#include "Npz.h"
+
+#include "llmopt/runtime.h"
+
+#include <cstring>
+#include <memory>
+
+using namespace llmopt;
+
+namespace {
+
+struct ModelDeleter {
+  void operator()(llmopt_model *model) const { llmopt_model_destroy(model); }
+};
+struct SessionDeleter {
+  void operator()(llmopt_session *session) const { llmopt_session_destroy(session); }
+};
+
+NamedArray toArray(const std::string &name, const llmopt_tensor_type &type, const char *data, size_t size) {
+  return {name, type.dtype, std::vector<int64_t>(type.dims, type.dims + type.rank), std::vector<char>(data, data + size)};
+}
+
+std::vector<NamedArray> runOnce(const std::string &path, llvm::ArrayRef<NamedArray> inputs) {
+  llmopt_error error;
+  llmopt_model *rawModel = nullptr;
+  run::check(llmopt_model_load(path.c_str(), nullptr, &rawModel, &error), error);
+  std::unique_ptr<llmopt_model, ModelDeleter> model(rawModel);
+  llmopt_session *rawSession = nullptr;
+  run::check(llmopt_session_create(model.get(), nullptr, &rawSession, &error), error);
+  std::unique_ptr<llmopt_session, SessionDeleter> session(rawSession);
+  llmopt_model_info info{};
+  info.struct_size = sizeof(info);
+  run::check(llmopt_model_get_info(model.get(), &info, &error), error);
+
+  std::vector<llmopt_tensor_type> types;
+  std::vector<llmopt_input> data;
+  for (uint32_t i = 0; i < info.num_inputs; ++i) {
+    const char *name;
+    llmopt_tensor_type type;
+    run::check(llmopt_model_get_input(model.get(), i, &name, &type, &error), error);
+    const NamedArray *found = nullptr;
+    for (const NamedArray &input : inputs)
+      if (input.name == name)
+        found = &input;
+    if (!found)
+      throw run::Failure{run::BadData, std::string("expected an array for input '") + name + "'"};
+    if (found->dims.size() > LLMOPT_MAX_RANK)
+      throw run::Failure{run::BadData, std::string("input '") + name + "': too many dimensions"};
+    type.dtype = found->dtype;
+    type.rank = static_cast<uint32_t>(found->dims.size());
+    std::copy(found->dims.begin(), found->dims.end(), type.dims);
+    types.push_back(type);
+    data.push_back({found->data.data(), found->data.size()});
+  }
+  run::check(llmopt_session_bind(session.get(), types.data(), types.size(), &error), error);
+
+  std::vector<NamedArray> results(info.num_outputs);
+  std::vector<llmopt_output> outputs;
+  for (uint32_t i = 0; i < info.num_outputs; ++i) {
+    const char *name;
+    llmopt_tensor_type type;
+    run::check(llmopt_model_get_output(model.get(), i, &name, &type, &error), error);
+    run::check(llmopt_session_get_output_type(session.get(), i, &type, &error), error);
+    size_t size = llmopt_dtype_size(type.dtype);
+    for (uint32_t d = 0; d < type.rank; ++d)
+      size *= type.dims[d];
+    results[i] = toArray(name, type, nullptr, 0);
+    results[i].data.resize(size);
+    outputs.push_back({results[i].data.data(), size});
+  }
+  run::check(llmopt_session_run(session.get(), data.data(), data.size(), outputs.data(), outputs.size(), &error), error);
+  return results;
+}
+
+template <typename Function> auto guarded(Function function) -> llvm::Expected<decltype(function())> {
+  try {
+    return function();
+  } catch (const run::Failure &failure) {
+    std::errc code = failure.code == run::Environment ? std::errc::io_error : std::errc::invalid_argument;
+    if (failure.code == run::Environment)
+      return llvm::createStringError(std::make_error_code(code), failure.message);
+    return llvm::createStringError(failure.message);
+  }
+}
+
+} // namespace
+
+llvm::Expected<std::vector<NamedArray>> llmopt::readArrays(llvm::StringRef npzPath) {
+  return guarded([&] {
+    std::vector<NamedArray> arrays;
+    for (const run::Tensor &tensor : run::readNpz(npzPath.str()))
+      arrays.push_back(toArray(tensor.name, tensor.type, tensor.data(), tensor.size()));
+    return arrays;
+  });
+}
+
+llvm::Expected<std::vector<NamedArray>> llmopt::runArtifact(llvm::StringRef path, llvm::ArrayRef<NamedArray> inputs) {
+  return guarded([&] { return runOnce(path.str(), inputs); });
+}

@@ -1,0 +1,200 @@
+// Recipes against the evaluator, and their memory and failures.
+#include "Model.h"
+
+#include "llmopt/CodeGen/Plan/BuildPlan.h"
+#include "llmopt/Dialect/LM/IR/WeightStore.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Parser/Parser.h"
+
+#include <cstring>
+
+using namespace llmopt;
+using namespace llmopt::test;
+
+namespace {
+
+/// Carries out the recipe of what @main returns, in pieces as they come.
+std::string execute(mlir::func::FuncOp function, std::vector<char> &bytes, size_t stopAfter = SIZE_MAX) {
+  mlir::Value value = function.getBody().front().getTerminator()->getOperand(0);
+  EXPECT_TRUE(isRecipe(value));
+  auto recipe = buildRecipe(value);
+  if (failed(recipe))
+    return "no recipe";
+  std::map<std::string, std::vector<char>> weights;
+  for (auto weight : function.getOps<lm::WeightOp>())
+    weights[weight.getName().str()] = getBytes(mlir::cast<mlir::DenseElementsAttr>(weight.getSource()));
+  RecipeSource source;
+  source.get = [&](const std::string &name, std::string &error) -> const char * {
+    if (weights.count(name))
+      return weights[name].data();
+    error = "no weight " + name;
+    return nullptr;
+  };
+  return executeRecipe(*recipe, source, [&](const char *data, size_t size) {
+    bytes.insert(bytes.end(), data, data + size);
+    return bytes.size() < stopAfter;
+  });
+}
+
+struct Parsed {
+  mlir::MLIRContext context{mlir::MLIRContext::Threading::DISABLED};
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  explicit Parsed(const std::string &text) {
+    context.loadDialect<lm::LMDialect, kernel::KernelDialect, mlir::func::FuncDialect>();
+    module = mlir::parseSourceString<mlir::ModuleOp>(text, &context);
+  }
+  mlir::func::FuncOp main() { return module->lookupSymbol<mlir::func::FuncOp>("main"); }
+};
+
+void expectSame(const std::string &body, const std::string &type) {
+  std::mt19937 random(11);
+  std::string text = "func.func @main() -> " + type + " {\n" + weight(random, "a", {6, 10}, 1) +
+                     weight(random, "b", {6, 10}, 1) + weight(random, "v", {10}, 1) + body + "\nreturn %r : " + type +
+                     "\n}\n";
+  Parsed parsed(text);
+  ASSERT_TRUE(parsed.module) << text;
+  std::vector<char> bytes;
+  ASSERT_EQ(execute(parsed.main(), bytes), "");
+  auto expected = lm::evaluate(parsed.main(), {});
+  ASSERT_TRUE(succeeded(expected));
+  EXPECT_TRUE(bytes == (*expected)[0].toBytes()) << body;
+}
+
+} // namespace
+
+TEST(Recipe, EveryOperation) {
+  expectSame("%r = lm.transpose %a {perm = array<i64: 1, 0>} : (tensor<6x10xf32>) -> tensor<10x6xf32>",
+             "tensor<10x6xf32>");
+  expectSame("%r = lm.reshape %a : (tensor<6x10xf32>) -> tensor<4x15xf32>", "tensor<4x15xf32>");
+  expectSame("%t = lm.transpose %a {perm = array<i64: 1, 0>} : (tensor<6x10xf32>) -> tensor<10x6xf32>\n"
+             "%r = lm.reshape %t : (tensor<10x6xf32>) -> tensor<3x20xf32>",
+             "tensor<3x20xf32>");
+  expectSame("%r = lm.slice %a {starts = #lm.sym<1, 8> : tensor<2xi64>, steps = array<i64: 2, -3>} : "
+             "(tensor<6x10xf32>) -> tensor<2x3xf32>",
+             "tensor<2x3xf32>");
+  for (const char *axis : {"0", "1"})
+    expectSame(std::string("%r = lm.concat %a, %b, %a {axis = ") + axis +
+                   " : i64} : (tensor<6x10xf32>, tensor<6x10xf32>, tensor<6x10xf32>) -> " +
+                   (*axis == '0' ? "tensor<18x10xf32>" : "tensor<6x30xf32>"),
+               *axis == '0' ? "tensor<18x10xf32>" : "tensor<6x30xf32>");
+  for (const char *op : {"add", "sub", "mul", "div"}) {
+    expectSame(std::string("%r = lm.") + op + " %a, %b : (tensor<6x10xf32>, tensor<6x10xf32>) -> tensor<6x10xf32>",
+               "tensor<6x10xf32>");
+    expectSame(std::string("%r = lm.") + op + " %v, %b : (tensor<10xf32>, tensor<6x10xf32>) -> tensor<6x10xf32>",
+               "tensor<6x10xf32>");
+  }
+  for (const char *type : {"f16", "bf16", "f64"}) {
+    std::string to = std::string("tensor<6x10x") + type + ">";
+    expectSame("%r = lm.cast %a : (tensor<6x10xf32>) -> " + to, to);
+  }
+  expectSame("%c = lm.constant dense<0.125> : tensor<f32>\n"
+             "%r = lm.mul %a, %c : (tensor<6x10xf32>, tensor<f32>) -> tensor<6x10xf32>",
+             "tensor<6x10xf32>");
+}
+
+TEST(Recipe, Quantization) {
+  const std::string scale = "%s = lm.absmax_scale %a {axes = array<i64: 0>, qmax = 127.0 : f64} : (tensor<6x10xf32>) -> "
+                            "tensor<1x10xf32>\n";
+  expectSame(scale + "%r = lm.reshape %s : (tensor<1x10xf32>) -> tensor<10xf32>", "tensor<10xf32>");
+  expectSame(scale + "%r = lm.quantize %a scale %s {narrow_range = true} : (tensor<6x10xf32>, tensor<1x10xf32>) -> "
+                     "tensor<6x10xi8>",
+             "tensor<6x10xi8>");
+  expectSame(scale + "%q = lm.quantize %a scale %s : (tensor<6x10xf32>, tensor<1x10xf32>) -> tensor<6x10xi8>\n"
+                     "%r = lm.dequantize %q scale %s : (tensor<6x10xi8>, tensor<1x10xf32>) -> tensor<6x10xf32>",
+             "tensor<6x10xf32>");
+}
+
+TEST(Recipe, Panels) {
+  std::mt19937 random(3);
+  for (bool transposed : {false, true}) {
+    std::string shape = transposed ? "37x5" : "5x37";
+    std::string text = "func.func @main() -> tensor<3x5x16xf32> {\n" +
+                       weight(random, "w", transposed ? std::vector<int64_t>{37, 5} : std::vector<int64_t>{5, 37}, 1);
+    if (transposed)
+      text += "%t = lm.transpose %w {perm = array<i64: 1, 0>} : (tensor<37x5xf32>) -> tensor<5x37xf32>\n";
+    text += std::string("%r = kernel.pack <panels> 16 ") + (transposed ? "%t" : "%w") +
+            " : (tensor<5x37xf32>) -> tensor<3x5x16xf32>\nreturn %r : tensor<3x5x16xf32>\n}\n";
+    Parsed parsed(text);
+    ASSERT_TRUE(parsed.module) << text;
+    std::vector<char> bytes;
+    ASSERT_EQ(execute(parsed.main(), bytes), "");
+    ASSERT_EQ(bytes.size(), 3u * 5 * 16 * 4);
+    auto weight = *parsed.main().getOps<lm::WeightOp>().begin();
+    std::vector<char> source = getBytes(mlir::cast<mlir::DenseElementsAttr>(weight.getSource()));
+    for (int64_t k = 0; k < 5; ++k)
+      for (int64_t n = 0; n < 48; ++n) {
+        float packed, expected = 0;
+        std::memcpy(&packed, bytes.data() + ((n / 16 * 5 + k) * 16 + n % 16) * 4, 4);
+        if (n < 37)
+          std::memcpy(&expected, source.data() + (transposed ? n * 5 + k : k * 37 + n) * 4, 4);
+        ASSERT_EQ(packed, expected) << k << " " << n;
+      }
+  }
+}
+
+// Steps of K side by side, and with quads the column sums in front.
+TEST(Recipe, PanelsOfInt8) {
+  for (bool quads : {false, true}) {
+    const int64_t k = 6, n = 10, width = 4, group = quads ? 4 : 2, entries = 3;
+    std::mt19937 random(3);
+    std::string packedType = "tensor<3x" + std::to_string(entries) + "x" + std::to_string(group * width) + "xi8>";
+    std::string quantize =
+        weight(random, "a", {k, n}, 1) +
+        "%s = lm.absmax_scale %a {axes = array<i64: 0>, qmax = 127.0 : f64} : (tensor<6x10xf32>) -> tensor<1x10xf32>\n"
+        "%q = lm.quantize %a scale %s {narrow_range = true} : (tensor<6x10xf32>, tensor<1x10xf32>) -> tensor<6x10xi8>\n";
+    Parsed plain("func.func @main() -> tensor<6x10xi8> {\n" + quantize + "return %q : tensor<6x10xi8>\n}\n");
+    Parsed packed("func.func @main() -> " + packedType + " {\n" + quantize + "%r = kernel.pack <" +
+                  (quads ? "quads" : "pairs") + "> 4 %q : (tensor<6x10xi8>) -> " + packedType + "\nreturn %r : " +
+                  packedType + "\n}\n");
+    ASSERT_TRUE(plain.module && packed.module);
+    std::vector<char> q, bytes, expected(3 * entries * group * width);
+    ASSERT_EQ(execute(plain.main(), q), "");
+    ASSERT_EQ(execute(packed.main(), bytes), "");
+    for (int64_t j = 0; j < n; ++j) {
+      char *panel = expected.data() + j / width * entries * group * width;
+      int32_t sum = 0;
+      for (int64_t i = 0; i < k; ++i) {
+        sum += static_cast<signed char>(q[i * n + j]);
+        panel[((i / group + (quads ? 1 : 0)) * width + j % width) * group + i % group] = q[i * n + j];
+      }
+      sum *= -128;
+      if (quads)
+        std::memcpy(panel + j % width * 4, &sum, 4);
+    }
+    EXPECT_EQ(bytes, expected) << (quads ? "quads" : "pairs");
+  }
+}
+
+TEST(Recipe, TextForm) {
+  Parsed parsed("func.func @main() -> tensor<1x2x16xf32> {\n"
+                "%w = lm.weight \"layer \\22q\\22\" from (dense<1.0> : tensor<3x2xf32>) : tensor<3x2xf32>\n"
+                "%t = lm.transpose %w {perm = array<i64: 1, 0>} : (tensor<3x2xf32>) -> tensor<2x3xf32>\n"
+                "%r = kernel.pack <panels> 16 %t : (tensor<2x3xf32>) -> tensor<1x2x16xf32>\n"
+                "return %r : tensor<1x2x16xf32>\n}\n");
+  ASSERT_TRUE(parsed.module);
+  auto recipe = buildRecipe(parsed.main().getBody().front().getTerminator()->getOperand(0));
+  ASSERT_TRUE(succeeded(recipe));
+  EXPECT_EQ(recipe->toJSON(), "{\"op\":\"panels\",\"width\":16,\"of\":[{\"op\":\"transpose\",\"perm\":[1,0],\"of\":"
+                              "[{\"op\":\"weight\",\"name\":\"layer \\\"q\\\"\"}]}]}");
+}
+
+TEST(Recipe, SinkThatStops) {
+  Parsed parsed("func.func @main() -> tensor<4x4xf32> {\n"
+                "%w = lm.weight \"w\" from (dense<1.0> : tensor<4x4xf32>) : tensor<4x4xf32>\n"
+                "return %w : tensor<4x4xf32>\n}\n");
+  std::vector<char> bytes;
+  EXPECT_EQ(execute(parsed.main(), bytes, 1), "");
+}
+
+TEST(Recipe, FullDiskLeavesNoFile) {
+  // /dev/full stands in for a full disk where a directory on it cannot be made.
+  std::mt19937 random(1);
+  Model model("func.func @main(%x: tensor<2x8xf32>) -> tensor<2x8xf32> {\n" + weight(random, "w", {8, 8}, 1) +
+              "%y = lm.linear %x, %w : (tensor<2x8xf32>, tensor<8x8xf32>) -> tensor<2x8xf32>\nreturn %y : "
+              "tensor<2x8xf32>\n}\n");
+  cpu::EmitModelOptions options;
+  options.output = "/proc/self/no-such-directory/model.so";
+  EXPECT_FALSE(model.compile(options));
+  EXPECT_NE(model.errors.find("no-such-directory"), std::string::npos) << model.errors;
+}

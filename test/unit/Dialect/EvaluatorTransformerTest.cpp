@@ -126,6 +126,15 @@ TEST_F(Transformer, GroupedAttention) {
                1e-7);
 }
 
+TEST_F(Transformer, NeighbouringQueryHeadsShareAKeyHead) {
+  Tensor q = floats({1, 1, 4}, {1, -1, 2, 0.5}), k = floats({1, 2, 2}, {1, -2, 0.5, 1});
+  Tensor v = floats({1, 2, 2}, {1, 10, 3, -20});
+  expectFloats(eval("lm.attention %0, %1, %2 {num_heads = 4 : i64, kv_num_heads = 2 : i64, scale = 1.0 : f64, "
+                    "mask_kind = #lm.mask_kind<none>, fully_masked = #lm.fully_masked<nan>}",
+                    {q, k, v}, "tensor<1x1x4xf32>"),
+               {1.7550813376, 2.2449186624, -19.9258213053, -14.5272342858}, 1e-7);
+}
+
 TEST_F(Transformer, EmbeddingGradient) {
   expectFloats(
       eval("lm.embedding_grad %0, %1", {ints({3}, {1, -1, 1}), floats({3, 2}, {1, 2, 3, 4, 5, 6})}, "tensor<3x2xf32>"),

@@ -312,7 +312,7 @@ class LLMOpt:
             self.result = pathlib.Path(job["work"], "llmopt.npy")
             np.save(self.result, archive[first])
         self.version = subprocess.run(
-            ["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
+            ["git", "-C", str(binaries), "describe", "--always", "--dirty"],
             text=True, capture_output=True).stdout.strip() or "unknown"
 
     def command(self, *rest):
@@ -330,7 +330,9 @@ class LLMOpt:
         return done.stdout
 
     def measure(self):
-        return json.loads(self.call(self.command("--bench", "--json")))["median_ms"]
+        return json.loads(self.call(self.command(
+            "--bench", "--json", "--runs", self.job["least"],
+            "--seconds", self.job["seconds"])))["median_ms"]
 
     def close(self):
         pass

@@ -16,7 +16,7 @@ Three steps, each cached in --work:
     components, distilled from the labels and exported with torch.onnx.export.
 
 Checkpoints are chosen on the dev split; the test split is read once, at the
-end. Same seed, thread count and package versions give the same model.
+end. Every step is seeded; sums still depend on thread count and processor.
 """
 
 import argparse

@@ -24,7 +24,7 @@ NamedArray toArray(const std::string &name, const llmopt_tensor_type &type, cons
   return {name, type.dtype, std::vector<int64_t>(type.dims, type.dims + type.rank), std::vector<char>(data, data + size)};
 }
 
-std::vector<NamedArray> run(const std::string &path, llvm::ArrayRef<NamedArray> inputs) {
+std::vector<NamedArray> runOnce(const std::string &path, llvm::ArrayRef<NamedArray> inputs) {
   llmopt_error error;
   llmopt_model *rawModel = nullptr;
   run::check(llmopt_model_load(path.c_str(), nullptr, &rawModel, &error), error);
@@ -99,5 +99,5 @@ llvm::Expected<std::vector<NamedArray>> llmopt::readArrays(llvm::StringRef npzPa
 }
 
 llvm::Expected<std::vector<NamedArray>> llmopt::runArtifact(llvm::StringRef path, llvm::ArrayRef<NamedArray> inputs) {
-  return guarded([&] { return run(path.str(), inputs); });
+  return guarded([&] { return runOnce(path.str(), inputs); });
 }

@@ -18,7 +18,7 @@ double conformance::getTolerance(mlir::Type type) {
   if (type.isF32())
     return 1e-5;
   if (type.isF16())
-    return 2e-3;  // 2 * 2^-10
+    return 2e-3; // 2 * 2^-10
   if (type.isBF16())
     return 1.6e-2; // 2 * 2^-7
   return 0.13;     // f8: 2^-3
@@ -30,21 +30,19 @@ static std::string typeText(const lm::Tensor &tensor) {
   return text;
 }
 
-std::string conformance::compare(const lm::Tensor &actual, const lm::Tensor &expected) {
+std::string conformance::compare(const lm::Tensor &actual, const lm::Tensor &expected, double least) {
   if (actual.getElementType() != expected.getElementType() || actual.getDims() != expected.getDims())
     return "expected " + typeText(expected) + ", but got " + typeText(actual);
   if (!expected.isFloat()) {
     for (auto [i, pair] : llvm::enumerate(llvm::zip(actual.ints(), expected.ints())))
       if (std::get<0>(pair) != std::get<1>(pair))
-        return llvm::formatv("element {0}: expected {1}, but got {2}", i, std::get<1>(pair),
-                             std::get<0>(pair));
+        return llvm::formatv("element {0}: expected {1}, but got {2}", i, std::get<1>(pair), std::get<0>(pair));
     return "";
   }
   double largest = 0, difference = 0;
   for (auto [i, pair] : llvm::enumerate(llvm::zip(actual.floats(), expected.floats()))) {
     auto [a, b] = pair;
-    bool same = std::isnan(a) == std::isnan(b) && std::isinf(a) == std::isinf(b) &&
-                (!std::isinf(a) || a == b);
+    bool same = std::isnan(a) == std::isnan(b) && std::isinf(a) == std::isinf(b) && (!std::isinf(a) || a == b);
     if (!same)
       return llvm::formatv("element {0}: expected {1}, but got {2}", i, b, a);
     if (!std::isfinite(b))
@@ -53,7 +51,7 @@ std::string conformance::compare(const lm::Tensor &actual, const lm::Tensor &exp
     difference = std::max(difference, std::abs(a - b));
   }
   double error = difference / std::max(1e-6, largest);
-  double tolerance = getTolerance(expected.getElementType());
+  double tolerance = std::max(least, getTolerance(expected.getElementType()));
   if (error <= tolerance)
     return "";
   return llvm::formatv("error {0:e2}, expected at most {1:e2}", error, tolerance);

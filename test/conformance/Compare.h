@@ -10,10 +10,11 @@ namespace llmopt::conformance {
 
 /// Empty where `actual` is as expected, else what differs. Floats: the same
 /// positions of NaN and infinities, and max |a-b| / max(1e-6, max finite |b|)
-/// within the tolerance of the type; integers and booleans: equal.
-std::string compare(const lm::Tensor &actual, const lm::Tensor &expected);
+/// within the tolerance of the type (at least `least`); integers and booleans:
+/// equal.
+std::string compare(const lm::Tensor &actual, const lm::Tensor &expected, double least = 0);
 
-/// The tolerance of a floating-point type.
+/// The tolerance of a floating-point type, for one operator.
 double getTolerance(mlir::Type type);
 
 } // namespace llmopt::conformance

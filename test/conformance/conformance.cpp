@@ -1,6 +1,7 @@
 // llmopt-conformance: ONNX's operator tests through the importer and the evaluator.
 //
-//   llmopt-conformance [--status=DIR [--update]] [--symbolic] [--filter=TEXT] [-v] SUITE...
+//   llmopt-conformance [--status=DIR [--update]] [--symbolic] [--filter=TEXT]
+//                      [--tolerance=1e-4] [-v] SUITE...
 //
 // A suite is a directory of tests, each with model.onnx and test_data_set_*/.
 // A test is first imported with every input unknown. Many operators take shapes,
@@ -8,7 +9,8 @@
 // imported again with its short integer inputs as constants, at last with all
 // short inputs. With --status, results must be those of the checked-in lists:
 // an unexpected pass is a failure too. With --symbolic, all dimensions of inputs
-// are symbols, and only wrong results are failures.
+// are symbols, and only wrong results are failures. --tolerance is for whole models
+// (make_ort_cases.py), where roundings add up.
 #include "Compare.h"
 #include "Status.h"
 
@@ -28,6 +30,7 @@ namespace {
 
 struct Options {
   std::string status, filter;
+  double tolerance = 0;
   bool update = false, symbolic = false, verbose = false;
   std::vector<std::string> suites;
 };
@@ -73,7 +76,7 @@ std::string classify(llvm::StringRef message) {
 
 class Test {
 public:
-  explicit Test(std::string directory) : directory(std::move(directory)) {}
+  Test(std::string directory, double tolerance) : directory(std::move(directory)), tolerance(tolerance) {}
 
   Outcome run(bool symbolic) {
     Outcome outcome;
@@ -101,6 +104,7 @@ private:
   void runSet(const std::string &set, Known known, bool symbolic, Outcome &outcome);
 
   std::string directory;
+  double tolerance;
 };
 
 // Inputs are numbered in the graph's order, which only the model knows; an import
@@ -132,9 +136,8 @@ void Test::runSet(const std::string &set, Known known, bool symbolic, Outcome &o
     if (!value)
       return fail(Outcome::Unsupported, classify(error));
     bool isShort = value.getType().getRank() <= 1 && value.getNumElements() <= 64;
-    bool isConstant = known == Known::ShortIntegers
-                          ? isShort && value.getElementType().isInteger()
-                          : known == Known::ShortInputs && isShort;
+    bool isConstant = known == Known::ShortIntegers ? isShort && value.getElementType().isInteger()
+                                                    : known == Known::ShortInputs && isShort;
     if (isConstant) {
       options.inputValues[name] = value;
       continue;
@@ -166,7 +169,7 @@ void Test::runSet(const std::string &set, Known known, bool symbolic, Outcome &o
     llvm::Expected<lm::Tensor> expected = lm::Tensor::fromAttr(value);
     if (!expected)
       return fail(Outcome::Wrong, llvm::toString(expected.takeError()));
-    std::string difference = compare(output, *expected);
+    std::string difference = compare(output, *expected, tolerance);
     if (!difference.empty())
       return fail(Outcome::Wrong, "output " + llvm::Twine(i) + ": " + difference);
   }
@@ -180,7 +183,10 @@ std::optional<Options> parse(int argc, char **argv) {
       options.status = arg.str();
     else if (arg.consume_front("--filter="))
       options.filter = arg.str();
-    else if (arg == "--update")
+    else if (arg.consume_front("--tolerance=")) {
+      if (arg.getAsDouble(options.tolerance))
+        return std::nullopt;
+    } else if (arg == "--update")
       options.update = true;
     else if (arg == "--symbolic")
       options.symbolic = true;
@@ -200,7 +206,7 @@ int main(int argc, char **argv) {
   std::optional<Options> options = parse(argc, argv);
   if (!options) {
     std::fprintf(stderr, "usage: llmopt-conformance [--status=DIR [--update]] [--symbolic] "
-                         "[--filter=TEXT] [-v] SUITE...\n");
+                         "[--filter=TEXT] [--tolerance=1e-4] [-v] SUITE...\n");
     return 2;
   }
   Status known, seen;
@@ -220,7 +226,7 @@ int main(int argc, char **argv) {
       std::string name = llvm::sys::path::filename(suite).str() + "/" + test;
       if (!llvm::StringRef(name).contains(options->filter))
         continue;
-      Outcome outcome = Test(suite + "/" + test).run(options->symbolic);
+      Outcome outcome = Test(suite + "/" + test, options->tolerance).run(options->symbolic);
       if (outcome.kind == Outcome::Passed) {
         seen.passes.insert(name);
         withConstants += outcome.withConstants;

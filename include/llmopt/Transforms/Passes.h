@@ -15,8 +15,7 @@ namespace llmopt {
 #include "llmopt/Transforms/Passes.h.inc"
 
 struct RaisePipelineOptions : mlir::PassPipelineOptions<RaisePipelineOptions> {
-  Option<bool> fuseQKV{*this, "fuse-qkv",
-                       llvm::cl::desc("Merge query, key and value projections into one linear"),
+  Option<bool> fuseQKV{*this, "fuse-qkv", llvm::cl::desc("Merge query, key and value projections into one linear"),
                        llvm::cl::init(true)};
 };
 

@@ -2,6 +2,7 @@
 #include "llmopt/CodeGen/CPU/Attention.h"
 #include "llmopt/CodeGen/CPU/EmitModel.h"
 #include "llmopt/CodeGen/CPU/Gemm.h"
+#include "llmopt/CodeGen/CPU/Int8.h"
 #include "llmopt/CodeGen/CPU/Rows.h"
 #include "llmopt/CodeGen/Loops/Loops.h"
 #include "llmopt/CodeGen/Plan/BuildPlan.h"
@@ -76,8 +77,8 @@ public:
 
   FailureOr<StepKernel> emit(Operation *op) override {
     return TypeSwitch<Operation *, FailureOr<StepKernel>>(op)
-        .Case<kernel::GemmOp, kernel::BatchedMatmulOp, kernel::AttentionOp, kernel::NormOp, kernel::SoftmaxOp,
-              kernel::EmbedOp, kernel::LoopsOp>([&](auto typed) { return emitOp(typed); })
+        .Case<kernel::GemmOp, kernel::GemmS8Op, kernel::QuantizeRowsOp, kernel::BatchedMatmulOp, kernel::AttentionOp,
+              kernel::NormOp, kernel::SoftmaxOp, kernel::EmbedOp, kernel::LoopsOp>([&](auto typed) { return emitOp(typed); })
         .Default([](Operation *other) -> FailureOr<StepKernel> {
           return other->emitError() << "expected an operation that has a CPU kernel, but got " << other->getName();
         });
@@ -85,6 +86,8 @@ public:
 
 private:
   FailureOr<StepKernel> emitOp(kernel::GemmOp op);
+  FailureOr<StepKernel> emitOp(kernel::GemmS8Op op);
+  FailureOr<StepKernel> emitOp(kernel::QuantizeRowsOp op);
   FailureOr<StepKernel> emitOp(kernel::BatchedMatmulOp op);
   FailureOr<StepKernel> emitOp(kernel::AttentionOp op);
   FailureOr<StepKernel> emitOp(kernel::NormOp op);
@@ -178,6 +181,67 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::GemmOp op) {
   if (op.getResidual())
     name += "_residual";
   return emitGemmSpec(spec, shape, name);
+}
+
+static kernel::Layout getInt8Layout(const TargetInfo &target) {
+  return gemmInt8Layout(target) == Int8Layout::Quads ? kernel::Layout::Quads : kernel::Layout::Pairs;
+}
+
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::GemmS8Op op) {
+  GemmInt8Spec spec;
+  Shape shape;
+  Arguments args;
+  kernel::Layout layout = getInt8Layout(target);
+  int64_t width = gemmInt8NR(target), bytes = width * kernel::getPackedGroup(layout);
+  if (op.getLayout() != layout || cast<RankedTensorType>(op.getWeight().getType()).getDimSize(2) != bytes)
+    return op.emitError() << "expected an int8 weight in " << kernel::stringifyLayout(layout) << " of " << width
+                          << " columns, but got " << kernel::stringifyLayout(op.getLayout()) << " of "
+                          << op.getWeight().getType();
+  spec.m = shape.size(getRows(op.getResult()));
+  spec.n = op.getN();
+  spec.k = op.getK();
+  spec.a = args.take(op.getInput());
+  spec.rowScale = args.take(op.getInputScale());
+  spec.b = args.take(op.getWeight());
+  spec.columnScale = args.take(op.getWeightScale());
+  spec.bias = args.take(op.getBias());
+  spec.residual = args.take(op.getResidual());
+  spec.c = args.take(op.getResult());
+  spec.activation = getActivation(op.getActivation());
+  std::string name = "gemm_s8_n" + std::to_string(spec.n) + "_k" + std::to_string(spec.k);
+  if (op.getBias())
+    name += "_bias";
+  if (op.getActivation() != kernel::Activation::None)
+    name += "_" + kernel::stringifyActivation(op.getActivation()).str();
+  if (op.getResidual())
+    name += "_residual";
+  Key key;
+  key << "gemm_s8" << spec.m << spec.n << spec.k << spec.a << spec.rowScale << spec.b << spec.columnScale << spec.bias
+      << spec.residual << spec.c << int64_t(spec.activation);
+  bool isNew;
+  spec.name = getSymbol(name, key.text, isNew);
+  if (isNew)
+    emitGemmInt8(kb, spec);
+  return StepKernel{spec.name, shape.dims, shape.expr(gemmInt8Tiles(spec, target)),
+                    shape.expr(gemmInt8Scratch(spec, target))};
+}
+
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::QuantizeRowsOp op) {
+  QuantizeRowsSpec spec;
+  Shape shape;
+  Arguments args;
+  spec.rows = shape.size(getRows(op.getInput()));
+  spec.width = *getDims(op.getInput()).back().getConstant();
+  spec.x = args.take(op.getInput());
+  spec.q = args.take(op.getResult());
+  spec.scale = args.take(op.getScale());
+  Key key;
+  key << "quantize_rows" << spec.rows << spec.width;
+  bool isNew;
+  spec.name = getSymbol("quantize_rows_" + std::to_string(spec.width), key.text, isNew);
+  if (isNew)
+    emitQuantizeRows(kb, spec);
+  return StepKernel{spec.name, shape.dims, shape.expr(quantizeRowsTiles(spec)), 0};
 }
 
 /// Steps of a dimension of an operand: 0 where it broadcasts.
@@ -421,6 +485,10 @@ std::unique_ptr<StepEmitter> llmopt::cpu::createStepEmitter(ModuleOp module, con
 
 PlanTarget::PackedLayout CPUPlanTarget::getGemmLayout(int64_t, int64_t) const {
   return {kernel::Layout::Panels, target.gemmNR()};
+}
+
+std::optional<PlanTarget::PackedLayout> CPUPlanTarget::getInt8Layout(int64_t, int64_t) const {
+  return PackedLayout{::getInt8Layout(target), gemmInt8NR(target)};
 }
 
 bool CPUPlanTarget::hasLoops(Operation *op, std::string &reason) const { return loops::isSupported(op, &reason); }

@@ -61,6 +61,35 @@ LogicalResult draftGemm(kernel::GemmOp gemm, Draft &d) {
   return success();
 }
 
+LogicalResult draftQuantizeRows(kernel::QuantizeRowsOp quantize, Draft &d) {
+  d.hint = "quantize_rows";
+  std::string x = d.buffer("const float", "x"), q = d.buffer("int8_t", "q"), scale = d.buffer("float", "scale");
+  d.body = "llmopt::quantize_rows(" + x + ", " + q + ", " + scale + ", " +
+           d.size(getDims(quantize.getInput()).back(), "width") + ");";
+  d.step.tiles = rowsOf(quantize.getInput().getType());
+  return success();
+}
+
+LogicalResult draftGemmS8(kernel::GemmS8Op gemm, Draft &d) {
+  int64_t n = gemm.getN(), k = gemm.getK();
+  if (gemm.getLayout() != kernel::Layout::Panels || cast<RankedTensorType>(gemm.getWeight().getType()).getDimSize(2) != kTile)
+    return gemm.emitError() << "expected an int8 weight in panels of " << kTile << " columns, but got "
+                            << kernel::stringifyLayout(gemm.getLayout()) << " of " << gemm.getWeight().getType();
+  SymExpr rows = rowsOf(gemm.getType());
+  d.hint = "gemm_s8_" + std::to_string(k) + "_" + std::to_string(n);
+  std::string x = d.buffer("const int8_t", "x"), xScale = d.buffer("const float", "x_scale"),
+              w = d.buffer("const int8_t", "w"), wScale = d.buffer("const float", "w_scale"),
+              bias = d.optional(gemm.getBias(), "const float", "bias"),
+              residual = d.optional(gemm.getResidual(), "const float", "residual"), y = d.buffer("float", "y");
+  std::string shape = d.size(rows, "rows") + ", " + std::to_string(n) + ", " + std::to_string(k) + ", " +
+                      std::to_string(k) + ", 0";
+  d.body = "llmopt::gemm_s8<" + activationText(gemm.getActivation()) + ", " + boolText(bool(gemm.getBias())) + ", " +
+           boolText(bool(gemm.getResidual())) + ">(" + x + ", " + xScale + ", " + w + ", " + wScale + ", " + bias +
+           ", " + residual + ", " + y + ", {" + shape + "});";
+  d.step.tiles = SymExpr::ceilDiv(rows, kTile) * SymExpr((n + kTile - 1) / kTile);
+  return success();
+}
+
 LogicalResult draftMatmul(kernel::BatchedMatmulOp matmul, Draft &d) {
   SmallVector<SymExpr> a = getDims(matmul.getLhs()), b = getDims(matmul.getRhs()), y = getDims(matmul.getType());
   // One stride per operand: leading dimensions are all there, or all missing.
@@ -211,6 +240,8 @@ std::string Draft::size(const SymExpr &value, const std::string &name) {
 LogicalResult llmopt::cuda::draftKernel(Operation *op, Draft &draft) {
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
       .Case<kernel::GemmOp>([&](kernel::GemmOp gemm) { return draftGemm(gemm, draft); })
+      .Case<kernel::QuantizeRowsOp>([&](kernel::QuantizeRowsOp rows) { return draftQuantizeRows(rows, draft); })
+      .Case<kernel::GemmS8Op>([&](kernel::GemmS8Op gemm) { return draftGemmS8(gemm, draft); })
       .Case<kernel::BatchedMatmulOp>([&](kernel::BatchedMatmulOp matmul) { return draftMatmul(matmul, draft); })
       .Case<kernel::AttentionOp>([&](kernel::AttentionOp attention) { return draftAttention(attention, draft); })
       .Case<kernel::NormOp>([&](kernel::NormOp norm) { return draftNorm(norm, draft); })

@@ -22,6 +22,10 @@ PlanTarget::PackedLayout CudaPlanTarget::getGemmLayout(int64_t, int64_t) const {
   return {kernel::Layout::Panels, kGemmTile};
 }
 
+std::optional<PlanTarget::PackedLayout> CudaPlanTarget::getInt8Layout(int64_t, int64_t) const {
+  return PackedLayout{kernel::Layout::Panels, kGemmTile};
+}
+
 bool CudaPlanTarget::hasAttention(lm::AttentionOp op) const {
   std::optional<int64_t> width = getDims(op.getValue())[2].getConstant();
   return getElementTypeOrSelf(op.getQuery()).isF32() && width &&

@@ -107,7 +107,11 @@ void Emitter::store(int64_t arg, Type type, ArrayRef<Index> indices, S value) {
   buffer.index = arg;
   buffer.elem = *elemOf(getElementTypeOrSelf(type));
   Address address = addressOf(linearize(indices, lm::getDims(type)));
-  b.store(buffer, address.access, address.offset, value);
+  auto write = [&] { b.store(buffer, address.access, address.offset, value); };
+  if (b.hasThreads() && !b.inLanes()) // every thread has the value; one writes it
+    b.onFirstThread(write);
+  else
+    write();
 }
 
 /// `then` is evaluated only where `condition` holds, so it may read memory

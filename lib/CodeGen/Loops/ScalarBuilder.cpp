@@ -250,7 +250,7 @@ SmallVector<S> ScalarBuilder::loop(LoopKind kind, S lo, S hi, ArrayRef<S> initia
     s.level = variable.level;
   openLoop(kind, lo, hi, start, variable, carried, name);
   pushLevel(Level::Loop);
-  levels.back().lanes |= lanesLoop;
+  levels.back().lanes |= kind != LoopKind::Serial;
   SmallVector<S> yielded = body(variable, carried);
   for (size_t i = 0; i < yielded.size(); ++i)
     if (start[i].vec)

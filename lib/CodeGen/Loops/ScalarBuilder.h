@@ -100,7 +100,7 @@ public:
     enum Kind { Entry, Loop, Branch, Mask } kind;
     int64_t serial; // never the same twice
     S mask;         // what is on inside masks, all open ones taken together
-    bool lanes = false; // whether this is, or is in, a loop over lanes
+    bool lanes = false; // whether this is, or is in, a loop over lanes or threads
   };
   int32_t currentLevel() const { return levels.size() - 1; }
   ArrayRef<Level> openLevels() const { return levels; }

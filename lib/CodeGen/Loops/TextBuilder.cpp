@@ -236,8 +236,9 @@ void TextBuilder::openLoop(LoopKind kind, S lo, S hi, ArrayRef<S> initial, S &va
   std::string i = hint == "row" ? "row" : hint.str() + std::to_string(loopNames++);
   Statement statement{Statement::Open};
   statement.mentioned = {lo.id, hi.id};
+  std::string first = getIndexConstant(lo) == 0 ? "threadIdx.x" : "%0 + threadIdx.x";
   statement.text = kind == LoopKind::Threads
-                       ? "for (int64_t " + i + " = %0 + threadIdx.x; " + i + " < %1; " + i + " += blockDim.x)"
+                       ? "for (int64_t " + i + " = " + first + "; " + i + " < %1; " + i + " += blockDim.x)"
                        : "for (int64_t " + i + " = %0; " + i + " < %1; ++" + i + ")";
   pushFrame(std::move(statement));
   // Threads go their own ways inside: reductions there are each thread's own.

@@ -45,13 +45,13 @@ private:
     std::string name;
   };
   struct Statement {
-    enum Kind { Define, Assign, Store, Open, Else, Raw } kind;
+    enum Kind { Define, Assign, Store, Open, Raw } kind;
     int32_t node = -1;     // Define; Assign, Store: the value
     int32_t offset = -1;   // Store
-    std::string text;      // Assign, Store: the target; Open: the head; Raw: the line
+    std::string text = {}; // Assign, Store: the target; Open: the head; Raw: the line
     Elem memory = Elem::I64;
-    SmallVector<int32_t, 3> mentioned; // Open: nodes in the head, %0 %1 ... in its text
-    std::unique_ptr<Statements> body, otherwise;
+    SmallVector<int32_t, 3> mentioned = {}; // Open: nodes in the head, %0 %1 ... in its text
+    std::unique_ptr<Statements> body = nullptr, otherwise = nullptr;
   };
   struct Statements {
     std::list<Statement> list;

@@ -254,8 +254,6 @@ void TextBuilder::printStatements(Statements &statements, llvm::raw_ostream &os)
       os << indent << "}\n";
       break;
     }
-    case Statement::Else:
-      break;
     }
   }
 }

@@ -154,6 +154,7 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
     eraseDead(function);
     lowerPatchConv(function);
     lowerEmbeddingGrad(function);
+    formInt8Products(function, target);
     formProducts(function, target);
     fuseEpilogues(function);
     formAttention(function, target);
@@ -178,7 +179,12 @@ struct PlanPass : llmopt::impl::PlanPassBase<PlanPass> {
       getOperation().emitError() << "expected a positive panel-width, but got " << panelWidth;
       return signalPassFailure();
     }
-    if (failed(buildPlan(getOperation(), PanelTarget(panelWidth))))
+    std::optional<kernel::Layout> layout = kernel::symbolizeLayout(int8);
+    if (!layout && int8 != "none") {
+      getOperation().emitError() << "expected int8 to be panels, pairs, quads or none, but got " << int8;
+      return signalPassFailure();
+    }
+    if (failed(buildPlan(getOperation(), PanelTarget(panelWidth, layout))))
       signalPassFailure();
   }
 };

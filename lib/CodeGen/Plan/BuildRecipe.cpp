@@ -116,13 +116,10 @@ LogicalResult RecipeBuilder::fill(Operation *op, Recipe::Node &node) {
       })
       .Case([&](lm::DequantizeOp) { return node.op = Op::Dequantize, success(); })
       .Case([&](kernel::PackOp pack) {
-        switch (pack.getLayout()) {
-        case kernel::Layout::Panels:
-          node.op = Op::Panels;
-          node.ints = {int64_t(pack.getWidth())};
-          return success();
-        }
-        return failure();
+        bool shifted = pack.getLayout() == kernel::Layout::Quads;
+        node.op = Op::Panels;
+        node.ints = {int64_t(pack.getWidth()), kernel::getPackedGroup(pack.getLayout()), shifted ? 128 : 0};
+        return success();
       })
       .Default([](Operation *) { return failure(); });
 }

@@ -11,6 +11,7 @@ using namespace llmopt;
 using namespace llmopt::plan;
 using kernel::Activation;
 using kernel::GemmOp;
+using kernel::GemmS8Op;
 using lm::getDims;
 
 /// The activation that `op` applies to `value`, and the operation whose result
@@ -48,9 +49,10 @@ static std::pair<Activation, Operation *> matchSilu(Value value) {
 }
 
 /// Replaces `last` by the gemm with what `change` adds, at the place of `last`.
-static GemmOp absorb(GemmOp gemm, Operation *last, llvm::function_ref<void(GemmOp)> change) {
+template <typename Gemm>
+static Gemm absorb(Gemm gemm, Operation *last, llvm::function_ref<void(Gemm)> change) {
   OpBuilder builder(last);
-  auto fused = cast<GemmOp>(builder.clone(*gemm));
+  auto fused = cast<Gemm>(builder.clone(*gemm));
   fused->setLoc(builder.getFusedLoc({gemm.getLoc(), last->getLoc()}));
   fused->getResult(0).setType(last->getResult(0).getType());
   change(fused);
@@ -59,7 +61,8 @@ static GemmOp absorb(GemmOp gemm, Operation *last, llvm::function_ref<void(GemmO
 }
 
 /// activation(reshape(gemm)) -> reshape(activation(gemm)), so that it is next to it.
-static void moveBehindReshape(GemmOp gemm) {
+template <typename Gemm>
+static void moveBehindReshape(Gemm gemm) {
   Value result = gemm.getResult();
   if (!result.hasOneUse())
     return;
@@ -78,7 +81,8 @@ static void moveBehindReshape(GemmOp gemm) {
   last->erase();
 }
 
-static bool fuseOne(GemmOp &gemm) {
+template <typename Gemm>
+static bool fuseOne(Gemm &gemm) {
   if (gemm.getActivation() == Activation::None && !gemm.getResidual())
     moveBehindReshape(gemm);
   Value result = gemm.getResult();
@@ -94,7 +98,7 @@ static bool fuseOne(GemmOp &gemm) {
       std::tie(activation, last) = matchSilu(result);
   }
   if (last && haveEqualDims(last->getResult(0).getType(), result.getType())) {
-    gemm = absorb(gemm, last, [&](GemmOp fused) { fused.setActivation(activation); });
+    gemm = absorb<Gemm>(gemm, last, [&](Gemm fused) { fused.setActivation(activation); });
     return true;
   }
   if (!result.hasOneUse())
@@ -105,20 +109,26 @@ static bool fuseOne(GemmOp &gemm) {
   Value other = add.getLhs() == result ? add.getRhs() : add.getLhs();
   if (plain && !gemm.getBias() && getDims(other).size() == 1 && isRecipe(other) &&
       getDims(other)[0].isConstant(gemm.getN())) {
-    gemm = absorb(gemm, add, [&](GemmOp fused) { fused.getBiasMutable().assign(other); });
+    gemm = absorb<Gemm>(gemm, add, [&](Gemm fused) { fused.getBiasMutable().assign(other); });
     return true;
   }
   if (haveEqualDims(other.getType(), result.getType()) && !isConstant(other)) {
-    gemm = absorb(gemm, add, [&](GemmOp fused) { fused.getResidualMutable().assign(other); });
+    gemm = absorb<Gemm>(gemm, add, [&](Gemm fused) { fused.getResidualMutable().assign(other); });
     return true;
   }
   return false;
 }
 
-void plan::fuseEpilogues(func::FuncOp function) {
-  SmallVector<GemmOp> gemms(function.getOps<GemmOp>());
-  for (GemmOp gemm : gemms)
+template <typename Gemm>
+static void fuseAll(func::FuncOp function) {
+  SmallVector<Gemm> gemms(function.getOps<Gemm>());
+  for (Gemm gemm : gemms)
     while (fuseOne(gemm)) {
     }
+}
+
+void plan::fuseEpilogues(func::FuncOp function) {
+  fuseAll<GemmOp>(function);
+  fuseAll<GemmS8Op>(function);
   eraseDead(function);
 }

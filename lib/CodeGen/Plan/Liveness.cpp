@@ -47,6 +47,8 @@ bool llmopt::mayWriteInPlace(OpOperand &operand) {
   Value value = operand.get();
   if (auto gemm = dyn_cast<kernel::GemmOp>(op))
     return value == gemm.getResidual() && value != gemm.getInput();
+  if (auto gemm = dyn_cast<kernel::GemmS8Op>(op))
+    return value == gemm.getResidual() && value != gemm.getInputScale();
   if (auto norm = dyn_cast<kernel::NormOp>(op))
     return !norm.getSum() && (value == norm.getInput() || value == norm.getResidual());
   if (isa<kernel::SoftmaxOp>(op))

@@ -15,6 +15,10 @@ SymExpr llmopt::getFlops(Operation *op) {
   auto elements = [](Value value) { return lm::getNumElements(value.getType()); };
   if (auto gemm = dyn_cast<kernel::GemmOp>(op))
     return SymExpr(2 * int64_t(gemm.getK())) * elements(gemm.getResult());
+  if (auto gemm = dyn_cast<kernel::GemmS8Op>(op))
+    return SymExpr(2 * int64_t(gemm.getK())) * elements(gemm.getResult());
+  if (auto quantize = dyn_cast<kernel::QuantizeRowsOp>(op))
+    return SymExpr(4) * elements(quantize.getResult());
   if (auto product = dyn_cast<kernel::BatchedMatmulOp>(op)) {
     SmallVector<SymExpr> a = getDims(product.getLhs());
     return SymExpr(2) * a[a.size() - (product.getTransposeLhs() ? 2 : 1)] * elements(product.getResult());

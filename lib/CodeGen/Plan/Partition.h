@@ -11,6 +11,9 @@ namespace llmopt::plan {
 void lowerPatchConv(mlir::func::FuncOp function);
 /// lm.embedding_grad -> one-hot rows, lm.matmul.
 void lowerEmbeddingGrad(mlir::func::FuncOp function);
+/// lm.linear of quantized rows and a quantized weight -> kernel.quantize_rows,
+/// kernel.gemm_s8, where the target has them.
+void formInt8Products(mlir::func::FuncOp function, const PlanTarget &target);
 /// lm.linear and lm.matmul -> kernel.gemm (constant weight) or kernel.batched_matmul.
 void formProducts(mlir::func::FuncOp function, const PlanTarget &target);
 /// Activations and residual additions -> into the gemm that feeds them alone.

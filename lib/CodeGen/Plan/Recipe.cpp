@@ -115,6 +115,10 @@ static void appendNode(std::string &out, const Recipe &recipe, size_t index) {
     break;
   case Recipe::Op::Panels:
     out += ",\"width\":" + std::to_string(ints[0]);
+    if (ints[1] != 1)
+      out += ",\"group\":" + std::to_string(ints[1]);
+    if (ints[2])
+      out += ",\"shift\":" + std::to_string(ints[2]);
     break;
   case Recipe::Op::Add:
   case Recipe::Op::Sub:

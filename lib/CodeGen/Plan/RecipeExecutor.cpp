@@ -217,6 +217,7 @@ private:
   void quantize(const Recipe::Node &node, const std::vector<View> &in, char *data);
   bool writeDense(const View &view, const RecipeSink &sink);
   bool writePanels(const View &view, int64_t width, const RecipeSink &sink);
+  bool writeGroups(const View &view, int64_t width, int64_t group, int64_t shift, const RecipeSink &sink);
 
   const Recipe &recipe;
   const RecipeSource &source;
@@ -305,8 +306,10 @@ void Executor::quantize(const Recipe::Node &node, const std::vector<View> &in, c
     double v = load(x.data + at[0] * sizeX, x.dtype), s = load(scale.data + at[1] * sizeS, scale.dtype);
     double z = zero ? load(zero->data + at[2] * sizeZ, zero->dtype) : 0;
     if (forward) {
-      double q = std::nearbyint(v / s) + z;
-      v = std::isnan(q) ? 0 : std::min(std::max(q, lowest), highest);
+      // The quotient has the type of the scale: what f32 rounds to a tie is one.
+      double quotient = scale.dtype == LLMOPT_F64 ? v / s : static_cast<float>(v / s);
+      double q = std::nearbyint(quotient) + z;
+      v = std::isnan(q) ? lowest : std::min(std::max(q, lowest), highest);
     } else {
       v = (v - z) * s;
     }
@@ -459,12 +462,40 @@ bool Executor::writePanels(const View &view, int64_t width, const RecipeSink &si
   return true;
 }
 
+/// Panels of int8 with `group` steps of K side by side.
+bool Executor::writeGroups(const View &view, int64_t width, int64_t group, int64_t shift, const RecipeSink &sink) {
+  int64_t k = view.dims[0], n = view.dims[1], header = shift ? 4 * width : 0, row = width * group;
+  std::vector<char> panel(static_cast<size_t>(header + (k + group - 1) / group * row));
+  for (int64_t first = 0; first < n; first += width) {
+    std::fill(panel.begin(), panel.end(), 0);
+    for (int64_t j = 0; j < std::min(width, n - first); ++j) {
+      const char *column = view.data + (first + j) * view.strides[1];
+      char *to = panel.data() + header + j * group;
+      int32_t sum = 0;
+      for (int64_t i = 0; i < k; ++i) {
+        char q = column[i * view.strides[0]];
+        sum += static_cast<signed char>(q);
+        to[i / group * row + i % group] = q;
+      }
+      if (shift)
+        storeAs(panel.data() + 4 * j, static_cast<int32_t>(-shift * sum));
+    }
+    if (!sink(panel.data(), panel.size()))
+      return false;
+  }
+  return true;
+}
+
 std::string Executor::run(const RecipeSink &sink) {
   const Recipe::Node &last = recipe.result();
   View view;
   if (last.op == Op::Panels) {
-    if (eval(last.operands[0], view))
-      writePanels(view, last.ints[0], sink);
+    if (eval(last.operands[0], view)) {
+      if (last.ints[1] == 1)
+        writePanels(view, last.ints[0], sink);
+      else
+        writeGroups(view, last.ints[0], last.ints[1], last.ints[2], sink);
+    }
   } else if (eval(recipe.nodes.size() - 1, view)) {
     writeDense(view, sink);
   }

@@ -13,8 +13,7 @@ const AttributeProto *Node::attr(llvm::StringRef name) const {
 }
 
 // Old files leave the type out; then the field that is set decides.
-static bool hasKind(const AttributeProto &attribute, AttributeProto::AttributeType type,
-                    bool isSet) {
+static bool hasKind(const AttributeProto &attribute, AttributeProto::AttributeType type, bool isSet) {
   return attribute.type() == type || (attribute.type() == AttributeProto::UNDEFINED && isSet);
 }
 

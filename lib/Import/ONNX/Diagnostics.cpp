@@ -40,12 +40,9 @@ void Reporter::errorOnce(const std::string &text, const llvm::Twine &where) {
     error(where + ": " + text);
 }
 
-void Reporter::warning(const llvm::Twine &text) {
-  handler({false, file + ": " + printable(text.str(), 1000)});
-}
+void Reporter::warning(const llvm::Twine &text) { handler({false, file + ": " + printable(text.str(), 1000)}); }
 
-void Reporter::unsupported(llvm::StringRef kind, int64_t opset, llvm::StringRef node,
-                           llvm::StringRef remedy) {
+void Reporter::unsupported(llvm::StringRef kind, int64_t opset, llvm::StringRef node, llvm::StringRef remedy) {
   auto it = kinds.find(kind);
   if (it != kinds.end()) {
     ++it->second.count;
@@ -66,8 +63,7 @@ void Reporter::finish() {
   for (auto &[name, kind] : kinds) {
     std::string text = file + ": unsupported operator " + printable(name, 300) + " (opset " +
                        std::to_string(kind.opset) + "), " + std::to_string(kind.count) +
-                       (kind.count == 1 ? " node: '" : " nodes, first '") + printable(kind.node) +
-                       "'";
+                       (kind.count == 1 ? " node: '" : " nodes, first '") + printable(kind.node) + "'";
     if (!kind.remedy.empty())
       text += "; " + kind.remedy;
     handler({true, text});

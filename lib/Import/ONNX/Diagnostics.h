@@ -22,8 +22,7 @@ std::string qualifiedName(llvm::StringRef domain, llvm::StringRef opType);
 
 class Reporter {
 public:
-  Reporter(std::string file, ImportMessageHandler handler)
-      : file(std::move(file)), handler(handler) {}
+  Reporter(std::string file, ImportMessageHandler handler) : file(std::move(file)), handler(handler) {}
 
   /// "<file>: <text>". Beyond 20 errors they are only counted.
   void error(const llvm::Twine &text);
@@ -33,16 +32,13 @@ public:
   void warning(const llvm::Twine &text);
   /// Notes one more node of an unsupported kind. `kind` is what is unsupported
   /// ("ai.onnx.TopK"), `remedy` the nearest thing that works, or empty.
-  void unsupported(llvm::StringRef kind, int64_t opset, llvm::StringRef node,
-                   llvm::StringRef remedy);
+  void unsupported(llvm::StringRef kind, int64_t opset, llvm::StringRef node, llvm::StringRef remedy);
   /// Notes a file of external data that is missing; they share one line.
   void missingFile(llvm::StringRef name) { missingFiles.insert(name.str()); }
   /// Reports what has been noted. Call once, at the end.
   void finish();
 
-  bool hasErrors() const {
-    return numErrors != 0 || !kinds.empty() || !missingFiles.empty();
-  }
+  bool hasErrors() const { return numErrors != 0 || !kinds.empty() || !missingFiles.empty(); }
 
 private:
   struct Kind {

@@ -34,8 +34,8 @@ private:
   static constexpr llvm::StringLiteral kMissing = "does not exist beside the model";
   std::string openNew(llvm::StringRef location, File &file);
 
-  std::string directory;              // as given
-  std::vector<std::string> allowed;   // resolved, with a final '/'
+  std::string directory;            // as given
+  std::vector<std::string> allowed; // resolved, with a final '/'
   llvm::StringMap<std::pair<std::unique_ptr<File>, std::string>> files;
 };
 

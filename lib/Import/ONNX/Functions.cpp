@@ -12,9 +12,7 @@ using onnx::NodeProto;
 
 static constexpr unsigned kMaxCallDepth = 64;
 
-static llvm::StringRef normalDomain(llvm::StringRef domain) {
-  return domain == "ai.onnx" ? "" : domain;
-}
+static llvm::StringRef normalDomain(llvm::StringRef domain) { return domain == "ai.onnx" ? "" : domain; }
 
 const FunctionProto *GraphImporter::findFunction(const NodeProto &proto) {
   for (const FunctionProto &function : file.model().functions())
@@ -84,8 +82,8 @@ void GraphImporter::inlineFunction(const FunctionProto &function, Node &node) {
   for (const onnx::OperatorSetIdProto &opset : function.opset_import())
     scope.opsets[normalDomain(opset.domain()).str()] = opset.version();
   if (node.numInputs() > static_cast<unsigned>(function.input_size()))
-    return node.error("expected at most " + llvm::Twine(function.input_size()) +
-                      " inputs, but got " + llvm::Twine(node.numInputs()));
+    return node.error("expected at most " + llvm::Twine(function.input_size()) + " inputs, but got " +
+                      llvm::Twine(node.numInputs()));
 
   // An input that the caller leaves out is a name without a value: nodes that
   // use it see an omitted input, which an empty name says.

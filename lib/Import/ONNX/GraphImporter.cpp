@@ -19,8 +19,8 @@ static constexpr int64_t kMaxNodeConstantElements = 16;
 
 //===- Tensors -------------------------------------------------------------------===//
 
-Value GraphImporter::makeTensor(const onnx::TensorProto &tensor, StringRef name, bool isNode,
-                                Location loc, std::string &error) {
+Value GraphImporter::makeTensor(const onnx::TensorProto &tensor, StringRef name, bool isNode, Location loc,
+                                std::string &error) {
   TensorData data;
   if (!file.readTensor(context, tensor, data, error))
     return {};
@@ -32,8 +32,7 @@ Value GraphImporter::makeTensor(const onnx::TensorProto &tensor, StringRef name,
     return lm::ConstantOp::create(builder, loc, toDense(data));
   Attribute source;
   if (!data.path.empty() && count > 1)
-    source = lm::FileAttr::get(context, builder.getStringAttr(data.path), data.offset,
-                               data.bytes.size());
+    source = lm::FileAttr::get(context, builder.getStringAttr(data.path), data.offset, data.bytes.size());
   else
     source = toDense(data);
   std::string unique = name.str();
@@ -123,15 +122,13 @@ static void collectInputs(const NodeProto &node, std::set<std::string> &names) {
 }
 
 // Imports nodes after what they read; the file's order wherever that allows it.
-bool GraphImporter::importNodes(const google::protobuf::RepeatedPtrField<NodeProto> &nodes,
-                                Scope &scope) {
+bool GraphImporter::importNodes(const google::protobuf::RepeatedPtrField<NodeProto> &nodes, Scope &scope) {
   std::map<std::string, int> producer;
   for (int i = 0; i < nodes.size(); ++i) {
     for (const std::string &output : nodes[i].output()) {
       if (output.empty())
         continue;
-      if (!producer.emplace(output, i).second || scope.values.contains(output) ||
-          scope.broken.contains(output)) {
+      if (!producer.emplace(output, i).second || scope.values.contains(output) || scope.broken.contains(output)) {
         reporter.error("value '" + printable(output) + "' is defined twice, again by node '" +
                        printable(nodes[i].name()) + "'");
         return false;
@@ -175,8 +172,7 @@ bool GraphImporter::importNodes(const google::protobuf::RepeatedPtrField<NodePro
     if (missing[i] == 0)
       continue;
     reporter.error("node '" + printable(nodes[i].name()) + "' (" +
-                   qualifiedName(nodes[i].domain(), nodes[i].op_type()) +
-                   ") is on a cycle, or reads a value from one");
+                   qualifiedName(nodes[i].domain(), nodes[i].op_type()) + ") is on a cycle, or reads a value from one");
     break;
   }
   return false;
@@ -196,9 +192,7 @@ void GraphImporter::importNode(const NodeProto &proto, Scope &scope) {
     node.error("expected the model to import an operator set of ai.onnx");
   } else if (!converter && !function) {
     reporter.unsupported(qualifiedName(proto.domain(), proto.op_type()), version,
-                         scope.prefix + (proto.name().empty() && proto.output_size()
-                                             ? proto.output(0)
-                                             : proto.name()),
+                         scope.prefix + (proto.name().empty() && proto.output_size() ? proto.output(0) : proto.name()),
                          OpTable::get().remedy(domain, proto.op_type()));
     node.failed_ = true;
   }
@@ -232,8 +226,7 @@ void GraphImporter::importNode(const NodeProto &proto, Scope &scope) {
   defineOutputs(proto, scope, node.results);
 }
 
-std::optional<SmallVector<Value>> GraphImporter::importSubgraph(const onnx::GraphProto &graph,
-                                                                const Scope &parent) {
+std::optional<SmallVector<Value>> GraphImporter::importSubgraph(const onnx::GraphProto &graph, const Scope &parent) {
   Scope scope;
   scope.parent = &parent;
   scope.opsets = parent.opsets;

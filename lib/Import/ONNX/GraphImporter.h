@@ -36,8 +36,7 @@ class Node;
 
 class GraphImporter {
 public:
-  GraphImporter(mlir::MLIRContext *context, ModelFile &file, const ONNXImportOptions &options,
-                Reporter &reporter)
+  GraphImporter(mlir::MLIRContext *context, ModelFile &file, const ONNXImportOptions &options, Reporter &reporter)
       : context(context), file(file), options(options), reporter(reporter), builder(context) {}
 
   /// Null after errors, which have been reported.
@@ -46,12 +45,11 @@ public:
   //===--- for Node and the converters -------------------------------------===//
 
   /// Imports a subgraph without inputs at the current place; its outputs.
-  std::optional<llvm::SmallVector<mlir::Value>> importSubgraph(const onnx::GraphProto &graph,
-                                                               const Scope &parent);
+  std::optional<llvm::SmallVector<mlir::Value>> importSubgraph(const onnx::GraphProto &graph, const Scope &parent);
   /// A tensor as constant or weight. Null and `error` where it cannot be read.
   /// `isNode`: the tensor of a Constant node, where few elements are a constant.
-  mlir::Value makeTensor(const onnx::TensorProto &tensor, llvm::StringRef name, bool isNode,
-                         mlir::Location loc, std::string &error);
+  mlir::Value makeTensor(const onnx::TensorProto &tensor, llvm::StringRef name, bool isNode, mlir::Location loc,
+                         std::string &error);
   /// Notes what must hold for the import to be right ("sequence <= 512").
   void addConstraint(const std::string &text) { constraints.insert(text); }
 
@@ -66,8 +64,7 @@ public:
 private:
   // Import.cpp
   bool importInputs(Scope &scope, llvm::SmallVectorImpl<std::string> &argNames);
-  bool importOutputs(Scope &scope, mlir::func::FuncOp function,
-                     llvm::ArrayRef<std::string> argNames);
+  bool importOutputs(Scope &scope, mlir::func::FuncOp function, llvm::ArrayRef<std::string> argNames);
   void setModuleAttributes(mlir::ModuleOp module);
   // GraphImporter.cpp
   void addInitializers(const onnx::GraphProto &graph, Scope &scope);
@@ -75,8 +72,7 @@ private:
   void importNode(const onnx::NodeProto &proto, Scope &scope);
   enum class Lookup { Found, Poisoned, Undefined };
   Lookup lookup(llvm::StringRef name, const Scope &scope, mlir::Value &value);
-  void defineOutputs(const onnx::NodeProto &proto, Scope &scope,
-                     llvm::ArrayRef<mlir::Value> values);
+  void defineOutputs(const onnx::NodeProto &proto, Scope &scope, llvm::ArrayRef<mlir::Value> values);
   mlir::Location locationOf(const onnx::NodeProto &proto, const Scope &scope, int64_t version);
   // Functions.cpp
   const onnx::FunctionProto *findFunction(const onnx::NodeProto &proto);

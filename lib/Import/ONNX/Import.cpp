@@ -71,16 +71,16 @@ bool GraphImporter::importInputs(Scope &scope, SmallVectorImpl<std::string> &arg
     if (value != options.inputValues.end()) {
       if (value->second.getElementType() != elementType)
         fail(input, "expected a value of another element type");
-      scope.values[input.name()] = lm::ConstantOp::create(
-          builder, NameLoc::get(builder.getStringAttr(input.name())), value->second);
+      scope.values[input.name()] =
+          lm::ConstantOp::create(builder, NameLoc::get(builder.getStringAttr(input.name())), value->second);
       continue;
     }
     SmallVector<SymExpr> dims;
     if (isShapeGiven(input, options)) {
       const auto &given = options.inputShapes.at(input.name());
       if (type.has_shape() && type.shape().dim_size() != static_cast<int>(given.size())) {
-        fail(input, "expected a shape of " + Twine(type.shape().dim_size()) +
-                        " dimensions, but got one of " + Twine(given.size()));
+        fail(input, "expected a shape of " + Twine(type.shape().dim_size()) + " dimensions, but got one of " +
+                        Twine(given.size()));
         continue;
       }
       for (const std::string &dim : given) {
@@ -140,8 +140,7 @@ bool GraphImporter::importInputs(Scope &scope, SmallVectorImpl<std::string> &arg
 
 //===- Outputs -----------------------------------------------------------------------===//
 
-bool GraphImporter::importOutputs(Scope &scope, func::FuncOp function,
-                                  ArrayRef<std::string> argNames) {
+bool GraphImporter::importOutputs(Scope &scope, func::FuncOp function, ArrayRef<std::string> argNames) {
   const onnx::GraphProto &graph = file.model().graph();
   SmallVector<Value> results;
   SmallVector<DictionaryAttr> argAttrs, resultAttrs;
@@ -167,8 +166,7 @@ bool GraphImporter::importOutputs(Scope &scope, func::FuncOp function,
       std::string text;
       llvm::raw_string_ostream(text) << actual;
       reporter.error("output '" + name + "' is declared as " +
-                     onnx::TensorProto::DataType_Name(
-                         static_cast<onnx::TensorProto::DataType>(declared)) +
+                     onnx::TensorProto::DataType_Name(static_cast<onnx::TensorProto::DataType>(declared)) +
                      ", but its nodes give " + text);
     }
     results.push_back(value);
@@ -179,8 +177,7 @@ bool GraphImporter::importOutputs(Scope &scope, func::FuncOp function,
   func::ReturnOp::create(builder, function.getLoc(), results);
   for (const std::string &name : argNames)
     argAttrs.push_back(nameAttr(name));
-  function.setType(builder.getFunctionType(function.getBody().getArgumentTypes(),
-                                           ValueRange(results).getTypes()));
+  function.setType(builder.getFunctionType(function.getBody().getArgumentTypes(), ValueRange(results).getTypes()));
   function.setAllArgAttrs(argAttrs);
   function.setAllResultAttrs(resultAttrs);
   if (!constraints.empty()) {
@@ -237,8 +234,8 @@ OwningOpRef<ModuleOp> GraphImporter::run() {
     scope.opsets[""] = 1;
   auto onnxOpset = scope.opsets.find("");
   if (onnxOpset != scope.opsets.end() && onnxOpset->second > kNewestOpset)
-    reporter.warning("opset " + Twine(onnxOpset->second) + " is newer than " +
-                     Twine(kNewestOpset) + ", up to which operators are known");
+    reporter.warning("opset " + Twine(onnxOpset->second) + " is newer than " + Twine(kNewestOpset) +
+                     ", up to which operators are known");
   addInitializers(model.graph(), scope);
   SmallVector<std::string> argNames;
   if (!importInputs(scope, argNames))
@@ -257,8 +254,7 @@ OwningOpRef<ModuleOp> GraphImporter::run() {
 }
 
 FailureOr<OwningOpRef<ModuleOp>> llmopt::importONNX(MLIRContext *context, StringRef path,
-                                                    const ONNXImportOptions &options,
-                                                    ImportMessageHandler handler) {
+                                                    const ONNXImportOptions &options, ImportMessageHandler handler) {
   context->loadDialect<lm::LMDialect, func::FuncDialect>();
   Reporter reporter(path.str(), handler);
   std::string error;
@@ -296,7 +292,6 @@ FailureOr<std::vector<std::string>> llmopt::listONNXInputs(StringRef path, std::
   return names;
 }
 
-DenseElementsAttr llmopt::readONNXTensor(MLIRContext *context, StringRef path,
-                                         std::string &error) {
+DenseElementsAttr llmopt::readONNXTensor(MLIRContext *context, StringRef path, std::string &error) {
   return readTensorFile(context, path, error);
 }

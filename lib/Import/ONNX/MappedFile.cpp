@@ -30,8 +30,7 @@ std::unique_ptr<MappedFile> MappedFile::open(const std::string &path, std::strin
     return nullptr;
   }
   if (!S_ISREG(info.st_mode)) {
-    error = S_ISDIR(info.st_mode) ? "expected a file, but got a directory"
-                                  : "expected a regular file";
+    error = S_ISDIR(info.st_mode) ? "expected a file, but got a directory" : "expected a regular file";
     ::close(fd);
     return nullptr;
   }

@@ -28,8 +28,7 @@ std::unique_ptr<ModelFile> ModelFile::open(llvm::StringRef path, std::string &er
     return nullptr;
   }
   file->payloads = std::move(skeleton.payloads);
-  if (!file->proto.ParseFromArray(skeleton.bytes.data(),
-                                  static_cast<int>(skeleton.bytes.size()))) {
+  if (!file->proto.ParseFromArray(skeleton.bytes.data(), static_cast<int>(skeleton.bytes.size()))) {
     error = "not an ONNX model: the file is no valid ModelProto";
     return nullptr;
   }
@@ -40,8 +39,7 @@ std::unique_ptr<ModelFile> ModelFile::open(llvm::StringRef path, std::string &er
   return file;
 }
 
-mlir::DenseElementsAttr llmopt::onnx_import::readTensorFile(mlir::MLIRContext *context,
-                                                            llvm::StringRef path,
+mlir::DenseElementsAttr llmopt::onnx_import::readTensorFile(mlir::MLIRContext *context, llvm::StringRef path,
                                                             std::string &error) {
   ModelFile file(path);
   file.absolutePath = makeAbsolute(path);

@@ -32,21 +32,17 @@ public:
 
   /// Type, place and bytes of a tensor. Returns false and sets `error`, which
   /// does not name the tensor.
-  bool readTensor(mlir::MLIRContext *context, const onnx::TensorProto &tensor, TensorData &data,
-                  std::string &error);
+  bool readTensor(mlir::MLIRContext *context, const onnx::TensorProto &tensor, TensorData &data, std::string &error);
 
   /// Gives back the pages of the mapped model.
   void dropPages() const { mapped->dropPages(); }
 
 private:
   explicit ModelFile(llvm::StringRef path) : external(path) {}
-  friend mlir::DenseElementsAttr readTensorFile(mlir::MLIRContext *, llvm::StringRef,
-                                                std::string &);
+  friend mlir::DenseElementsAttr readTensorFile(mlir::MLIRContext *, llvm::StringRef, std::string &);
 
-  bool findBytes(const onnx::TensorProto &tensor, uint64_t wanted, TensorData &data,
-                 std::string &error);
-  bool findExternal(const onnx::TensorProto &tensor, uint64_t wanted, TensorData &data,
-                    std::string &error);
+  bool findBytes(const onnx::TensorProto &tensor, uint64_t wanted, TensorData &data, std::string &error);
+  bool findExternal(const onnx::TensorProto &tensor, uint64_t wanted, TensorData &data, std::string &error);
 
   std::string absolutePath;
   std::unique_ptr<MappedFile> mapped;
@@ -63,8 +59,7 @@ mlir::Type getElementType(mlir::MLIRContext *context, int32_t dataType, std::str
 mlir::DenseElementsAttr toDense(const TensorData &data);
 
 /// A file that holds one TensorProto.
-mlir::DenseElementsAttr readTensorFile(mlir::MLIRContext *context, llvm::StringRef path,
-                                       std::string &error);
+mlir::DenseElementsAttr readTensorFile(mlir::MLIRContext *context, llvm::StringRef path, std::string &error);
 
 } // namespace llmopt::onnx_import
 

@@ -29,11 +29,9 @@ void Node::out(unsigned i, Value value) {
 
 static std::string describe(const Node &node) {
   return "node '" + printable(node.getScope().prefix + node.proto.name()) + "' (" +
-         qualifiedName(node.proto.domain(), node.proto.op_type()) + "-" +
-         std::to_string(node.opset()) +
-         (node.proto.name().empty() && node.proto.output_size()
-              ? ", output '" + printable(node.proto.output(0)) + "'"
-              : "") +
+         qualifiedName(node.proto.domain(), node.proto.op_type()) + "-" + std::to_string(node.opset()) +
+         (node.proto.name().empty() && node.proto.output_size() ? ", output '" + printable(node.proto.output(0)) + "'"
+                                                                : "") +
          ")";
 }
 
@@ -47,8 +45,7 @@ void Node::unsupported(const Twine &detail, StringRef remedy) {
   if (!failed_)
     importer.reporter.unsupported(
         (qualifiedName(proto.domain(), proto.op_type()) + " " + detail).str(), opset_,
-        scope.prefix + (proto.name().empty() && proto.output_size() ? proto.output(0) : proto.name()),
-        remedy);
+        scope.prefix + (proto.name().empty() && proto.output_size() ? proto.output(0) : proto.name()), remedy);
   failed_ = true;
 }
 
@@ -56,13 +53,9 @@ void Node::unsupported(const Twine &detail, StringRef remedy) {
 
 Dims Node::dims(Value value) const { return value ? getDims(value) : Dims(); }
 
-int64_t Node::rank(Value value) const {
-  return value ? llvm::cast<RankedTensorType>(value.getType()).getRank() : 0;
-}
+int64_t Node::rank(Value value) const { return value ? llvm::cast<RankedTensorType>(value.getType()).getRank() : 0; }
 
-Type Node::elem(Value value) const {
-  return value ? getElementTypeOrSelf(value) : Type(b.getF32Type());
-}
+Type Node::elem(Value value) const { return value ? getElementTypeOrSelf(value) : Type(b.getF32Type()); }
 
 int64_t Node::axis(int64_t axis, int64_t rank) {
   if (axis >= -rank && axis < rank)
@@ -156,8 +149,7 @@ void Node::require(const SymExpr &low, const SymExpr &high) {
 
 Type Node::placeholderType() { return RankedTensorType::get({}, b.getF32Type()); }
 
-Value Node::finish(OperationState &state,
-                   function_ref<LogicalResult(SmallVectorImpl<Type> &)> infer) {
+Value Node::finish(OperationState &state, function_ref<LogicalResult(SmallVectorImpl<Type> &)> infer) {
   if (llvm::is_contained(state.operands, Value())) {
     error("an operand is missing");
     return {};
@@ -208,9 +200,7 @@ Value Node::intVector(ArrayRef<int64_t> values) {
   return constant(DenseElementsAttr::get(type, values));
 }
 
-Value Node::filled(Type type, double value, ArrayRef<SymExpr> dims) {
-  return broadcast(scalar(type, value), dims);
-}
+Value Node::filled(Type type, double value, ArrayRef<SymExpr> dims) { return broadcast(scalar(type, value), dims); }
 
 Value Node::cast(Value value, Type type) {
   if (failed_ || !value || elem(value) == type)

@@ -16,10 +16,10 @@ using Ints = llvm::SmallVector<int64_t>;
 
 class Node {
 public:
-  Node(GraphImporter &importer, const onnx::NodeProto &proto, Scope &scope, int64_t opset,
-       mlir::Location loc, llvm::SmallVector<mlir::Value> operands)
-      : importer(importer), proto(proto), scope(scope), b(importer.builder), loc(loc),
-        opset_(opset), operands(std::move(operands)), results(proto.output_size()) {}
+  Node(GraphImporter &importer, const onnx::NodeProto &proto, Scope &scope, int64_t opset, mlir::Location loc,
+       llvm::SmallVector<mlir::Value> operands)
+      : importer(importer), proto(proto), scope(scope), b(importer.builder), loc(loc), opset_(opset),
+        operands(std::move(operands)), results(proto.output_size()) {}
 
   //===--- the node ----------------------------------------------------------===//
 
@@ -93,8 +93,8 @@ public:
       Op::build(b, state, placeholderType(), std::forward<Args>(args)...);
       return finish(state, [&](llvm::SmallVectorImpl<mlir::Type> &types) {
         return Op::inferReturnTypes(importer.context, loc, state.operands,
-                                    state.attributes.getDictionary(importer.context),
-                                    state.getRawProperties(), state.regions, types);
+                                    state.attributes.getDictionary(importer.context), state.getRawProperties(),
+                                    state.regions, types);
       });
     } else {
       Op::build(b, state, std::forward<Args>(args)...);
@@ -120,8 +120,7 @@ public:
   mlir::Value concat(llvm::ArrayRef<mlir::Value> values, int64_t axis);
   /// Inserts dimensions of size 1 until the rank is `rank`, at the front.
   mlir::Value padRank(mlir::Value value, int64_t rank);
-  mlir::Value reduce(lm::ReduceKind kind, mlir::Value value, llvm::ArrayRef<int64_t> axes,
-                     bool keepDims = true);
+  mlir::Value reduce(lm::ReduceKind kind, mlir::Value value, llvm::ArrayRef<int64_t> axes, bool keepDims = true);
   mlir::Value iota(mlir::Type type, llvm::ArrayRef<SymExpr> dims, int64_t axis);
   mlir::Value add(mlir::Value x, mlir::Value y) { return create<lm::AddOp>(x, y); }
   mlir::Value sub(mlir::Value x, mlir::Value y) { return create<lm::SubOp>(x, y); }

@@ -2,12 +2,9 @@
 
 using namespace llmopt::onnx_import;
 
-static std::string keyOf(llvm::StringRef domain, llvm::StringRef op) {
-  return (domain + ":" + op).str();
-}
+static std::string keyOf(llvm::StringRef domain, llvm::StringRef op) { return (domain + ":" + op).str(); }
 
-void OpTable::add(llvm::StringRef domain, llvm::StringRef op, Converter converter, int64_t since,
-                  int64_t until) {
+void OpTable::add(llvm::StringRef domain, llvm::StringRef op, Converter converter, int64_t since, int64_t until) {
   entries[keyOf(domain, op)].push_back({converter, since, until});
 }
 

@@ -13,13 +13,11 @@ using onnx::TensorProto;
 /// all of it together may not be more than this.
 static constexpr uint64_t kMaxDecodedBytes = uint64_t(256) << 20;
 
-mlir::Type llmopt::onnx_import::getElementType(mlir::MLIRContext *context, int32_t dataType,
-                                               std::string &error) {
+mlir::Type llmopt::onnx_import::getElementType(mlir::MLIRContext *context, int32_t dataType, std::string &error) {
   mlir::Builder b(context);
   auto integer = [&](unsigned bits, bool isUnsigned = false) -> mlir::Type {
     return mlir::IntegerType::get(context, bits,
-                                  isUnsigned ? mlir::IntegerType::Unsigned
-                                             : mlir::IntegerType::Signless);
+                                  isUnsigned ? mlir::IntegerType::Unsigned : mlir::IntegerType::Signless);
   };
   switch (dataType) {
   case TensorProto::FLOAT:
@@ -81,8 +79,7 @@ static std::optional<uint64_t> getBytes(mlir::Type type, uint64_t count) {
   return count * width;
 }
 
-template <typename T, typename Field>
-static void appendAs(const Field &field, std::vector<uint8_t> &out) {
+template <typename T, typename Field> static void appendAs(const Field &field, std::vector<uint8_t> &out) {
   out.reserve(field.size() * sizeof(T));
   for (auto value : field) {
     T narrow = static_cast<T>(value);
@@ -116,8 +113,8 @@ static void decodeFields(const TensorProto &tensor, std::vector<uint8_t> &out) {
   }
 }
 
-bool ModelFile::readTensor(mlir::MLIRContext *context, const TensorProto &tensor,
-                           TensorData &data, std::string &error) {
+bool ModelFile::readTensor(mlir::MLIRContext *context, const TensorProto &tensor, TensorData &data,
+                           std::string &error) {
   mlir::Type elementType = onnx_import::getElementType(context, tensor.data_type(), error);
   if (!elementType)
     return false;
@@ -149,8 +146,7 @@ bool ModelFile::readTensor(mlir::MLIRContext *context, const TensorProto &tensor
   return findBytes(tensor, *wanted, data, error);
 }
 
-bool ModelFile::findBytes(const TensorProto &tensor, uint64_t wanted, TensorData &data,
-                          std::string &error) {
+bool ModelFile::findBytes(const TensorProto &tensor, uint64_t wanted, TensorData &data, std::string &error) {
   if (tensor.has_segment()) {
     error = "segmented tensors are not supported";
     return false;
@@ -159,9 +155,8 @@ bool ModelFile::findBytes(const TensorProto &tensor, uint64_t wanted, TensorData
     return findExternal(tensor, wanted, data, error);
   if (tensor.has_raw_data()) {
     // The scanner wrote every raw_data: 8 bytes, an index into the payloads.
-    uint64_t index = tensor.raw_data().size() == 8
-                         ? llvm::support::endian::read64le(tensor.raw_data().data())
-                         : payloads.size();
+    uint64_t index =
+        tensor.raw_data().size() == 8 ? llvm::support::endian::read64le(tensor.raw_data().data()) : payloads.size();
     if (index >= payloads.size()) {
       error = "the tensor has no data";
       return false;
@@ -171,9 +166,8 @@ bool ModelFile::findBytes(const TensorProto &tensor, uint64_t wanted, TensorData
     data.offset = payload.offset;
     data.bytes = mapped->bytes().slice(payload.offset, payload.length);
   } else {
-    int64_t values = int64_t(tensor.float_data_size()) + tensor.int32_data_size() +
-                     tensor.int64_data_size() + tensor.double_data_size() +
-                     tensor.uint64_data_size();
+    int64_t values = int64_t(tensor.float_data_size()) + tensor.int32_data_size() + tensor.int64_data_size() +
+                     tensor.double_data_size() + tensor.uint64_data_size();
     decodedBytes += static_cast<uint64_t>(values) * 8;
     if (decodedBytes > kMaxDecodedBytes) {
       error = "tensors kept in typed fields exceed 256 MB; save the model with raw_data";
@@ -183,15 +177,13 @@ bool ModelFile::findBytes(const TensorProto &tensor, uint64_t wanted, TensorData
     data.bytes = data.decoded;
   }
   if (data.bytes.size() != wanted) {
-    error = "expected " + std::to_string(wanted) + " bytes of data, but got " +
-            std::to_string(data.bytes.size());
+    error = "expected " + std::to_string(wanted) + " bytes of data, but got " + std::to_string(data.bytes.size());
     return false;
   }
   return true;
 }
 
-bool ModelFile::findExternal(const TensorProto &tensor, uint64_t wanted, TensorData &data,
-                             std::string &error) {
+bool ModelFile::findExternal(const TensorProto &tensor, uint64_t wanted, TensorData &data, std::string &error) {
   llvm::StringRef location;
   uint64_t offset = 0;
   std::optional<uint64_t> length;
@@ -221,9 +213,8 @@ bool ModelFile::findExternal(const TensorProto &tensor, uint64_t wanted, TensorD
   }
   uint64_t size = file->mapped->bytes().size();
   if (offset > size || wanted > size - offset) {
-    error = "external data ends behind the file '" + printable(location) + "' (offset " +
-            std::to_string(offset) + ", " + std::to_string(wanted) + " bytes, the file has " +
-            std::to_string(size) + ")";
+    error = "external data ends behind the file '" + printable(location) + "' (offset " + std::to_string(offset) +
+            ", " + std::to_string(wanted) + " bytes, the file has " + std::to_string(size) + ")";
     return false;
   }
   data.path = file->path;

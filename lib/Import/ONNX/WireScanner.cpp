@@ -230,8 +230,7 @@ bool Scanner::scan(Message message, uint64_t begin, uint64_t end, unsigned depth
       std::optional<bool> &only = onlyRun[field == 10];
       if (value > kInlineBytes && !only)
         only = isOnlyRun(begin, end, static_cast<uint32_t>(field));
-      bool done = value > kInlineBytes && *only ? addPayload(contents, pos, out)
-                                                : copyField(start, pos, out);
+      bool done = value > kInlineBytes && *only ? addPayload(contents, pos, out) : copyField(start, pos, out);
       if (!done)
         return false;
       break;
@@ -250,12 +249,10 @@ bool Scanner::scan(Message message, uint64_t begin, uint64_t end, unsigned depth
   return true;
 }
 
-bool llmopt::onnx_import::scanModel(llvm::ArrayRef<uint8_t> file, Skeleton &skeleton,
-                                    std::string &error) {
+bool llmopt::onnx_import::scanModel(llvm::ArrayRef<uint8_t> file, Skeleton &skeleton, std::string &error) {
   return Scanner(file, skeleton, error).scan(Message::Model, 0, file.size(), 0, skeleton.bytes);
 }
 
-bool llmopt::onnx_import::scanTensor(llvm::ArrayRef<uint8_t> file, Skeleton &skeleton,
-                                     std::string &error) {
+bool llmopt::onnx_import::scanTensor(llvm::ArrayRef<uint8_t> file, Skeleton &skeleton, std::string &error) {
   return Scanner(file, skeleton, error).scan(Message::Tensor, 0, file.size(), 0, skeleton.bytes);
 }

@@ -150,8 +150,8 @@ struct NotOfNot : OpRewritePattern<NotOp> {
 } // namespace
 
 void llmopt::populateArithPatterns(RewritePatternSet &patterns) {
-  patterns.add<PowOfConstant, DivByPowerOfTwo, ByOne<MulOp>, ByOne<DivOp>, ScalarToTheRight<AddOp>,
-               ScalarToTheRight<MulOp>, ScaleBehindView<MulOp, ReshapeOp>, ScaleBehindView<MulOp, TransposeOp>,
-               ScaleBehindView<DivOp, ReshapeOp>, ScaleBehindView<DivOp, TransposeOp>, BroadcastIntoElementwise,
-               WhereOfNot, NotOfNot>(patterns.getContext());
+  patterns
+      .add<PowOfConstant, DivByPowerOfTwo, ByOne<MulOp>, ByOne<DivOp>, ScalarToTheRight<AddOp>, ScalarToTheRight<MulOp>,
+           ScaleBehindView<MulOp, ReshapeOp>, ScaleBehindView<MulOp, TransposeOp>, ScaleBehindView<DivOp, ReshapeOp>,
+           ScaleBehindView<DivOp, TransposeOp>, BroadcastIntoElementwise, WhereOfNot, NotOfNot>(patterns.getContext());
 }

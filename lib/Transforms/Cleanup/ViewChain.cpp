@@ -116,7 +116,8 @@ static SmallVector<int64_t> getOwners(ArrayRef<SmallVector<unsigned>> groups, si
 /// reshapes where a dimension of source or result is split, and costs some where
 /// two dimensions only happen to stay together: `mergeAcrossDims`.
 ViewChain::Emission ViewChain::computeEmission(bool mergeAcrossDims) const {
-  SmallVector<int64_t> sourceOwner = getOwners(sourceDims, atoms.size()), resultOwner = getOwners(resultDims, atoms.size());
+  SmallVector<int64_t> sourceOwner = getOwners(sourceDims, atoms.size()),
+                       resultOwner = getOwners(resultDims, atoms.size());
   auto mayMerge = [&](unsigned a, unsigned b) {
     return mergeAcrossDims || (sourceOwner[a] == sourceOwner[b] && resultOwner[a] == resultOwner[b]);
   };

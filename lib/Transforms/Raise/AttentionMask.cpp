@@ -129,8 +129,8 @@ std::optional<Miss> llmopt::planMask(AttentionMatch &match, Zeroing zeroing) {
     match.maskKind = MaskKind::Boolean;
     bool givesNaN = std::isinf(match.terms.front().fill);
     match.fullyMasked = zeroing == Zeroing::Masked || (zeroing == Zeroing::NaNs && givesNaN) ? FullyMasked::Zero
-                        : givesNaN                                                          ? FullyMasked::NaN
-                                                                                            : FullyMasked::Source;
+                        : givesNaN                                                           ? FullyMasked::NaN
+                                                                                             : FullyMasked::Source;
     return std::nullopt;
   }
   for (const MaskTerm &term : match.terms)
@@ -163,7 +163,8 @@ Value llmopt::buildMask(OpBuilder &builder, Location loc, const AttentionMatch &
       if (term.factor != 1)
         mask = MulOp::create(builder, loc, mask, createScalar(builder, loc, elementType, term.factor));
     } else {
-      Value zero = createScalar(builder, loc, elementType, 0), fill = createScalar(builder, loc, elementType, term.fill);
+      Value zero = createScalar(builder, loc, elementType, 0),
+            fill = createScalar(builder, loc, elementType, term.fill);
       bool kept = term.kind == MaskTerm::KeepWhere;
       mask = WhereOp::create(builder, loc, mask, kept ? zero : fill, kept ? fill : zero);
     }

@@ -52,8 +52,8 @@ public:
   explicit Matcher(SoftmaxOp softmax) { match.softmax = softmax; }
 
   MatchOr<AttentionMatch> run() {
-    for (auto step : {&Matcher::checkSoftmax, &Matcher::walkToScores, &Matcher::walkToContext,
-                      &Matcher::readOperands, &Matcher::readShapes, &Matcher::checkCache})
+    for (auto step : {&Matcher::checkSoftmax, &Matcher::walkToScores, &Matcher::walkToContext, &Matcher::readOperands,
+                      &Matcher::readShapes, &Matcher::checkCache})
       if (std::optional<Miss> found = (this->*step)())
         return *found;
     if (std::optional<Miss> found = planMask(match, zeroing))
@@ -107,8 +107,8 @@ private:
           return miss("the scores are no product of queries and keys");
         Value mask = op->getOperand(left ? 1 : 0);
         current = op->getOperand(left ? 0 : 1);
-        downward.push_back({MaskTerm::Add, stripBroadcasts(mask), isa<SubOp>(op) ? -scale : scale, 0,
-                            getDims(op->getResult(0))});
+        downward.push_back(
+            {MaskTerm::Add, stripBroadcasts(mask), isa<SubOp>(op) ? -scale : scale, 0, getDims(op->getResult(0))});
       } else if (auto where = dyn_cast<WhereOp>(op)) {
         std::optional<double> ifTrue = getScalar(where.getLhs()), ifFalse = getScalar(where.getRhs());
         if (ifTrue.has_value() == ifFalse.has_value())
@@ -163,9 +163,8 @@ private:
         continue;
       auto isNaN = where.getCondition().getDefiningOp<IsNaNOp>();
       if (isNaN && isNaN.getInput() == p && isNaN->hasOneUse() && where.getRhs() == p &&
-          getScalar(where.getLhs()) == 0.0 && llvm::all_of(p.getUsers(), [&](Operation *other) {
-            return other == where || other == isNaN;
-          })) {
+          getScalar(where.getLhs()) == 0.0 &&
+          llvm::all_of(p.getUsers(), [&](Operation *other) { return other == where || other == isNaN; })) {
         zeroing = Zeroing::NaNs;
         return where;
       }
@@ -194,8 +193,7 @@ private:
           factor = getScalar(op->getOperand(1), op->getOperand(0));
         if (factor && std::isfinite(*factor) && *factor != 0)
           match.scale *= isa<DivOp>(op) ? 1 / *factor : *factor;
-        else if (!(isFloatCast(op) && getElementType(value) != elementType &&
-                   stripExactCasts(value) != value))
+        else if (!(isFloatCast(op) && getElementType(value) != elementType && stripExactCasts(value) != value))
           break;
         if (factor)
           match.locations.push_back(op->getLoc());
@@ -218,7 +216,8 @@ private:
     SmallVector<SymExpr> q = getDims(match.query), k = getDims(match.key), v = getDims(match.value),
                          s = getDims(match.scores.getResult()), c = getDims(match.context.getResult());
     size_t rank = s.size();
-    if (q.size() != rank || k.size() != rank || rank < 2 || rank > 4 || v.size() != c.size() || c.size() < 2 || c.size() > 4)
+    if (q.size() != rank || k.size() != rank || rank < 2 || rank > 4 || v.size() != c.size() || c.size() < 2 ||
+        c.size() > 4)
       return miss("queries, keys and values differ in rank");
     auto sameLeading = [](ArrayRef<SymExpr> a, ArrayRef<SymExpr> b) {
       return a.size() == b.size() && llvm::equal(a.drop_back(2), b.drop_back(2));

@@ -83,8 +83,9 @@ private:
   }
 
   void visitAttention(AttentionOp attention) {
-    std::string detail = llvm::formatv("{0} heads, mask {1}{2}", attention.getNumHeads(),
-                                       stringifyMaskKind(attention.getMaskKind()), attention.getCausal() ? ", causal" : "");
+    std::string detail =
+        llvm::formatv("{0} heads, mask {1}{2}", attention.getNumHeads(), stringifyMaskKind(attention.getMaskKind()),
+                      attention.getCausal() ? ", causal" : "");
     passed(FusionKind::Attention, attention, detail);
     if (isPackedQKV(attention))
       passed(FusionKind::QKV, attention, "one linear");
@@ -100,7 +101,8 @@ private:
     if (std::optional<EmbedNormSite> site = findEmbedNorm(norm)) {
       passed(FusionKind::EmbedNorm, norm, Twine(site->embeddings.size()) + " lookups");
     } else if (std::optional<SkipNormSite> site = findSkipNorm(norm)) {
-      passed(FusionKind::SkipNorm, norm, site->sumIsUsedElsewhere ? "the sum is used elsewhere too" : "the sum is used once");
+      passed(FusionKind::SkipNorm, norm,
+             site->sumIsUsedElsewhere ? "the sum is used elsewhere too" : "the sum is used once");
     } else if (auto add = norm.getInput().getDefiningOp<AddOp>()) {
       missed(FusionKind::SkipNorm, norm,
              Miss{haveSameDims(add.getLhs(), add.getRhs()) ? "one term of the sum is a weight"

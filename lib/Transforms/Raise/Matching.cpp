@@ -150,7 +150,8 @@ Value llmopt::getVector(OpBuilder &builder, Value value, const SymExpr &size) {
     return {};
   if (cast<RankedTensorType>(value.getType()).getRank() == 1)
     return value;
-  return ReshapeOp::create(builder, value.getLoc(), getTensorType({size}, getElementTypeOrSelf(value.getType())), value);
+  return ReshapeOp::create(builder, value.getLoc(), getTensorType({size}, getElementTypeOrSelf(value.getType())),
+                           value);
 }
 
 bool llmopt::haveSameDims(Value a, Value b) {

@@ -85,9 +85,8 @@ bool llmopt::isNear(const Polynomial &polynomial, const Polynomial &expected, Ty
     if (it == polynomial.end() || !isNear(it->second, coefficient, elementType))
       return false;
   }
-  return llvm::all_of(polynomial, [&](const auto &term) {
-    return expected.count(term.first) || std::fabs(term.second) < 1e-9;
-  });
+  return llvm::all_of(polynomial,
+                      [&](const auto &term) { return expected.count(term.first) || std::fabs(term.second) < 1e-9; });
 }
 
 SmallVector<Value> llmopt::getArithmeticSources(Value value) {

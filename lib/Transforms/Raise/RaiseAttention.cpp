@@ -49,11 +49,11 @@ struct AttentionBuilder {
     Value value = toTokenMajor(match.value, {batch, heads, keys, valueSize}, {0, 2, 1, 3});
     Value mask = buildMask(rewriter, loc, match);
     Type type = getTensorType({batch, queries, heads * valueSize}, getElementTypeOrSelf(value.getType()));
-    Value result = AttentionOp::create(
-        rewriter, loc, type, query, key, value, mask, rewriter.getI64IntegerAttr(match.numHeads),
-        rewriter.getI64IntegerAttr(match.numHeads), rewriter.getF64FloatAttr(match.scale),
-        MaskKindAttr::get(context, match.maskKind), rewriter.getBoolAttr(match.causal),
-        FullyMaskedAttr::get(context, match.fullyMasked));
+    Value result =
+        AttentionOp::create(rewriter, loc, type, query, key, value, mask, rewriter.getI64IntegerAttr(match.numHeads),
+                            rewriter.getI64IntegerAttr(match.numHeads), rewriter.getF64FloatAttr(match.scale),
+                            MaskKindAttr::get(context, match.maskKind), rewriter.getBoolAttr(match.causal),
+                            FullyMaskedAttr::get(context, match.fullyMasked));
     result = reshape(result, {batch, queries, heads, valueSize});
     result = TransposeOp::create(rewriter, loc, result, rewriter.getDenseI64ArrayAttr({0, 2, 1, 3}));
     if (result.getType() != match.context.getType())

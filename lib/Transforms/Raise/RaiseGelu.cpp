@@ -28,18 +28,14 @@ struct Form {
 };
 
 const Form &getForm(Operation *op) {
-  static const Form erf = {GeluKind::Erf,
-                           {{{1, 0}, 0.70710678118654752}},
-                           {{{1, 0}, 0.5}, {{1, 1}, 0.5}},
-                           "x / sqrt(2)",
-                           "x/2 (1 + erf)"};
+  static const Form erf = {
+      GeluKind::Erf, {{{1, 0}, 0.70710678118654752}}, {{{1, 0}, 0.5}, {{1, 1}, 0.5}}, "x / sqrt(2)", "x/2 (1 + erf)"};
   static const Form tanh = {GeluKind::Tanh,
                             {{{1, 0}, 0.79788456080286536}, {{3, 0}, 0.79788456080286536 * 0.044715}},
                             {{{1, 0}, 0.5}, {{1, 1}, 0.5}},
                             "sqrt(2/pi) (x + 0.044715 x^3)",
                             "x/2 (1 + tanh)"};
-  static const Form quick = {
-      GeluKind::Quick, {{{1, 0}, 1.702}}, {{{1, 1}, 1.0}}, "1.702 x", "x sigmoid"};
+  static const Form quick = {GeluKind::Quick, {{{1, 0}, 1.702}}, {{{1, 1}, 1.0}}, "1.702 x", "x sigmoid"};
   return isa<ErfOp>(op) ? erf : isa<TanhOp>(op) ? tanh : quick;
 }
 
@@ -94,8 +90,7 @@ Candidate<GeluMatch> llmopt::matchGelu(Operation *op) {
   if (usedElsewhere)
     return MatchOr<GeluMatch>(Miss{llvm::formatv("a value between {0} and the result is used elsewhere", name),
                                    "do not make it an output of the model"});
-  return MatchOr<GeluMatch>(
-      Miss{llvm::formatv("what follows {0} does not form {1}", name, form.resultText), ""});
+  return MatchOr<GeluMatch>(Miss{llvm::formatv("what follows {0} does not form {1}", name, form.resultText), ""});
 }
 
 namespace {

@@ -55,8 +55,7 @@ static Value getMeanValue(ReduceOp reduce) {
     return value;
   std::optional<int64_t> size = getDims(reduce.getInput()).back().getConstant();
   Operation *user = getOnlyUser(value);
-  if (reduce.getKind() != ReduceKind::Sum || !size || !user || !isa<DivOp, MulOp>(user) ||
-      user->getOperand(0) != value)
+  if (reduce.getKind() != ReduceKind::Sum || !size || !user || !isa<DivOp, MulOp>(user) || user->getOperand(0) != value)
     return {};
   std::optional<double> scalar = getScalar(user->getOperand(1), value);
   bool isMean = scalar && (isa<DivOp>(user) ? *scalar == *size : std::fabs(*scalar * *size - 1) < 1e-7);

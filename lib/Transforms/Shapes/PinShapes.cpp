@@ -120,7 +120,7 @@ LogicalResult llmopt::pinInputShape(func::FuncOp function, StringRef name, Array
     std::optional<int64_t> value = apply(symbols, expr).getConstant();
     if (size < 0 || (value && *value != size))
       return function.emitError() << "expected dimension " << i << " of input \"" << name << "\" to be "
-                                  << (value ? std::to_string(*value) : "not negative") << ", but got " << size;
+                                  << (size < 0 ? "not negative" : std::to_string(*value)) << ", but got " << size;
     pinned.push_back(size);
   }
   if (failed(substituteConstraints(function, symbols)))

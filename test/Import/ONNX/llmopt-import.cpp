@@ -19,11 +19,10 @@ static int listModels(ArrayRef<std::string> paths) {
   for (const std::string &path : paths) {
     MLIRContext context(MLIRContext::Threading::DISABLED);
     std::string reasons;
-    FailureOr<OwningOpRef<ModuleOp>> module =
-        importONNX(&context, path, {}, [&](const ImportMessage &message) {
-          if (message.isError)
-            reasons += "\n    " + message.text;
-        });
+    FailureOr<OwningOpRef<ModuleOp>> module = importONNX(&context, path, {}, [&](const ImportMessage &message) {
+      if (message.isError)
+        reasons += "\n    " + message.text;
+    });
     imported += succeeded(module);
     if (failed(module)) {
       llvm::outs() << "refused  " << path << reasons << "\n";
@@ -73,9 +72,7 @@ int main(int argc, char **argv) {
   if (failed(module))
     return 1;
   if (printModules) {
-    (*module)->walk([](Operation *op) {
-      llvm::outs() << op->getName() << " [" << lm::getModulePath(op) << "]\n";
-    });
+    (*module)->walk([](Operation *op) { llvm::outs() << op->getName() << " [" << lm::getModulePath(op) << "]\n"; });
     return 0;
   }
   OpPrintingFlags flags;

@@ -4,6 +4,7 @@
 
 #include "llmopt/CodeGen/CPU/Attention.h"
 #include "llmopt/CodeGen/CPU/Gemm.h"
+#include "llmopt/CodeGen/CPU/Int8.h"
 #include "llmopt/CodeGen/CPU/Rows.h"
 #include "llmopt/CodeGen/CPU/VectorMath.h"
 
@@ -69,12 +70,33 @@ TEST(AArch64Test, NeonKernelsUnderQemu) {
   norm.x = Operand(0);
   norm.out = Operand(1);
 
+  GemmInt8Spec int8;
+  int8.name = "gemm_int8";
+  int8.m = Size::dim(0);
+  int8.n = 37;
+  int8.k = 301;
+  int8.a = Operand(0);
+  int8.rowScale = Operand(1);
+  int8.b = Operand(2);
+  int8.columnScale = Operand(3);
+  int8.c = Operand(4);
+
+  QuantizeRowsSpec quantize;
+  quantize.name = "quantize_rows";
+  quantize.rows = Size::dim(0);
+  quantize.width = 301;
+  quantize.x = Operand(0);
+  quantize.q = Operand(1);
+  quantize.scale = Operand(2);
+
   auto object =
       KernelLibrary::compile(*target, Emit::Object, [&](KernelBuilder &kb) {
         emitGemm(kb, gemm);
         emitGemm(kb, matmul);
         emitAttention(kb, attention);
         emitNorm(kb, norm);
+        emitGemmInt8(kb, int8);
+        emitQuantizeRows(kb, quantize);
         kb.beginKernel("tanh_map");
         kb.forVectors(kb.size(Size::dim(0)), [&](V i, V mask) {
           V x = kb.loadMaybeMasked(kb.at(kb.arg(0), i), mask);
@@ -111,6 +133,10 @@ TEST(AArch64Test, NeonKernelsUnderQemu) {
     function("attention_tiles", attentionTiles(attention, *target));
     function("attention_scratch", attentionScratch(attention, *target));
     function("norm_tiles", normTiles(norm));
+    function("int8_tiles", gemmInt8Tiles(int8, *target));
+    function("int8_scratch", gemmInt8Scratch(int8, *target));
+    function("quantize_tiles", quantizeRowsTiles(quantize));
+    header << "enum { INT8_NR = " << gemmInt8NR(*target) << " };\n";
     header << "enum { NR = " << target->gemmNR() << " };\n";
   }
   std::string program = base + "/driver";

@@ -12,6 +12,8 @@ KERNEL(matmul);
 KERNEL(attention);
 KERNEL(norm);
 KERNEL(tanh_map);
+KERNEL(gemm_int8);
+KERNEL(quantize_rows);
 
 static uint32_t state = 1;
 static float *fill(int64_t n, float scale) {
@@ -120,6 +122,49 @@ int main(void) {
           want[r * 101 + i] = (x[r * 101 + i] - mean) / sqrt(variance + 1e-5);
       }
       compare("norm", m, out, want, m * 101, 5e-6);
+    }
+    { /* int8: rows of 301 quantized, then N 37; integers must be equal */
+      float *x = fill(m * 301, 5), *scale = fill(m, 1), *out = fill(m * 37, 1),
+            ones[130];
+      int8_t *q = malloc(m * 301), *w = malloc(301 * 37),
+             *packed = calloc((37 + INT8_NR) * 302, 1);
+      for (int i = 0; i < 130; ++i)
+        ones[i] = 1;
+      for (int p = 0; p < 301; ++p)
+        for (int j = 0; j < 37; ++j) {
+          state = state * 1664525u + 1013904223u;
+          w[p * 37 + j] = (int8_t)((int)(state >> 8) % 255 - 127);
+          packed[((j / INT8_NR * 151 + p / 2) * INT8_NR + j % INT8_NR) * 2 +
+                 p % 2] = w[p * 37 + j];
+        }
+      void *rows[] = {x, q, scale};
+      run(quantize_rows, rows, &m, quantize_tiles(&m), 0);
+      for (int r = 0; r < m; ++r) {
+        float largest = 0;
+        for (int i = 0; i < 301; ++i)
+          largest = fmaxf(largest, fabsf(x[r * 301 + i]));
+        float s = largest / 127.0f;
+        int wrong = scale[r] != s;
+        for (int i = 0; i < 301; ++i)
+          wrong += q[r * 301 + i] != (int)rintf(x[r * 301 + i] / s);
+        if (wrong) {
+          fprintf(stderr, "quantize_rows, row %d: %d differ\n", r, wrong);
+          ++failures;
+        }
+      }
+      void *args[] = {q, ones, packed, ones, out};
+      run(gemm_int8, args, &m, int8_tiles(&m), int8_scratch(&m));
+      for (int i = 0; i < m; ++i)
+        for (int j = 0; j < 37; ++j) {
+          int32_t sum = 0;
+          for (int p = 0; p < 301; ++p)
+            sum += q[i * 301 + p] * w[p * 37 + j];
+          if (out[i * 37 + j] != (float)sum) {
+            fprintf(stderr, "int8, size %ld: %g for %d\n", (long)m,
+                    out[i * 37 + j], sum);
+            ++failures;
+          }
+        }
     }
     { /* tanh */
       float *x = fill(m, 4), *out = fill(m, 1);

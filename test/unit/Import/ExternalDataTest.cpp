@@ -14,8 +14,7 @@ namespace {
 class ExternalDataTest : public ::testing::Test {
 protected:
   /// A model x + w, with w [4] in `location`.
-  std::string modelBytes(const std::string &location, const std::string &offset = "",
-                         const std::string &length = "") {
+  std::string modelBytes(const std::string &location, const std::string &offset = "", const std::string &length = "") {
     ModelBuilder b;
     b.input("x", {"4"}).output("y");
     auto &w = b.floats("w", {4});
@@ -35,8 +34,7 @@ protected:
     return b.bytes();
   }
 
-  std::string errorOf(const std::string &location, const std::string &offset = "",
-                      const std::string &length = "") {
+  std::string errorOf(const std::string &location, const std::string &offset = "", const std::string &length = "") {
     dir.write("m.onnx", modelBytes(location, offset, length));
     Imported result = importFile(context, dir.file("m.onnx"));
     EXPECT_LE(result.errors.size(), 1u);

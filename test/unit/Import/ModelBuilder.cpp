@@ -63,8 +63,7 @@ ModelBuilder &ModelBuilder::output(const std::string &name, int type) {
 }
 
 onnx::NodeProto &ModelBuilder::node(const std::string &op, const std::vector<std::string> &inputs,
-                                    const std::vector<std::string> &outputs,
-                                    const std::string &name) {
+                                    const std::vector<std::string> &outputs, const std::string &name) {
   auto *node = model.mutable_graph()->add_node();
   node->set_op_type(op);
   node->set_name(name);
@@ -105,8 +104,7 @@ void llmopt::testing::setInt(onnx::NodeProto &node, const std::string &name, int
   attribute->set_i(value);
 }
 
-void llmopt::testing::setInts(onnx::NodeProto &node, const std::string &name,
-                              const std::vector<int64_t> &values) {
+void llmopt::testing::setInts(onnx::NodeProto &node, const std::string &name, const std::vector<int64_t> &values) {
   auto *attribute = node.add_attribute();
   attribute->set_name(name);
   attribute->set_type(onnx::AttributeProto::INTS);

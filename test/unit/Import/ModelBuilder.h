@@ -52,8 +52,7 @@ struct Imported {
   std::string ir() const;
 };
 
-Imported importFile(mlir::MLIRContext &context, const std::string &path,
-                    const ONNXImportOptions &options = {});
+Imported importFile(mlir::MLIRContext &context, const std::string &path, const ONNXImportOptions &options = {});
 
 } // namespace llmopt::testing
 

@@ -1,6 +1,6 @@
 // The scanner: what it replaces, what it refuses.
-#include "ModelBuilder.h"
 #include "WireScanner.h"
+#include "ModelBuilder.h"
 
 #include <random>
 
@@ -91,8 +91,7 @@ TEST(WireScannerTest, RefusesBadWireFormat) {
   EXPECT_NE(errorOf("\x3a").find("ends inside a number"), std::string::npos);
   EXPECT_NE(errorOf("\x09\x01").find("ends inside a field"), std::string::npos);
   // 2^64 - 1 bytes must not wrap.
-  EXPECT_NE(errorOf(std::string("\x3a") + std::string(9, '\xff') + "\x01").find("ends behind"),
-            std::string::npos);
+  EXPECT_NE(errorOf(std::string("\x3a") + std::string(9, '\xff') + "\x01").find("ends behind"), std::string::npos);
 }
 
 TEST(WireScannerTest, RefusesDeepNesting) {

@@ -1,5 +1,6 @@
-// Functions of lm operations, run three ways: by the evaluator, as machine code,
-// and as printed C++. Many cases share one compilation.
+// Functions of lm operations, run four ways: by the evaluator, as machine code,
+// as printed C++, and as printed CUDA under emulation. Many cases share one
+// compilation.
 #ifndef LLMOPT_TEST_UNIT_LOOPS_LOOPSFIXTURE_H
 #define LLMOPT_TEST_UNIT_LOOPS_LOOPSFIXTURE_H
 
@@ -14,6 +15,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <dlfcn.h>
@@ -33,6 +35,7 @@ struct Case {
   std::map<std::string, int64_t> symbols;
   std::vector<Fill> fills;  // Normal for floats, Any for integers, where absent
   int64_t indexBound = 1;   // Fill::Index: [-bound, bound)
+  bool emulate = true;      // also as CUDA; slow, a switch per thread and barrier
   double tolerance = 2e-6;  // of the largest magnitude in the result, and of the element
 };
 
@@ -211,6 +214,16 @@ protected:
       memset(scratch, 0xff, std::max<size_t>(64, (scratchBytes + 63) / 64 * 64));
       kernel(args.data(), dims.data(), tile, scratch);
     }
+    if (getenv("LLMOPT_TEST_BENCH") && how == "compiled") {
+      double best = 1e9;
+      for (int rep = 0; rep < 30; ++rep) {
+        auto t0 = std::chrono::steady_clock::now();
+        for (int64_t tile = 0; tile < (int64_t)tiles.size(); ++tile)
+          kernel(args.data(), dims.data(), tile, scratch);
+        best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - t0).count());
+      }
+      fprintf(stderr, "BENCH %s tiles %zu: %.1f us\n", c.name.c_str(), tiles.size(), best * 1e6);
+    }
     free(scratch);
     for (size_t i = 0; i < expected.size(); ++i) {
       Guarded &buffer = *buffers[inputs.size() + i];
@@ -235,22 +248,39 @@ protected:
     std::string text;
     llvm::raw_string_ostream os(text);
     printTextPreamble(os);
-    std::vector<LoopSpec> compiled, printed;
+    std::string blocks = "#include \"llmopt/cuda/emulation.h\"\n", wrappers;
+    llvm::raw_string_ostream blockStream(blocks);
+    printTextPreamble(blockStream, TextStyle::Cuda);
+    std::vector<LoopSpec> compiled, printed, emulated;
     std::vector<bool> inText;
     for (Case &c : cases) {
       mlir::FailureOr<LoopSpec> a = emitLoopsMLIR(c.function.getBody(), c.name, *module, *target);
       mlir::FailureOr<LoopSpec> b = emitLoopsText(c.function.getBody(), c.name, os);
-      ASSERT_TRUE(mlir::succeeded(a) && mlir::succeeded(b)) << print(c);
+      mlir::FailureOr<LoopSpec> d = emitLoopsText(c.function.getBody(), c.name + "_block", blockStream, TextStyle::Cuda);
+      ASSERT_TRUE(mlir::succeeded(a) && mlir::succeeded(b) && mlir::succeeded(d)) << print(c);
       compiled.push_back(*a);
       printed.push_back(*b);
+      emulated.push_back(*d);
+      std::optional<int64_t> bytes = d->scratchBytes.getConstant();
+      size_t size = llvm::find(d->dims, d->scratchBytes) - d->dims.begin();
+      size_t buffers = c.function.getNumArguments() + c.function.getNumResults();
+      wrappers += "extern \"C\" void " + c.name +
+                  "(void *const *args, const int64_t *dims, int64_t tile, void *scratch) {\n"
+                  "  llmopt_emulation::launch(" + c.name + "_block, " + std::to_string(buffers) + ", " +
+                  std::to_string(cudaThreads) + ", args, dims, tile, scratch, " +
+                  (bytes ? std::to_string(*bytes) : "dims[" + std::to_string(size) + "]") + ");\n}\n";
     }
     std::string directory = "/tmp/llmopt-loops-XXXXXX";
     ASSERT_TRUE(mkdtemp(directory.data()));
     std::string stem = directory + "/kernels";
     std::ofstream(stem + ".cpp") << text;
-    std::string command = std::string(LLMOPT_TEST_CXX) + " -std=c++17 -O1 -fPIC -shared -Wall -Wno-unused-variable -Wno-unused-function -ffp-contract=on -o " + stem +
-                          "_text.so " + stem + ".cpp";
-    ASSERT_EQ(system(command.c_str()), 0) << command;
+    std::ofstream(stem + "_blocks.cpp") << blocks << wrappers;
+    for (const char *kind : {"", "_blocks"}) {
+      std::string command = std::string(LLMOPT_TEST_CXX) +
+                            " -std=c++17 -O1 -fPIC -shared -Wall -Wno-unused-variable -Wno-unused-function"
+                            " -ffp-contract=on -I" LLMOPT_CUDA_HEADERS " -o " + stem + kind + ".so " + stem + kind + ".cpp";
+      ASSERT_EQ(system(command.c_str()), 0) << command;
+    }
     llvm::SmallVector<char> bytes;
     std::string dump;
     if (getenv("LLMOPT_TEST_DUMP")) {
@@ -260,8 +290,8 @@ protected:
     }
     ASSERT_TRUE(mlir::succeeded(cpu::compileModule(*module, *target, {}, bytes)));
     std::ofstream(stem + "_mlir.so", std::ios::binary).write(bytes.data(), bytes.size());
-    void *machine = open(stem + "_mlir.so"), *text_ = open(stem + "_text.so");
-    ASSERT_TRUE(machine && text_);
+    void *machine = open(stem + "_mlir.so"), *host = open(stem + ".so"), *device = open(stem + "_blocks.so");
+    ASSERT_TRUE(machine && host && device);
     std::mt19937 random(7);
     for (auto [i, c] : llvm::enumerate(cases)) {
       llvm::SmallVector<lm::Tensor> inputs;
@@ -273,16 +303,18 @@ protected:
         continue;
       }
       auto kernelOf = [&](void *library) { return reinterpret_cast<llmopt_kernel_fn>(dlsym(library, c.name.c_str())); };
-      ASSERT_TRUE(kernelOf(machine) && kernelOf(text_));
+      ASSERT_TRUE(kernelOf(machine) && kernelOf(host) && kernelOf(device));
       if (getenv("LLMOPT_TEST_DUMP"))
         fprintf(stderr, "%s\n", c.name.c_str());
       runKernel(c, compiled[i], kernelOf(machine), inputs, *expected, "compiled", random);
-      runKernel(c, printed[i], kernelOf(text_), inputs, *expected, "printed", random);
+      runKernel(c, printed[i], kernelOf(host), inputs, *expected, "printed", random);
+      if (c.emulate)
+        runKernel(c, emulated[i], kernelOf(device), inputs, *expected, "in blocks", random);
     }
-    dlclose(machine);
-    dlclose(text_);
+    for (void *library : {machine, host, device})
+      dlclose(library);
     if (!getenv("LLMOPT_TEST_DUMP"))
-      for (const char *suffix : {".cpp", "_text.so", "_mlir.so"})
+      for (const char *suffix : {".cpp", ".so", "_mlir.so", "_blocks.cpp", "_blocks.so"})
         unlink((stem + suffix).c_str());
     else
       fprintf(stderr, "kept %s\n", directory.c_str());

@@ -83,6 +83,12 @@ Model::Model(const std::string &text) : context(std::make_unique<MLIRContext>(ML
   EXPECT_TRUE(source) << "the model does not parse";
 }
 
+Model::Model(const Maker &make) : context(std::make_unique<MLIRContext>(MLIRContext::Threading::DISABLED)) {
+  context->loadDialect<lm::LMDialect, kernel::KernelDialect, func::FuncDialect>();
+  source = make(*context);
+  EXPECT_TRUE(source) << "the model was not made";
+}
+
 std::vector<lm::Tensor> Model::evaluate(const std::vector<lm::Tensor> &inputs) {
   if (!source)
     return {};
@@ -90,6 +96,14 @@ std::vector<lm::Tensor> Model::evaluate(const std::vector<lm::Tensor> &inputs) {
   EXPECT_TRUE(succeeded(values));
   return succeeded(values) ? std::vector<lm::Tensor>(values->begin(), values->end()) : std::vector<lm::Tensor>();
 }
+
+namespace {
+class WithoutInt8 : public cpu::CPUPlanTarget {
+public:
+  using CPUPlanTarget::CPUPlanTarget;
+  std::optional<PackedLayout> getInt8Layout(int64_t, int64_t) const override { return std::nullopt; }
+};
+} // namespace
 
 bool Model::compile(const cpu::EmitModelOptions &given) {
   if (!source)
@@ -109,7 +123,9 @@ bool Model::compile(const cpu::EmitModelOptions &given) {
   cpu::EmitModelOptions options = given;
   if (options.output.empty())
     options.output = path();
-  if (failed(buildPlan(*planned, cpu::CPUPlanTarget(*target))) || failed(verify(*planned)))
+  cpu::CPUPlanTarget whole(*target);
+  WithoutInt8 without(*target);
+  if (failed(buildPlan(*planned, hasInt8 ? whole : static_cast<const PlanTarget &>(without))) || failed(verify(*planned)))
     return false;
   FailureOr<cpu::EmitModelResult> emitted = cpu::emitModel(*planned, *target, options);
   if (failed(emitted))

@@ -10,6 +10,7 @@
 #include "mlir/IR/OwningOpRef.h"
 #include "gtest/gtest.h"
 
+#include <functional>
 #include <memory>
 #include <random>
 #include <string>
@@ -38,6 +39,9 @@ class Model {
 public:
   /// Parses; failures fail the test and leave an empty model.
   explicit Model(const std::string &text);
+  /// Takes what `make` gives, null where it failed.
+  using Maker = std::function<mlir::OwningOpRef<mlir::ModuleOp>(mlir::MLIRContext &)>;
+  explicit Model(const Maker &make);
 
   /// What the evaluator gives for the function as it was parsed.
   std::vector<lm::Tensor> evaluate(const std::vector<lm::Tensor> &inputs);
@@ -53,6 +57,9 @@ public:
   std::string path() const { return directory.path + "/model.so"; }
   mlir::MLIRContext &getContext() { return *context; }
   mlir::ModuleOp getPlan() { return *planned; }
+
+  /// Whether the target that `compile` plans for has int8 products.
+  bool hasInt8 = true;
 
   std::string errors;
   TemporaryDirectory directory;

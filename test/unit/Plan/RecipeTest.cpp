@@ -136,6 +136,39 @@ TEST(Recipe, Panels) {
   }
 }
 
+// Steps of K side by side, and with quads the column sums in front.
+TEST(Recipe, PanelsOfInt8) {
+  for (bool quads : {false, true}) {
+    const int64_t k = 6, n = 10, width = 4, group = quads ? 4 : 2, entries = 3;
+    std::mt19937 random(3);
+    std::string packedType = "tensor<3x" + std::to_string(entries) + "x" + std::to_string(group * width) + "xi8>";
+    std::string quantize =
+        weight(random, "a", {k, n}, 1) +
+        "%s = lm.absmax_scale %a {axes = array<i64: 0>, qmax = 127.0 : f64} : (tensor<6x10xf32>) -> tensor<1x10xf32>\n"
+        "%q = lm.quantize %a scale %s {narrow_range = true} : (tensor<6x10xf32>, tensor<1x10xf32>) -> tensor<6x10xi8>\n";
+    Parsed plain("func.func @main() -> tensor<6x10xi8> {\n" + quantize + "return %q : tensor<6x10xi8>\n}\n");
+    Parsed packed("func.func @main() -> " + packedType + " {\n" + quantize + "%r = kernel.pack <" +
+                  (quads ? "quads" : "pairs") + "> 4 %q : (tensor<6x10xi8>) -> " + packedType + "\nreturn %r : " +
+                  packedType + "\n}\n");
+    ASSERT_TRUE(plain.module && packed.module);
+    std::vector<char> q, bytes, expected(3 * entries * group * width);
+    ASSERT_EQ(execute(plain.main(), q), "");
+    ASSERT_EQ(execute(packed.main(), bytes), "");
+    for (int64_t j = 0; j < n; ++j) {
+      char *panel = expected.data() + j / width * entries * group * width;
+      int32_t sum = 0;
+      for (int64_t i = 0; i < k; ++i) {
+        sum += static_cast<signed char>(q[i * n + j]);
+        panel[((i / group + (quads ? 1 : 0)) * width + j % width) * group + i % group] = q[i * n + j];
+      }
+      sum *= -128;
+      if (quads)
+        std::memcpy(panel + j % width * 4, &sum, 4);
+    }
+    EXPECT_EQ(bytes, expected) << (quads ? "quads" : "pairs");
+  }
+}
+
 TEST(Recipe, TextForm) {
   Parsed parsed("func.func @main() -> tensor<1x2x16xf32> {\n"
                 "%w = lm.weight \"layer \\22q\\22\" from (dense<1.0> : tensor<3x2xf32>) : tensor<3x2xf32>\n"

@@ -94,7 +94,8 @@ std::vector<Tensor> test::makeInputs(ModuleOp module, unsigned variant, std::map
       dim.collectSymbols(names);
       for (const std::string &name : names) {
         // The first symbol is the batch more often than not.
-        int64_t drawn = symbols.size() == fixed ? (variant == 1 ? 1 : 3) : 4 + static_cast<int64_t>(symbols.size() % 3) - variant;
+        int64_t drawn =
+            symbols.size() == fixed ? (variant == 1 ? 1 : 3) : 4 + static_cast<int64_t>(symbols.size() % 3) - variant;
         symbols.try_emplace(name, drawn);
       }
       std::optional<int64_t> size = dim.evaluate([&](StringRef name) { return std::optional(symbols.at(name.str())); });

@@ -64,7 +64,8 @@ std::string summarise(const FusionReport &report) {
   std::string text;
   for (unsigned i = 0; i < kNumFusionKinds; ++i)
     if (unsigned count = report.countPassed(static_cast<FusionKind>(i)))
-      text += (text.empty() ? "" : ",") + getFusionKindName(static_cast<FusionKind>(i)).str() + ":" + std::to_string(count);
+      text +=
+          (text.empty() ? "" : ",") + getFusionKindName(static_cast<FusionKind>(i)).str() + ":" + std::to_string(count);
   return text.empty() ? "-" : text;
 }
 

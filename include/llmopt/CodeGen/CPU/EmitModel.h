@@ -18,6 +18,7 @@ class CPUPlanTarget : public PlanTarget {
 public:
   explicit CPUPlanTarget(const TargetInfo &target) : target(target) {}
   PackedLayout getGemmLayout(int64_t n, int64_t k) const override;
+  std::optional<PackedLayout> getInt8Layout(int64_t n, int64_t k) const override;
   bool hasLoops(mlir::Operation *op, std::string &reason) const override;
 
 private:

@@ -16,6 +16,7 @@ namespace llmopt::cuda {
 class CudaPlanTarget : public PlanTarget {
 public:
   PackedLayout getGemmLayout(int64_t n, int64_t k) const override;
+  std::optional<PackedLayout> getInt8Layout(int64_t n, int64_t k) const override;
   bool hasAttention(lm::AttentionOp op) const override;
   bool hasLoops(mlir::Operation *op, std::string &reason) const override;
 };

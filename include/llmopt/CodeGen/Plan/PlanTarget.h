@@ -18,6 +18,10 @@ public:
   };
   virtual PackedLayout getGemmLayout(int64_t n, int64_t k) const = 0;
 
+  /// How the int8 [k, n] weight of a gemm_s8 is packed. None: there is no such
+  /// kernel, and quantized products run as f32 ones with the rest in loops.
+  virtual std::optional<PackedLayout> getInt8Layout(int64_t n, int64_t k) const { return std::nullopt; }
+
   /// Whether products of this element type have a kernel (else: loops).
   virtual bool hasGemm(mlir::Type elementType) const { return elementType.isF32(); }
   virtual bool hasAttention(lm::AttentionOp op) const;
@@ -26,14 +30,19 @@ public:
   virtual bool hasRows(mlir::Type elementType) const { return elementType.isF32(); }
 };
 
-/// Column panels of one width, as CPU kernels read them.
+/// Column panels of one width, as CPU kernels read them; int8 weights in `int8`.
 class PanelTarget : public PlanTarget {
 public:
-  explicit PanelTarget(int64_t width) : width(width) {}
+  explicit PanelTarget(int64_t width, std::optional<kernel::Layout> int8 = kernel::Layout::Panels)
+      : width(width), int8(int8) {}
   PackedLayout getGemmLayout(int64_t, int64_t) const override { return {kernel::Layout::Panels, width}; }
+  std::optional<PackedLayout> getInt8Layout(int64_t, int64_t) const override {
+    return int8 ? std::optional(PackedLayout{*int8, width}) : std::nullopt;
+  }
 
 private:
   int64_t width;
+  std::optional<kernel::Layout> int8;
 };
 
 } // namespace llmopt

@@ -34,7 +34,9 @@ struct Recipe {
     AbsMaxScale, // ints: axes; number: qmax
     Quantize,    // x, scale[, zero point]; ints: narrow range
     Dequantize,  // q, scale[, zero point]
-    Panels       // ints: width. [K, N] -> [ceil(N/width)][K][width], zeros behind N
+    Panels       // ints: width, group, shift. [K, N] -> [ceil(N/width)][ceil(K/group)][width][group],
+                 // zeros behind N and K; with a shift each panel begins with
+                 // [width] int32, -shift times the sum of each column
   };
   struct Node {
     Op op = Op::Weight;

@@ -41,17 +41,16 @@ using ImportMessageHandler = llvm::function_ref<void(const ImportMessage &)>;
 /// paths), so they must neither move nor change while the module is in use.
 /// On failure at least one error has been handed to `handler`; unsupported
 /// operators are all reported, one line per kind.
-mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>>
-importONNX(mlir::MLIRContext *context, llvm::StringRef path, const ONNXImportOptions &options,
-           ImportMessageHandler handler);
+mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> importONNX(mlir::MLIRContext *context, llvm::StringRef path,
+                                                              const ONNXImportOptions &options,
+                                                              ImportMessageHandler handler);
 
 /// The names of a model's inputs, in order; those with an initializer are none.
 mlir::FailureOr<std::vector<std::string>> listONNXInputs(llvm::StringRef path, std::string &error);
 
 /// Reads one serialized TensorProto (ONNX's test data) of at most 256 MB.
 /// Returns null and sets `error` where it is not one of numbers.
-mlir::DenseElementsAttr readONNXTensor(mlir::MLIRContext *context, llvm::StringRef path,
-                                       std::string &error);
+mlir::DenseElementsAttr readONNXTensor(mlir::MLIRContext *context, llvm::StringRef path, std::string &error);
 
 } // namespace llmopt
 

@@ -21,14 +21,31 @@ static bool isVector(Value value, const SymExpr &size) {
   return dims.size() == 1 && !mayDiffer(dims.front(), size);
 }
 
-static RankedTensorType getPackedType(Type type, int64_t width) {
+/// [panels, entries, bytes of an entry] of a [k, n] weight.
+static RankedTensorType getPackedType(Type elementType, int64_t k, int64_t n, Layout layout, int64_t width) {
+  int64_t panels = llvm::divideCeil(n, width);
+  switch (layout) {
+  case Layout::Panels:
+    return RankedTensorType::get({panels, k, width}, elementType);
+  case Layout::Pairs:
+    return RankedTensorType::get({panels, int64_t(llvm::divideCeil(k, 2)), 2 * width}, elementType);
+  case Layout::Quads:
+    return RankedTensorType::get({panels, 1 + int64_t(llvm::divideCeil(k, 4)), 4 * width}, elementType);
+  }
+  llvm_unreachable("an enum");
+}
+
+static RankedTensorType getPackedType(Type type, Layout layout, int64_t width) {
   auto ranked = cast<RankedTensorType>(type);
-  int64_t k = ranked.getDimSize(0), n = ranked.getDimSize(1);
-  return RankedTensorType::get({int64_t(llvm::divideCeil(n, width)), k, width}, ranked.getElementType());
+  return getPackedType(ranked.getElementType(), ranked.getDimSize(0), ranked.getDimSize(1), layout, width);
+}
+
+int64_t kernel::getPackedGroup(Layout layout) {
+  return layout == Layout::Quads ? 4 : layout == Layout::Pairs ? 2 : 1;
 }
 
 void PackOp::build(OpBuilder &builder, OperationState &state, Value input, Layout layout, int64_t width) {
-  build(builder, state, getPackedType(input.getType(), width), input, layout, width);
+  build(builder, state, getPackedType(input.getType(), layout, width), input, layout, width);
 }
 
 LogicalResult PackOp::verify() {
@@ -37,7 +54,9 @@ LogicalResult PackOp::verify() {
     return emitOpError() << "expected a static matrix, but got " << type;
   if (getWidth() < 1)
     return emitOpError() << "expected a positive width, but got " << getWidth();
-  if (Type expected = getPackedType(type, getWidth()); getResult().getType() != expected) // (C2)
+  if (getLayout() != Layout::Panels && !type.getElementType().isInteger(8)) // (C3)
+    return emitOpError() << "expected 8-bit integers for " << stringifyLayout(getLayout()) << ", but got " << type;
+  if (Type expected = getPackedType(type, getLayout(), getWidth()); getResult().getType() != expected) // (C2)
     return emitOpError() << "expected the result " << expected << ", but got " << getResult().getType();
   return success();
 }
@@ -73,6 +92,59 @@ LogicalResult GemmOp::verify() {
   }
   if (!isVector(getBias(), n)) // (C3)
     return emitOpError() << "expected a bias of " << n << " elements, but got " << getBias().getType();
+  if (getResidual() && !lm::areCompatibleTypes(getResidual().getType(), getResult().getType()))
+    return emitOpError() << "expected the residual " << getResult().getType() << ", but got "
+                         << getResidual().getType();
+  return success();
+}
+
+/// The dimensions but the last are equal, where known, and the last is `last`.
+static bool haveRowsOf(Value value, ArrayRef<SymExpr> dims, const SymExpr &last) {
+  SmallVector<SymExpr> own = getDims(value);
+  if (own.empty() || own.size() != dims.size() || mayDiffer(own.back(), last))
+    return false;
+  for (size_t i = 0; i + 1 < own.size(); ++i)
+    if (mayDiffer(own[i], dims[i]))
+      return false;
+  return true;
+}
+
+LogicalResult QuantizeRowsOp::verify() {
+  SmallVector<SymExpr> dims = getDims(getInput());
+  if (!getElementTypeOrSelf(getInput()).isF32() || dims.empty() || !dims.back().getConstant()) // (C1)
+    return emitOpError() << "expected f32 rows of known width, but got " << getInput().getType();
+  if (!getElementTypeOrSelf(getResult()).isSignlessInteger(8) ||
+      !haveRowsOf(getResult(), dims, dims.back())) // (C2)
+    return emitOpError() << "expected an i8 result of the shape of " << getInput().getType() << ", but got "
+                         << getResult().getType();
+  if (!getElementTypeOrSelf(getScale()).isF32() || !haveRowsOf(getScale(), dims, 1)) // (C3)
+    return emitOpError() << "expected one f32 scale for each row of " << getInput().getType() << ", but got "
+                         << getScale().getType();
+  return success();
+}
+
+LogicalResult GemmS8Op::verify() {
+  auto weight = cast<RankedTensorType>(getWeight().getType());
+  int64_t n = getN(), k = getK(), group = getPackedGroup(getLayout());
+  if (n < 1 || k < 1 || k > 131071) // (C5)
+    return emitOpError() << "expected n >= 1 and 1 <= k <= 131071, but got n = " << n << " and k = " << k;
+  if (weight.getRank() != 3 || weight.getDimSize(2) < group ||
+      !weight.getElementType().isSignlessInteger(8) ||
+      weight != getPackedType(weight.getElementType(), k, n, getLayout(), weight.getDimSize(2) / group)) // (C1)
+    return emitOpError() << "expected an i8 weight of k = " << k << " and n = " << n << " packed in "
+                         << stringifyLayout(getLayout()) << ", but got " << weight;
+  SmallVector<SymExpr> out = getDims(getResult());
+  if (out.empty() || mayDiffer(out.back(), n))
+    return emitOpError() << "expected a last dimension of " << n << ", but got " << getResult().getType();
+  if (!getElementTypeOrSelf(getInput()).isSignlessInteger(8) || !haveRowsOf(getInput(), out, k)) // (C2)
+    return emitOpError() << "expected i8 rows of " << k << " elements, but got " << getInput().getType() << " for "
+                         << getResult().getType();
+  if (!haveRowsOf(getInputScale(), out, 1)) // (C3)
+    return emitOpError() << "expected one scale for each row of " << getResult().getType() << ", but got "
+                         << getInputScale().getType();
+  for (Value vector : {Value(getWeightScale()), Value(getBias())}) // (C4)
+    if (!isVector(vector, n))
+      return emitOpError() << "expected " << n << " elements, but got " << vector.getType();
   if (getResidual() && !lm::areCompatibleTypes(getResidual().getType(), getResult().getType()))
     return emitOpError() << "expected the residual " << getResult().getType() << ", but got "
                          << getResidual().getType();

@@ -8,9 +8,7 @@ using mlir::Value;
 
 template <typename Op> static void unary(Node &n) { n.out(n.create<Op>(n.in(0))); }
 
-static void leakyRelu(Node &n) {
-  n.out(n.create<LeakyReluOp>(n.in(0), n.f64(n.floatAttr("alpha", 0.01f))));
-}
+static void leakyRelu(Node &n) { n.out(n.create<LeakyReluOp>(n.in(0), n.f64(n.floatAttr("alpha", 0.01f)))); }
 
 static void elu(Node &n) { n.out(n.create<EluOp>(n.in(0), n.f64(n.floatAttr("alpha", 1.0f)))); }
 
@@ -37,17 +35,11 @@ static void hardSigmoid(Node &n) {
   n.out(clipTo(n, n.add(n.mul(n.in(0), alpha), beta), 0, 1));
 }
 
-static void hardSwish(Node &n) {
-  n.out(n.mul(n.in(0), clipTo(n, n.add(n.mul(n.in(0), 1.0f / 6), 0.5), 0, 1)));
-}
+static void hardSwish(Node &n) { n.out(n.mul(n.in(0), clipTo(n, n.add(n.mul(n.in(0), 1.0f / 6), 0.5), 0, 1))); }
 
-static void softsign(Node &n) {
-  n.out(n.div(n.in(0), n.add(n.create<AbsOp>(n.in(0)), 1.0)));
-}
+static void softsign(Node &n) { n.out(n.div(n.in(0), n.add(n.create<AbsOp>(n.in(0)), 1.0))); }
 
-static void mish(Node &n) {
-  n.out(n.mul(n.in(0), n.create<TanhOp>(n.create<SoftplusOp>(n.in(0)))));
-}
+static void mish(Node &n) { n.out(n.mul(n.in(0), n.create<TanhOp>(n.create<SoftplusOp>(n.in(0))))); }
 
 static void swish(Node &n) {
   double alpha = n.floatAttr("alpha", 1.0f);
@@ -82,8 +74,7 @@ static void shrink(Node &n) {
   mlir::Type type = n.elem(x);
   Value below = n.compare(Predicate::LT, x, n.scalar(type, -lambda));
   Value above = n.compare(Predicate::GT, x, n.scalar(type, lambda));
-  n.out(n.select(below, n.add(x, bias),
-                 n.select(above, n.sub(x, n.scalar(type, bias)), n.scalar(type, 0))));
+  n.out(n.select(below, n.add(x, bias), n.select(above, n.sub(x, n.scalar(type, bias)), n.scalar(type, 0))));
 }
 
 // The slope of one channel dimension (before opset 7) follows the batch.

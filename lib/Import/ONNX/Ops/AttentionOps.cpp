@@ -1,6 +1,6 @@
 // Attention and rotary embeddings of ai.onnx (opset 23 and later).
-#include "Ops/AttentionBuilder.h"
 #include "OpTable.h"
+#include "Ops/AttentionBuilder.h"
 
 #include <limits>
 
@@ -40,8 +40,7 @@ Value onnx_import::keysBelow(Node &n, Value lengths, const SymExpr &keys) {
   return n.compare(Predicate::LT, index, n.reshape(n.cast(lengths, i64), {batch[0], 1, 1, 1}));
 }
 
-Value onnx_import::causalMask(Node &n, const SymExpr &queries, const SymExpr &keys,
-                              const SymExpr &offset) {
+Value onnx_import::causalMask(Node &n, const SymExpr &queries, const SymExpr &keys, const SymExpr &offset) {
   mlir::Type i64 = n.b.getI64Type();
   Value row = n.iota(i64, {1, 1, queries, 1}, 2), column = n.iota(i64, {1, 1, 1, keys}, 3);
   if (!offset.isConstant(0)) {
@@ -64,8 +63,7 @@ static Value asAdditive(Node &n, Value additive, Value keep, mlir::Type type) {
 Value onnx_import::buildAttention(Node &n, AttentionParts p) {
   int64_t hidden = n.staticDim(p.query, 2, "the hidden size");
   if (!n.failed() && (p.heads < 1 || p.kvHeads < 1 || hidden % p.heads))
-    n.error("expected a number of heads that divides " + llvm::Twine(hidden) + ", but got " +
-            llvm::Twine(p.heads));
+    n.error("expected a number of heads that divides " + llvm::Twine(hidden) + ", but got " + llvm::Twine(p.heads));
   if (n.failed())
     return {};
   double scale = p.scale != 0 ? p.scale : 1.0 / std::sqrt(static_cast<double>(hidden / p.heads));
@@ -79,8 +77,8 @@ Value onnx_import::buildAttention(Node &n, AttentionParts p) {
     mask = p.keep;
     kind = MaskKind::Boolean;
   }
-  return n.create<AttentionOp>(p.query, p.key, p.value, mask, p.heads, p.kvHeads, n.f64(scale), kind,
-                               p.causal, p.fullyMasked);
+  return n.create<AttentionOp>(p.query, p.key, p.value, mask, p.heads, p.kvHeads, n.f64(scale), kind, p.causal,
+                               p.fullyMasked);
 }
 
 //===- ai.onnx.Attention -------------------------------------------------------------===//
@@ -143,8 +141,8 @@ Masks readMasks(Node &n, const Operands &o) {
       dims[3] = keys;
       Value fill = n.scalar(n.elem(mask), isBool ? 0 : -std::numeric_limits<double>::infinity());
       mlir::MLIRContext *context = n.b.getContext();
-      wide = n.create<PadOp>(getTensorType(dims, n.elem(mask)), wide, fill,
-                             getSymValues(context, low), getSymValues(context, high));
+      wide = n.create<PadOp>(getTensorType(dims, n.elem(mask)), wide, fill, getSymValues(context, low),
+                             getSymValues(context, high));
     }
     (isBool ? masks.keep : masks.additive) = wide;
   }
@@ -177,8 +175,7 @@ Masks readMasks(Node &n, const Operands &o) {
     masks.keep = both(n, masks.keep, n.compare(Predicate::LE, column, last));
   }
   if (left >= 0)
-    masks.keep = both(n, masks.keep,
-                      n.compare(Predicate::GE, column, n.add(row, -static_cast<double>(left))));
+    masks.keep = both(n, masks.keep, n.compare(Predicate::GE, column, n.add(row, -static_cast<double>(left))));
   return masks;
 }
 
@@ -208,13 +205,10 @@ static void spelledOut(Node &n, const Operands &o, Masks masks, double scale, bo
   if (n.failed())
     return;
   if (masks.causal)
-    masks.keep = both(n, masks.keep,
-                      causalMask(n, n.dims(o.query)[2], n.dims(o.key)[2], o.past));
+    masks.keep = both(n, masks.keep, causalMask(n, n.dims(o.query)[2], n.dims(o.key)[2], o.past));
   Value additive = asAdditive(n, masks.additive, masks.keep, type);
   double cap = n.floatAttr("softcap", 0);
-  auto capped = [&](Value x) {
-    return cap == 0 ? x : n.mul(n.create<TanhOp>(n.div(x, n.scalar(type, cap))), cap);
-  };
+  auto capped = [&](Value x) { return cap == 0 ? x : n.mul(n.create<TanhOp>(n.div(x, n.scalar(type, cap))), cap); };
   auto biased = [&](Value x) { return additive ? n.add(x, additive) : x; };
   Value scores = n.mul(n.create<MatMulOp>(o.query, n.swapLast(keys)), scale);
   Value first = capped(scores), second = biased(first);
@@ -276,8 +270,7 @@ static void attention(Node &n) {
 static Value rotate(Node &n, Value x, Value cos, Value sin, int64_t width, bool interleaved) {
   int64_t size = n.staticDim(x, 3, "the head size");
   if (!n.failed() && (width < 2 || width % 2 || width > size))
-    n.error("expected an even rotary dimension of at most " + llvm::Twine(size) + ", but got " +
-            llvm::Twine(width));
+    n.error("expected an even rotary dimension of at most " + llvm::Twine(size) + ", but got " + llvm::Twine(width));
   if (n.failed())
     return {};
   Value turned = n.slice(x, 3, 0, width);

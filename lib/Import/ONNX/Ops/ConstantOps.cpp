@@ -7,8 +7,7 @@ using namespace llmopt::lm;
 using mlir::Value;
 using onnx::AttributeProto;
 
-template <typename T, typename Range>
-static Value vectorOf(Node &n, mlir::Type type, const Range &range) {
+template <typename T, typename Range> static Value vectorOf(Node &n, mlir::Type type, const Range &range) {
   llvm::SmallVector<T> values(range.begin(), range.end());
   auto tensor = mlir::RankedTensorType::get({static_cast<int64_t>(values.size())}, type);
   return n.constant(mlir::DenseElementsAttr::get(tensor, llvm::ArrayRef<T>(values)));
@@ -24,9 +23,8 @@ static void constant(Node &n) {
   if (n.attr("value_float"))
     return n.out(n.scalar(n.b.getF32Type(), n.floatAttr("value_float", 0)));
   if (n.attr("value_int"))
-    return n.out(n.constant(mlir::DenseElementsAttr::get(
-        mlir::RankedTensorType::get({}, n.b.getI64Type()),
-        llvm::ArrayRef<int64_t>{n.intAttr("value_int", 0)})));
+    return n.out(n.constant(mlir::DenseElementsAttr::get(mlir::RankedTensorType::get({}, n.b.getI64Type()),
+                                                         llvm::ArrayRef<int64_t>{n.intAttr("value_int", 0)})));
   if (const AttributeProto *a = n.attr("value_floats"))
     return n.out(vectorOf<float>(n, n.b.getF32Type(), a->floats()));
   if (const AttributeProto *a = n.attr("value_ints"))
@@ -80,8 +78,7 @@ static void conditional(Node &n) {
   if (n.failed())
     return;
   if (!taken)
-    return n.unsupported("whose condition is not known when compiling",
-                         "fix the shapes it looks at with -shape");
+    return n.unsupported("whose condition is not known when compiling", "fix the shapes it looks at with -shape");
   const AttributeProto *branch = n.attr(*taken ? "then_branch" : "else_branch");
   if (!branch || !branch->has_g())
     return n.error("expected a then_branch and an else_branch");

@@ -1,8 +1,8 @@
 // Attention as ONNX Runtime's transformer optimizer writes it. Its masks add
 // `mask_filter_value` (-10000 by default) to scores instead of leaving keys out;
 // that is kept, since it decides what fully masked rows give.
-#include "Ops/AttentionBuilder.h"
 #include "OpTable.h"
+#include "Ops/AttentionBuilder.h"
 
 using namespace llmopt;
 using namespace llmopt::onnx_import;
@@ -47,8 +47,7 @@ static Value readMask(Node &n, Value mask, Value query, Value key) {
   std::string text;
   for (const SymExpr &dim : d)
     text += (text.empty() ? "" : ", ") + dim.str();
-  n.unsupported("with a mask of shape [" + text + "]",
-                "export the mask as [batch, keys] of 0 and 1");
+  n.unsupported("with a mask of shape [" + text + "]", "export the mask as [batch, keys] of 0 and 1");
   return {};
 }
 
@@ -76,8 +75,8 @@ static void attention(Node &n) {
   Ints sizes = n.intsAttr("qkv_hidden_sizes").value_or(Ints());
   if (sizes.empty())
     sizes.assign(3, total / 3);
-  if (!n.failed() && (sizes.size() != 3 || sizes[0] < 1 || sizes[1] < 1 || sizes[2] < 1 ||
-                      sizes[0] > total || sizes[1] > total || sizes[0] + sizes[1] + sizes[2] != total))
+  if (!n.failed() && (sizes.size() != 3 || sizes[0] < 1 || sizes[1] < 1 || sizes[2] < 1 || sizes[0] > total ||
+                      sizes[1] > total || sizes[0] + sizes[1] + sizes[2] != total))
     return n.error("expected three hidden sizes that sum to " + llvm::Twine(total));
   Value all = n.create<MatMulOp>(x, weight);
   if (bias)

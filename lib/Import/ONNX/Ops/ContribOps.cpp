@@ -1,7 +1,7 @@
 // ONNX Runtime's own operators around attention: normalisations with residuals,
 // embeddings, activations with bias.
-#include "Ops/NormBuilder.h"
 #include "OpTable.h"
+#include "Ops/NormBuilder.h"
 
 using namespace llmopt;
 using namespace llmopt::onnx_import;
@@ -82,8 +82,8 @@ static void embedLayerNorm(Node &n) {
   n.out(0, buildNorm(n, NormKind::Layer, sum, n.in(5), n.in(6), -1, n.floatAttr("epsilon", 1e-12f)));
   mlir::Type i32 = n.b.getI32Type();
   if (n.wants(1)) // how many tokens of each row count
-    n.out(1, mask ? n.reduce(ReduceKind::Sum, n.cast(mask, i32), {1}, /*keepDims=*/false)
-                  : n.filled(i32, 0, {dims[0]}));
+    n.out(1,
+          mask ? n.reduce(ReduceKind::Sum, n.cast(mask, i32), {1}, /*keepDims=*/false) : n.filled(i32, 0, {dims[0]}));
   if (n.wants(2))
     n.out(2, sum);
 }

@@ -7,8 +7,7 @@ using namespace llmopt::lm;
 using mlir::Value;
 
 /// Lower pads, then upper ones.
-static std::optional<Ints> getPads(Node &n, Value x, const Ints &kernel, const Ints &strides,
-                                   const Ints &dilations) {
+static std::optional<Ints> getPads(Node &n, Value x, const Ints &kernel, const Ints &strides, const Ints &dilations) {
   size_t rank = kernel.size();
   std::string mode = n.stringAttr("auto_pad", "NOTSET");
   if (mode == "NOTSET" || mode.empty())

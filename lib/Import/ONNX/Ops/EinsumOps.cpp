@@ -112,8 +112,7 @@ static void einsum(Node &n) {
     int64_t named = llvm::count_if(text, [](char c) { return llvm::isAlpha(c); });
     int64_t rank = text.contains("...") ? n.rank(v) - named : 0;
     Labels labels;
-    if (n.failed() || rank < 0 || !parseTerm(text, rank, labels) ||
-        static_cast<int64_t>(labels.size()) != n.rank(v))
+    if (n.failed() || rank < 0 || !parseTerm(text, rank, labels) || static_cast<int64_t>(labels.size()) != n.rank(v))
       return n.error("expected an equation that fits the operands, but got '" + printable(equation) + "'");
     if (std::set<char>(labels.begin(), labels.end()).size() != labels.size())
       return n.unsupported("with a label twice in one operand");

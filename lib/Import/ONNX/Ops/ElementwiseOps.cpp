@@ -41,18 +41,14 @@ template <typename Op> static Value fold(Node &n) {
 }
 template <typename Op> static void variadic(Node &n) { n.out(fold<Op>(n)); }
 
-static void mean(Node &n) {
-  n.out(n.mul(fold<AddOp>(n), 1.0 / std::max(1u, n.numInputs())));
-}
+static void mean(Node &n) { n.out(n.mul(fold<AddOp>(n), 1.0 / std::max(1u, n.numInputs()))); }
 
 static void power(Node &n) {
   Value y = alignedSecond(n);
   n.out(n.create<PowOp>(n.in(0), y));
 }
 
-static void modulo(Node &n) {
-  n.out(n.create<ModOp>(n.in(0), n.in(1), n.boolAttr("fmod", false)));
-}
+static void modulo(Node &n) { n.out(n.create<ModOp>(n.in(0), n.in(1), n.boolAttr("fmod", false))); }
 
 // Integers need no rounding, and lm.floor takes floats only.
 template <typename Op> static void rounding(Node &n) {
@@ -61,8 +57,7 @@ template <typename Op> static void rounding(Node &n) {
 }
 
 static void isInf(Node &n) {
-  n.out(n.create<IsInfOp>(n.in(0), n.boolAttr("detect_negative", true),
-                          n.boolAttr("detect_positive", true)));
+  n.out(n.create<IsInfOp>(n.in(0), n.boolAttr("detect_negative", true), n.boolAttr("detect_positive", true)));
 }
 
 static void where(Node &n) { n.out(n.select(n.in(0), n.in(1), n.in(2))); }
@@ -83,8 +78,7 @@ static void clip(Node &n) {
 /// too, unless `saturate` is 0.
 static Value castSaturating(Node &n, Value x, mlir::Type type) {
   auto target = llvm::dyn_cast<mlir::FloatType>(type);
-  if (n.failed() || !target || target.getWidth() != 8 || !n.boolAttr("saturate", true) ||
-      n.elem(x) == type)
+  if (n.failed() || !target || target.getWidth() != 8 || !n.boolAttr("saturate", true) || n.elem(x) == type)
     return n.cast(x, type);
   double largest = llvm::APFloat::getLargest(target.getFloatSemantics()).convertToDouble();
   mlir::Type source = n.elem(x);
@@ -119,9 +113,7 @@ static void castLike(Node &n) {
   n.out(castSaturating(n, n.in(0), n.elem(like)));
 }
 
-static void tangent(Node &n) {
-  n.out(n.div(n.create<SinOp>(n.in(0)), n.create<CosOp>(n.in(0))));
-}
+static void tangent(Node &n) { n.out(n.div(n.create<SinOp>(n.in(0)), n.create<CosOp>(n.in(0)))); }
 
 // (e^x + sign e^-x) / 2
 template <int sign> static void hyperbolic(Node &n) {

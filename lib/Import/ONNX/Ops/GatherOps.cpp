@@ -18,9 +18,7 @@ static void gatherElements(Node &n) {
   n.out(n.create<GatherElementsOp>(x, n.in(1), n.axis(n.intAttr("axis", 0), n.rank(x))));
 }
 
-static void gatherND(Node &n) {
-  n.out(n.create<GatherNDOp>(n.in(0), n.in(1), n.intAttr("batch_dims", 0)));
-}
+static void gatherND(Node &n) { n.out(n.create<GatherNDOp>(n.in(0), n.in(1), n.intAttr("batch_dims", 0))); }
 
 // The index along `axis` equals the wanted one; a negative one counts from the end.
 static void oneHot(Node &n) {
@@ -56,8 +54,7 @@ static void nonZero(Node &n) {
   if (auto wide = x.getDefiningOp<BroadcastOp>())
     source = wide.getInput();
   mlir::DenseElementsAttr value;
-  bool isOne = mlir::matchPattern(source, mlir::m_Constant(&value)) &&
-               (value.isSplat() || value.getNumElements() == 1);
+  bool isOne = mlir::matchPattern(source, mlir::m_Constant(&value)) && (value.isSplat() || value.getNumElements() == 1);
   if (isOne) {
     mlir::Attribute element = *value.value_begin<mlir::Attribute>();
     if (auto integer = llvm::dyn_cast<mlir::IntegerAttr>(element))

@@ -8,8 +8,8 @@ namespace llmopt::onnx_import {
 
 /// Normalises x over all dimensions from `axis` on; `scale` and `bias` (each may
 /// be null) broadcast to it.
-mlir::Value buildNorm(Node &n, lm::NormKind kind, mlir::Value x, mlir::Value scale,
-                      mlir::Value bias, int64_t axis, double epsilon);
+mlir::Value buildNorm(Node &n, lm::NormKind kind, mlir::Value x, mlir::Value scale, mlir::Value bias, int64_t axis,
+                      double epsilon);
 
 } // namespace llmopt::onnx_import
 

@@ -1,14 +1,13 @@
 // Normalisations.
-#include "Ops/NormBuilder.h"
 #include "OpTable.h"
+#include "Ops/NormBuilder.h"
 
 using namespace llmopt;
 using namespace llmopt::onnx_import;
 using namespace llmopt::lm;
 using mlir::Value;
 
-Value onnx_import::buildNorm(Node &n, NormKind kind, Value x, Value scale, Value bias, int64_t axis,
-                             double epsilon) {
+Value onnx_import::buildNorm(Node &n, NormKind kind, Value x, Value scale, Value bias, int64_t axis, double epsilon) {
   Dims dims = n.dims(x);
   axis = n.axis(axis, dims.size());
   if (n.failed())
@@ -19,9 +18,7 @@ Value onnx_import::buildNorm(Node &n, NormKind kind, Value x, Value scale, Value
   // lm.norm scales by vectors; whatever broadcasts otherwise comes behind it.
   auto isVector = [&](Value v) { return !v || n.dims(v) == Dims(normalized); };
   bool inside = isVector(scale) && isVector(bias) && (scale || !bias);
-  auto flatten = [&](Value v) {
-    return v ? n.cast(n.reshape(v, {flat.back()}), n.elem(x)) : Value();
-  };
+  auto flatten = [&](Value v) { return v ? n.cast(n.reshape(v, {flat.back()}), n.elem(x)) : Value(); };
   Value result = n.create<NormOp>(kind, n.reshape(x, flat), inside ? flatten(scale) : Value(),
                                   inside ? flatten(bias) : Value(), n.f64(epsilon));
   result = n.reshape(result, dims);

@@ -69,8 +69,7 @@ static void dequantize(Node &n) {
   if (!isInteger(n.elem(x)))
     return n.unsupported("of a type that is no integer");
   int64_t axis = n.intAttr("axis", 1), block = n.intAttr("block_size", 0);
-  Value result = n.create<DequantizeOp>(x, spread(n, scale, x, axis, block),
-                                        spread(n, zero, x, axis, block));
+  Value result = n.create<DequantizeOp>(x, spread(n, scale, x, axis, block), spread(n, zero, x, axis, block));
   std::string error;
   if (int64_t given = n.intAttr("output_dtype", 0))
     if (mlir::Type type = onnx_import::getElementType(n.b.getContext(), given, error))
@@ -117,15 +116,11 @@ static Value asColumn(Node &n, Value v) {
 /// (a - zeroA) (b - zeroB) in 32 bits.
 static Value integerProduct(Node &n, Value a, Value zeroA, Value b, Value zeroB) {
   mlir::Type i32 = n.b.getI32Type();
-  auto centered = [&](Value v, Value zero) {
-    return zero ? n.sub(n.cast(v, i32), n.cast(zero, i32)) : n.cast(v, i32);
-  };
+  auto centered = [&](Value v, Value zero) { return zero ? n.sub(n.cast(v, i32), n.cast(zero, i32)) : n.cast(v, i32); };
   return n.create<MatMulOp>(centered(a, asColumn(n, zeroA)), centered(b, zeroB));
 }
 
-static void matMulInteger(Node &n) {
-  n.out(integerProduct(n, n.in(0), n.opt(2), n.in(1), n.opt(3)));
-}
+static void matMulInteger(Node &n) { n.out(integerProduct(n, n.in(0), n.opt(2), n.in(1), n.opt(3))); }
 
 static void qLinearMatMul(Node &n) {
   Value a = n.create<DequantizeOp>(n.in(0), asColumn(n, n.in(1)), asColumn(n, n.in(2)));

@@ -40,8 +40,7 @@ template <ReduceKind kind> static void reduce(Node &n) {
 template <bool smallest> static void argReduce(Node &n) {
   Value x = n.in(0);
   int64_t axis = n.axis(n.intAttr("axis", 0), n.rank(x));
-  n.out(n.create<ArgReduceOp>(x, axis, n.boolAttr("keepdims", true), smallest,
-                              n.boolAttr("select_last_index", false)));
+  n.out(n.create<ArgReduceOp>(x, axis, n.boolAttr("keepdims", true), smallest, n.boolAttr("select_last_index", false)));
 }
 
 static void cumSum(Node &n) {
@@ -51,8 +50,8 @@ static void cumSum(Node &n) {
     n.error("expected one axis");
   if (n.failed())
     return;
-  n.out(n.create<CumSumOp>(x, n.axis(axis[0], n.rank(x)), n.boolAttr("exclusive", false),
-                           n.boolAttr("reverse", false)));
+  n.out(
+      n.create<CumSumOp>(x, n.axis(axis[0], n.rank(x)), n.boolAttr("exclusive", false), n.boolAttr("reverse", false)));
 }
 
 /// All dimensions behind batch and channel.
@@ -62,9 +61,7 @@ static Ints spatialAxes(Node &n, Value x) {
   return n.failed() ? Ints() : Ints(llvm::to_vector(llvm::seq<int64_t>(2, n.rank(x))));
 }
 
-template <ReduceKind kind> static void globalPool(Node &n) {
-  n.out(n.reduce(kind, n.in(0), spatialAxes(n, n.in(0))));
-}
+template <ReduceKind kind> static void globalPool(Node &n) { n.out(n.reduce(kind, n.in(0), spatialAxes(n, n.in(0)))); }
 
 void onnx_import::addReduceOps(OpTable &t) {
   t.add(kOnnx, "ReduceSum", reduce<ReduceKind::Sum>);

@@ -61,8 +61,7 @@ static void reshape(Node &n) {
     std::optional<SymExpr> exact = SymExpr::divideExactly(total, others);
     std::optional<int64_t> a = total.getConstant(), b = others.getConstant();
     if (a && b && (*b == 0 || *a % *b))
-      return n.error("expected a shape for " + total.str() + " elements, but the given sizes make " +
-                     others.str());
+      return n.error("expected a shape for " + total.str() + " elements, but the given sizes make " + others.str());
     wanted[*rest] = exact ? *exact : SymExpr::floorDiv(total, others);
   }
   n.out(n.reshape(x, wanted));
@@ -72,8 +71,8 @@ static void flatten(Node &n) {
   Value x = n.in(0);
   int64_t rank = n.rank(x), axis = n.intAttr("axis", 1);
   if (axis < -rank || axis > rank)
-    return n.error("expected an axis in [" + llvm::Twine(-rank) + ", " + llvm::Twine(rank) +
-                   "], but got " + llvm::Twine(axis));
+    return n.error("expected an axis in [" + llvm::Twine(-rank) + ", " + llvm::Twine(rank) + "], but got " +
+                   llvm::Twine(axis));
   Dims dims = n.dims(x);
   llvm::ArrayRef<SymExpr> all(dims);
   axis = axis < 0 ? axis + rank : axis;
@@ -91,8 +90,7 @@ static void squeeze(Node &n) {
     axes = n.axes(*given, dims.size());
     for (int64_t axis : axes)
       if (dims[axis].getConstant().value_or(1) != 1)
-        return n.error("expected dimension " + llvm::Twine(axis) + " to be 1, but got " +
-                       dims[axis].str());
+        return n.error("expected dimension " + llvm::Twine(axis) + " to be 1, but got " + dims[axis].str());
       else if (!dims[axis].getConstant())
         n.require(dims[axis], 1);
   } else {
@@ -162,8 +160,7 @@ static void tile(Node &n) {
   if (n.failed())
     return;
   if (repeats.size() != dims.size())
-    return n.error("expected " + llvm::Twine(dims.size()) + " repeats, but got " +
-                   llvm::Twine(repeats.size()));
+    return n.error("expected " + llvm::Twine(dims.size()) + " repeats, but got " + llvm::Twine(repeats.size()));
   Dims apart, wide, result;
   for (auto [dim, count] : llvm::zip(dims, repeats)) {
     if (count.getConstant().value_or(0) < 0)
@@ -258,8 +255,8 @@ static void depthToSpace(Node &n) {
   if (n.failed() || channels % (block * block))
     return n.error("expected channels that are a multiple of the blocksize squared");
   SymExpr inner(channels / (block * block)), s(block);
-  Value split = mode == "CRD" ? n.reshape(x, {d[0], inner, s, s, d[2], d[3]})
-                              : n.reshape(x, {d[0], s, s, inner, d[2], d[3]});
+  Value split =
+      mode == "CRD" ? n.reshape(x, {d[0], inner, s, s, d[2], d[3]}) : n.reshape(x, {d[0], s, s, inner, d[2], d[3]});
   Value moved = n.transpose(split, mode == "CRD" ? Ints{0, 1, 4, 2, 5, 3} : Ints{0, 3, 4, 1, 5, 2});
   n.out(n.reshape(moved, {d[0], inner, d[2] * s, d[3] * s}));
 }

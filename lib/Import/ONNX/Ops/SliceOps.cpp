@@ -13,8 +13,7 @@ using namespace llmopt::lm;
 using mlir::Value;
 
 /// A bound in [low, high]; the ends of that range are never negative.
-static SymExpr limitBound(Node &n, const SymExpr &bound, const SymExpr &dim, const SymExpr &low,
-                          const SymExpr &high) {
+static SymExpr limitBound(Node &n, const SymExpr &bound, const SymExpr &dim, const SymExpr &low, const SymExpr &high) {
   std::optional<int64_t> constant = bound.getConstant();
   if (constant) {
     // Exporters write "to the end" as INT32_MAX or INT64_MAX (or minus those).
@@ -58,14 +57,13 @@ static void slice(Node &n) {
   if (n.failed())
     return;
   Dims dims = n.dims(x);
-  Ints axes = axesGiven ? n.axes(*axesGiven, dims.size())
-                        : Ints(llvm::to_vector(llvm::seq<int64_t>(0, starts.size())));
+  Ints axes = axesGiven ? n.axes(*axesGiven, dims.size()) : Ints(llvm::to_vector(llvm::seq<int64_t>(0, starts.size())));
   if (!steps)
     steps.emplace(starts.size(), 1);
   if (n.failed())
     return;
-  if (starts.size() != ends.size() || axes.size() != starts.size() ||
-      steps->size() != starts.size() || starts.size() > dims.size())
+  if (starts.size() != ends.size() || axes.size() != starts.size() || steps->size() != starts.size() ||
+      starts.size() > dims.size())
     return n.error("expected as many starts as ends, axes and steps");
 
   Dims first(dims.size(), SymExpr(0)), sizes = dims;
@@ -124,8 +122,7 @@ static void split(Node &n) {
   if (n.failed())
     return;
   if (sizes.size() != n.numOutputs())
-    return n.error("expected " + llvm::Twine(n.numOutputs()) + " sizes, but got " +
-                   llvm::Twine(sizes.size()));
+    return n.error("expected " + llvm::Twine(n.numOutputs()) + " sizes, but got " + llvm::Twine(sizes.size()));
   SymExpr start(0);
   for (auto [i, size] : llvm::enumerate(sizes)) {
     if (size.getConstant().value_or(0) < 0)
@@ -172,8 +169,7 @@ static void pad(Node &n) {
   if (n.failed())
     return;
   if (pads.size() != 2 * axes.size())
-    return n.error("expected " + llvm::Twine(2 * axes.size()) + " pads, but got " +
-                   llvm::Twine(pads.size()));
+    return n.error("expected " + llvm::Twine(2 * axes.size()) + " pads, but got " + llvm::Twine(pads.size()));
   if (!value)
     value = n.scalar(n.elem(x), 0);
   Dims low(rank, SymExpr(0)), high(rank, SymExpr(0)), starts(rank, SymExpr(0)), kept = dims;
@@ -205,8 +201,8 @@ static void pad(Node &n) {
     if (n.failed())
       return;
     mlir::MLIRContext *context = n.b.getContext();
-    return n.out(n.create<PadOp>(getTensorType(result, n.elem(x)), x, value,
-                                 getSymValues(context, low), getSymValues(context, high)));
+    return n.out(n.create<PadOp>(getTensorType(result, n.elem(x)), x, value, getSymValues(context, low),
+                                 getSymValues(context, high)));
   }
   if (mode != "edge" && mode != "reflect" && mode != "wrap")
     return n.error("unknown mode '" + printable(mode) + "'");

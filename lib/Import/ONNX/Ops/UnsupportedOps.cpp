@@ -20,16 +20,15 @@ llvm::StringRef llmopt::onnx_import::getRemedy(llvm::StringRef domain, llvm::Str
   return llvm::StringSwitch<llvm::StringRef>(op)
       .Cases({"Loop", "Scan"}, "export with the loop unrolled, or only its body")
       .Cases({"LSTM", "GRU", "RNN"}, "recurrent layers are not supported")
-      .Cases({"SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceInsert", "SequenceErase",
-              "SequenceLength", "SequenceMap", "SplitToSequence", "ConcatFromSequence", "Optional",
-              "OptionalGetElement", "OptionalHasElement"},
+      .Cases({"SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceInsert", "SequenceErase", "SequenceLength",
+              "SequenceMap", "SplitToSequence", "ConcatFromSequence", "Optional", "OptionalGetElement",
+              "OptionalHasElement"},
              "export with tensors instead of sequences and optional values")
       .Cases({"StringNormalizer", "StringConcat", "StringSplit", "RegexFullMatch", "TfIdfVectorizer"},
              "tokenize outside the model")
       .Cases({"NonZero", "Unique", "Compress", "NonMaxSuppression"},
              "sizes that depend on data are not supported; use a mask (Where) instead")
-      .Cases({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli",
-              "Multinomial"},
+      .Cases({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"},
              "make random numbers outside the model and pass them as an input")
       .Default("");
 }

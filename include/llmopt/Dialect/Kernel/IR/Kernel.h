@@ -13,4 +13,9 @@
 #define GET_OP_CLASSES
 #include "llmopt/Dialect/Kernel/IR/KernelOps.h.inc"
 
+namespace llmopt::kernel {
+/// Steps of K that lie side by side in a packed weight.
+int64_t getPackedGroup(Layout layout);
+} // namespace llmopt::kernel
+
 #endif

@@ -17,6 +17,7 @@ def Kernel_Activation : Kernel_Enum<"Activation", "what a kernel applies to a fi
   I32EnumAttrCase<"Sigmoid", 6, "sigmoid">, I32EnumAttrCase<"Silu", 7, "silu">]>;
 
 def Kernel_Layout : Kernel_Enum<"Layout", "how a packed weight lies in memory", [
-  I32EnumAttrCase<"Panels", 0, "panels">]>;
+  I32EnumAttrCase<"Panels", 0, "panels">, I32EnumAttrCase<"Pairs", 1, "pairs">,
+  I32EnumAttrCase<"Quads", 2, "quads">]>;
 
 #endif

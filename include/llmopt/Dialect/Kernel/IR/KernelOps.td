@@ -8,10 +8,18 @@ include "mlir/Interfaces/ControlFlowInterfaces.td"
 def Kernel_PackOp : Kernel_Op<"pack"> {
   let summary = "a weight in the layout its kernel reads; the end of a recipe";
   let description = [{
-    panels: a [K, N] weight as [ceil(N/width)][K][width], columns beyond N zero.
+    A [K, N] weight in panels of `width` columns, zero beyond N and beyond K:
+
+    - panels: [ceil(N/width)][K][width].
+    - pairs: [ceil(N/width)][ceil(K/2)][width][2], two steps of K side by side.
+    - quads: [ceil(N/width)][1 + ceil(K/4)][width][4]. The first entry of a panel
+      is [width] int32: -128 times the sum of each column, which is what a kernel
+      starts from when it adds 128 to every element of the other operand.
 
     - (C1) the operand is static and has rank 2.
-    - (C2) the result is tensor<ceil(N/width) x K x width> of the operand's element type.
+    - (C2) the result has three dimensions, those of [width][..] being one, and
+      the operand's element type.
+    - (C3) pairs and quads are of 8-bit integers.
   }];
   let arguments = (ins LM_RankedTensor:$input, Kernel_LayoutAttr:$layout, I64Attr:$width);
   let results = (outs LM_RankedTensor:$result);
@@ -55,6 +63,48 @@ def Kernel_GemmOp : Kernel_Op<"gemm", [AttrSizedOperandSegments]> {
   let results = (outs LM_FloatTensor:$result);
   let assemblyFormat = [{
     $input `,` $weight (`bias` $bias^)? (`residual` $residual^)? attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def Kernel_QuantizeRowsOp : Kernel_Op<"quantize_rows"> {
+  let summary = "symmetric int8 with one scale per row";
+  let description = [{
+    scale = max |x| / 127 over the last dimension, 1 for a row of zeros;
+    q = round_half_even(x / scale), in [-127, 127]. A row that holds a NaN or an
+    infinity has the scale NaN.
+
+    - (C1) the operand is f32, has rank >= 1 and a static last dimension.
+    - (C2) the first result has the operand's shape and is i8.
+    - (C3) the second has the last dimension 1 and is f32.
+  }];
+  let arguments = (ins LM_FloatTensor:$input);
+  let results = (outs LM_IntTensor:$result, LM_FloatTensor:$scale);
+  let assemblyFormat = "$input attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def Kernel_GemmS8Op : Kernel_Op<"gemm_s8", [AttrSizedOperandSegments]> {
+  let summary = "activation((q W) input_scale weight_scale + bias) + residual, W packed int8";
+  let description = [{
+    q [..., k] -> [..., n]. Sums are exact int32, so that bits do not depend on the
+    target up to there; then f32: sum * (input_scale * weight_scale), and what
+    follows as in `kernel.gemm`.
+
+    - (C1) `weight` is i8, packed in `layout`.
+    - (C2) `input` is i8, its last dimension is k, and the others are the result's.
+    - (C3) `input_scale` has the result's dimensions but the last, which is 1.
+    - (C4) `weight_scale` and `bias` are [n]; `residual` has the result's type.
+    - (C5) k is at most 131071: sums of products of bytes fit 32 bits.
+  }];
+  let arguments = (ins LM_IntTensor:$input, LM_FloatTensor:$input_scale, LM_RankedTensor:$weight,
+                       LM_FloatTensor:$weight_scale, Optional<LM_FloatTensor>:$bias,
+                       Optional<LM_FloatTensor>:$residual, Kernel_LayoutAttr:$layout, I64Attr:$n, I64Attr:$k,
+                       DefaultValuedAttr<Kernel_ActivationAttr, "::llmopt::kernel::Activation::None">:$activation);
+  let results = (outs LM_FloatTensor:$result);
+  let assemblyFormat = [{
+    $layout $input `scale` $input_scale `,` $weight `scale` $weight_scale (`bias` $bias^)? (`residual` $residual^)?
+    attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
 }

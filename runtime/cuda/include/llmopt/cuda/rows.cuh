@@ -70,14 +70,15 @@ __device__ void softmax_rows(const float *x, float *y, int64_t width) {
 }
 
 /// Symmetric int8 with one scale per row: scale = max |x| / 127, 1 for a row of
-/// zeros; q = round half to even, in [-127, 127].
+/// zeros and NaN for a row that holds a NaN or an infinity; q = round half to even,
+/// in [-127, 127].
 __device__ inline void quantize_rows(const float *x, int8_t *q, float *scale, int64_t width) {
   const int64_t first = (int64_t)blockIdx.x * width;
   float largest = 0.0f;
   for (int64_t i = threadIdx.x; i < width; i += kRowThreads)
     largest = Max()(largest, fabsf(x[first + i]));
   largest = block_reduce<kRowThreads>(largest, Max());
-  const float row_scale = largest == 0.0f ? 1.0f : largest / 127.0f;
+  const float row_scale = largest == 0.0f ? 1.0f : largest / 127.0f + (largest - largest);
   for (int64_t i = threadIdx.x; i < width; i += kRowThreads) {
     float value = rintf(x[first + i] / row_scale);
     value = value < -127.0f ? -127.0f : value > 127.0f ? 127.0f : value;

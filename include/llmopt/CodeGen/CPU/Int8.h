@@ -1,0 +1,71 @@
+// Products of int8 with exact integer sums, and what quantizes their rows.
+//
+// C = act(sum_k(q[m][k] w[k][n]) * (rowScale[m] * columnScale[n]) + bias) + residual.
+// The sum is int32 and exact on every ISA (K <= 131071), so bits differ between
+// ISAs only by the rounding of the float epilogue.
+//
+// Packed weights come in panels of gemmInt8NR() columns, zero beyond N and K:
+//
+//   pairs  [ceil(N/NR)][ceil(K/2)][NR][2]: bytes are widened to int16, and two
+//          steps of K are multiplied and added at once (vpmaddwd).
+//   quads  [ceil(N/NR)][1 + ceil(K/4)][NR][4], for vpdpbusd, which multiplies
+//          unsigned by signed bytes: the kernel adds 128 to every q, and begins
+//          its sums with the panel's first entry, [NR] int32 of
+//          -128 sum_k(w[k][n]).
+//
+// Sums that leave int32 on the way (the shifted ones may) wrap and come back.
+#ifndef LLMOPT_CODEGEN_CPU_INT8_H
+#define LLMOPT_CODEGEN_CPU_INT8_H
+
+#include "llmopt/CodeGen/CPU/KernelBuilder.h"
+#include "llmopt/CodeGen/CPU/Operand.h"
+
+namespace llmopt::cpu {
+
+enum class Int8Layout { Pairs, Quads };
+
+/// Quads where the target has AVX-512 VNNI.
+Int8Layout gemmInt8Layout(const TargetInfo &target);
+/// Columns of a panel.
+int64_t gemmInt8NR(const TargetInfo &target);
+
+struct GemmInt8Spec {
+  std::string name;
+  Size m;
+  int64_t n = 0, k = 0;
+  Operand a;           // [M, K] int8
+  Operand rowScale;    // [M] f32
+  Operand b;           // packed in gemmInt8Layout()
+  Operand columnScale; // [N] f32
+  Operand bias;        // [N], optional
+  Operand residual;    // [M, N], optional; may be C itself
+  Operand c;           // [M, N]
+  Activation activation = Activation::None;
+
+  /// Rows and columns of one tile; 0 takes the target's default.
+  int64_t mBlock = 0;
+  int64_t nBlock = 0;
+};
+/// Tile (n block, m block), the m block fastest.
+SizeFormula gemmInt8Tiles(const GemmInt8Spec &spec, const TargetInfo &target);
+/// Bytes; a constant.
+SizeFormula gemmInt8Scratch(const GemmInt8Spec &spec, const TargetInfo &target);
+void emitGemmInt8(KernelBuilder &kb, const GemmInt8Spec &spec);
+
+/// scale[r] = max |x[r]| / 127, 1 for a row of zeros, NaN for a row that holds a
+/// NaN or an infinity; q = round half to even of x / scale, in [-127, 127]. The
+/// same bits on every ISA, for any number of tiles.
+struct QuantizeRowsSpec {
+  std::string name;
+  Size rows;
+  int64_t width = 0;
+  Operand x;     // [rows, width] f32
+  Operand q;     // [rows, width] int8
+  Operand scale; // [rows] f32
+  int64_t rowBlock = 0;
+};
+SizeFormula quantizeRowsTiles(const QuantizeRowsSpec &spec);
+void emitQuantizeRows(KernelBuilder &kb, const QuantizeRowsSpec &spec);
+
+} // namespace llmopt::cpu
+#endif

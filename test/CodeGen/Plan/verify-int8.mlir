@@ -1,0 +1,80 @@
+// RUN: llmopt-opt %s --split-input-file --verify-diagnostics
+
+// (C3) of kernel.pack
+func.func @pack(%w: tensor<8x16xf32>) {
+  // expected-error @+1 {{expected 8-bit integers for quads, but got 'tensor<8x16xf32>'}}
+  %0 = kernel.pack <quads> 16 %w : (tensor<8x16xf32>) -> tensor<1x3x64xf32>
+  return
+}
+
+// -----
+
+// (C1) of kernel.quantize_rows
+func.func @rows(%x: tensor<4x?xf32>) {
+  // expected-error @+1 {{expected f32 rows of known width, but got 'tensor<4x?xf32>'}}
+  %0, %1 = kernel.quantize_rows %x : (tensor<4x?xf32>) -> (tensor<4x?xi8>, tensor<4x1xf32>)
+  return
+}
+
+// -----
+
+// (C2)
+func.func @rows_result(%x: tensor<4x8xf32>) {
+  // expected-error @+1 {{expected an i8 result of the shape of 'tensor<4x8xf32>', but got 'tensor<4x8xi16>'}}
+  %0, %1 = kernel.quantize_rows %x : (tensor<4x8xf32>) -> (tensor<4x8xi16>, tensor<4x1xf32>)
+  return
+}
+
+// -----
+
+// (C3)
+func.func @rows_scale(%x: tensor<4x8xf32>) {
+  // expected-error @+1 {{expected one f32 scale for each row of 'tensor<4x8xf32>', but got 'tensor<4x8xf32>'}}
+  %0, %1 = kernel.quantize_rows %x : (tensor<4x8xf32>) -> (tensor<4x8xi8>, tensor<4x8xf32>)
+  return
+}
+
+// -----
+
+// (C1) of kernel.gemm_s8
+func.func @weight(%q: tensor<4x8xi8>, %s: tensor<4x1xf32>, %w: tensor<1x8x16xi8>, %t: tensor<16xf32>) {
+  // expected-error @+1 {{expected an i8 weight of k = 8 and n = 16 packed in quads, but got 'tensor<1x8x16xi8>'}}
+  %0 = kernel.gemm_s8 <quads> %q scale %s, %w scale %t {k = 8 : i64, n = 16 : i64} : (tensor<4x8xi8>, tensor<4x1xf32>, tensor<1x8x16xi8>, tensor<16xf32>) -> tensor<4x16xf32>
+  return
+}
+
+// -----
+
+// (C2)
+func.func @input(%q: tensor<4x9xi8>, %s: tensor<4x1xf32>, %w: tensor<1x8x16xi8>, %t: tensor<16xf32>) {
+  // expected-error @+1 {{expected i8 rows of 8 elements, but got 'tensor<4x9xi8>' for 'tensor<4x16xf32>'}}
+  %0 = kernel.gemm_s8 <panels> %q scale %s, %w scale %t {k = 8 : i64, n = 16 : i64} : (tensor<4x9xi8>, tensor<4x1xf32>, tensor<1x8x16xi8>, tensor<16xf32>) -> tensor<4x16xf32>
+  return
+}
+
+// -----
+
+// (C3)
+func.func @input_scale(%q: tensor<4x8xi8>, %s: tensor<3x1xf32>, %w: tensor<1x8x16xi8>, %t: tensor<16xf32>) {
+  // expected-error @+1 {{expected one scale for each row of 'tensor<4x16xf32>', but got 'tensor<3x1xf32>'}}
+  %0 = kernel.gemm_s8 <panels> %q scale %s, %w scale %t {k = 8 : i64, n = 16 : i64} : (tensor<4x8xi8>, tensor<3x1xf32>, tensor<1x8x16xi8>, tensor<16xf32>) -> tensor<4x16xf32>
+  return
+}
+
+// -----
+
+// (C4)
+func.func @weight_scale(%q: tensor<4x8xi8>, %s: tensor<4x1xf32>, %w: tensor<1x8x16xi8>, %t: tensor<15xf32>) {
+  // expected-error @+1 {{expected 16 elements, but got 'tensor<15xf32>'}}
+  %0 = kernel.gemm_s8 <panels> %q scale %s, %w scale %t {k = 8 : i64, n = 16 : i64} : (tensor<4x8xi8>, tensor<4x1xf32>, tensor<1x8x16xi8>, tensor<15xf32>) -> tensor<4x16xf32>
+  return
+}
+
+// -----
+
+// (C5)
+func.func @deep(%q: tensor<4x131072xi8>, %s: tensor<4x1xf32>, %w: tensor<1x131072x16xi8>, %t: tensor<16xf32>) {
+  // expected-error @+1 {{expected n >= 1 and 1 <= k <= 131071, but got n = 16 and k = 131072}}
+  %0 = kernel.gemm_s8 <panels> %q scale %s, %w scale %t {k = 131072 : i64, n = 16 : i64} : (tensor<4x131072xi8>, tensor<4x1xf32>, tensor<1x131072x16xi8>, tensor<16xf32>) -> tensor<4x16xf32>
+  return
+}

@@ -1,5 +1,5 @@
 // Attention reads query, key and value in the joint projection.
-// RUN: llmopt-opt %s -lm-plan | FileCheck %s
+// RUN: llmopt-opt %s -lm-plan | llmopt-opt | FileCheck %s
 
 !h = tensor<?x?x32xf32, #lm.dims<"batch", "sequence", 32>>
 !h3 = tensor<?x?x96xf32, #lm.dims<"batch", "sequence", 96>>

@@ -1,5 +1,5 @@
 // Products with constant weights take in bias, activation and residual.
-// RUN: llmopt-opt %s -lm-plan=panel-width=16 | FileCheck %s
+// RUN: llmopt-opt %s -lm-plan=panel-width=16 | llmopt-opt | FileCheck %s
 
 !h = tensor<?x?x32xf32, #lm.dims<"batch", "sequence", 32>>
 !row = tensor<?x1x32xf32, #lm.dims<"batch", 1, 32>>

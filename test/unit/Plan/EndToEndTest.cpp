@@ -228,3 +228,17 @@ TEST(EndToEnd, ProductsOfActivations) {
                   "\n%y = lm.reshape %t : (" + split + ") -> " + kH + "\nreturn %y : " + kH + "\n}\n",
               "f", 5e-6, {32});
 }
+
+TEST(EndToEnd, LongReductionOverItsResidual) {
+  // The residual is dead behind the product, which therefore writes over it,
+  // and K is longer than a block of the reduction.
+  std::mt19937 random(2);
+  std::string wide = "tensor<?x?x600xf32, #lm.dims<\"batch\", \"sequence\", 600>>";
+  expectModel("func.func @main(%x: " + kH + ") -> (" + kH + ") {\n" + weight(random, "a", {32, 600}, 0.2f) +
+                  weight(random, "b", {600, 32}, 0.05f) + "%r = lm.exp %x : (" + kH + ") -> " + kH +
+                  "\n%h = lm.linear %x, %a : (" + kH + ", tensor<32x600xf32>) -> " + wide +
+                  "\n%p = lm.linear %h, %b : (" + wide + ", tensor<600x32xf32>) -> " + kH + "\n%s = lm.add %r, %p : (" +
+                  kH + ", " + kH + ") -> " + kH + "\n%y = lm.softmax %s {axis = 2 : i64} : (" + kH + ") -> " + kH +
+                  "\nreturn %y : " + kH + "\n}\n",
+              "f", 5e-6, {32});
+}

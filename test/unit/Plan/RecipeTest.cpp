@@ -7,7 +7,10 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Parser/Parser.h"
 
+#include <csignal>
 #include <cstring>
+#include <filesystem>
+#include <sys/resource.h>
 
 using namespace llmopt;
 using namespace llmopt::test;
@@ -188,13 +191,37 @@ TEST(Recipe, SinkThatStops) {
 }
 
 TEST(Recipe, FullDiskLeavesNoFile) {
-  // /dev/full stands in for a full disk where a directory on it cannot be made.
+  // A limit on file sizes stands in for a full disk: large enough for the code,
+  // too small for the weights.
+  std::mt19937 random(1);
+  Model model("func.func @main(%x: tensor<2x512xf32>) -> tensor<2x512xf32> {\n" + weight(random, "w", {512, 512}, 1) +
+              "%y = lm.linear %x, %w : (tensor<2x512xf32>, tensor<512x512xf32>) -> tensor<2x512xf32>\n"
+              "return %y : tensor<2x512xf32>\n}\n");
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  auto handler = signal(SIGXFSZ, SIG_IGN);
+  for (bool embed : {false, true}) {
+    cpu::EmitModelOptions options;
+    options.embedWeights = embed;
+    rlimit small = before;
+    small.rlim_cur = 512 << 10;
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+    bool compiled = model.compile(options);
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+    EXPECT_FALSE(compiled);
+    EXPECT_NE(model.errors.find("model."), std::string::npos) << model.errors;
+    EXPECT_TRUE(std::filesystem::is_empty(model.directory.path));
+  }
+  signal(SIGXFSZ, handler);
+}
+
+TEST(Recipe, UnwritablePath) {
   std::mt19937 random(1);
   Model model("func.func @main(%x: tensor<2x8xf32>) -> tensor<2x8xf32> {\n" + weight(random, "w", {8, 8}, 1) +
               "%y = lm.linear %x, %w : (tensor<2x8xf32>, tensor<8x8xf32>) -> tensor<2x8xf32>\nreturn %y : "
               "tensor<2x8xf32>\n}\n");
   cpu::EmitModelOptions options;
-  options.output = "/proc/self/no-such-directory/model.so";
+  options.output = model.directory.path + "/no-such-directory/model.so";
   EXPECT_FALSE(model.compile(options));
   EXPECT_NE(model.errors.find("no-such-directory"), std::string::npos) << model.errors;
 }

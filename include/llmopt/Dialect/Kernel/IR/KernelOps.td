@@ -38,7 +38,7 @@ def Kernel_ViewOp : Kernel_Op<"view"> {
   }];
   let arguments = (ins LM_RankedTensor:$input, LM_SymValuesAttr:$offset);
   let results = (outs LM_RankedTensor:$result);
-  let assemblyFormat = "$input `at` $offset attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat = "$input attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 

@@ -186,6 +186,9 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
     return true;
   case OPT_shape_EQ:
     return parseShape(value, line, errors);
+  case OPT_target_EQ:
+    line.target = value.str();
+    return true;
   case OPT_mcpu_EQ:
     line.cpu = value.str();
     return true;
@@ -245,6 +248,8 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
 bool checkCombinations(const CommandLine &line, raw_ostream &errors) {
   if (line.model.empty())
     return fail(errors, "expected a model, e.g. llmopt model.onnx -o model.so");
+  if (!line.target.empty() && line.cpu == "native")
+    return fail(errors, "expected -mcpu=<cpu> with -target, e.g. -target=aarch64-linux-gnu -mcpu=neoverse-n1");
   if (line.emulate && line.emit != EmitKind::Cuda)
     return fail(errors, "expected -emit=cuda with -emulate");
   if (!line.expect.empty() && line.verify.empty())

@@ -51,7 +51,7 @@ int planModel(Session &session, const PlanTarget &target) {
 int emitForCPU(Session &session) {
   const CommandLine &line = session.line;
   std::string error;
-  std::optional<cpu::TargetInfo> target = cpu::resolveTarget("", line.cpu, error);
+  std::optional<cpu::TargetInfo> target = cpu::resolveTarget(line.target, line.cpu, error);
   if (!target)
     return session.fail(kUsage, error);
   if (int code = planModel(session, cpu::CPUPlanTarget(*target)); code != kOk)

@@ -16,9 +16,8 @@ int main(int argc, char **argv) {
   if (std::optional<int> code = cpu::runLinkerChild(argc, argv))
     return *code;
 
-  // A file that grows beyond a limit, or a closed pipe, is an error to report.
+  // A file that grows beyond a limit is an error to report.
   std::signal(SIGXFSZ, SIG_IGN);
-  std::signal(SIGPIPE, SIG_IGN);
   std::set_new_handler([] {
     static const char message[] = "llmopt: out of memory\n";
     (void)!::write(2, message, sizeof(message) - 1);

@@ -38,6 +38,7 @@ struct CommandLine {
   bool embedWeights = false;
   std::string symbolPrefix;
   std::vector<ShapePin> shapes;
+  std::string target; ///< a triple; empty: the host
   std::string cpu = "native";
   bool emulate = false;
   std::string cudaArch = "sm_80";

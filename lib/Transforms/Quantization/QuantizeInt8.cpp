@@ -1,4 +1,5 @@
 // Explicit int8 around linear layers; what to do with it is the plan's choice.
+#include "llmopt/Transforms/Matching.h"
 #include "llmopt/Transforms/Quantization/Passes.h"
 
 #include "mlir/IR/TypeUtilities.h"
@@ -13,18 +14,6 @@ using namespace llmopt;
 using namespace llmopt::lm;
 
 namespace {
-
-/// Whether a value is computed from weights and constants alone.
-bool isWeightExpression(Value value) {
-  SmallVector<Value> work = {value};
-  for (unsigned steps = 0; !work.empty(); ++steps) {
-    Operation *op = work.pop_back_val().getDefiningOp();
-    if (!op || steps > 64)
-      return false;
-    work.append(op->operand_begin(), op->operand_end());
-  }
-  return true;
-}
 
 /// x -> dequantize(quantize(x, s), s), s = absmax over `axis` / 127.
 Value roundTrip(OpBuilder &builder, Location loc, Value x, int64_t axis) {
@@ -60,7 +49,7 @@ struct QuantizeInt8Pass : llmopt::impl::QuantizeInt8PassBase<QuantizeInt8Pass> {
   }
 
   bool isEligible(LinearOp linear) const {
-    if (!getElementTypeOrSelf(linear.getInput()).isF32() || !isWeightExpression(linear.getWeight()) ||
+    if (!getElementTypeOrSelf(linear.getInput()).isF32() || !isWeightDerived(linear.getWeight()) ||
         linear.getInput().getDefiningOp<DequantizeOp>() || linear.getWeight().getDefiningOp<DequantizeOp>())
       return false;
     return llvm::all_of(cast<RankedTensorType>(linear.getWeight().getType()).getShape(),

@@ -16,7 +16,6 @@ namespace {
 /// mean(h n)) for layer norm, h = g scale; RMS norm lacks the mean.
 LogicalResult normVJP(NormOp norm, Value g, const VJPContext &c) {
   Value x = norm.getInput();
-  Type element = getElementTypeOrSelf(x);
   int64_t last = cast<RankedTensorType>(x.getType()).getRank() - 1;
   bool layer = norm.getKind() == NormKind::Layer;
   Value centred = layer ? c.sub(x, c.mean(x, {last}, true)) : x;
@@ -34,7 +33,6 @@ LogicalResult normVJP(NormOp norm, Value g, const VJPContext &c) {
   if (layer)
     difference = c.sub(difference, c.mean(h, {last}, true));
   c.accumulate(x, c.mul(inverse, difference));
-  (void)element;
   return success();
 }
 

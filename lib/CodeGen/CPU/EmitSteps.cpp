@@ -97,6 +97,16 @@ private:
   FailureOr<StepKernel> emitGemmSpec(GemmSpec &spec, const Shape &shape, const std::string &name);
 
   /// The symbol for a kernel of this key; `isNew` where it is yet to be emitted.
+  /// Names the kernel of `spec`, and emits it unless one of the same key exists.
+  template <typename Spec>
+  void shareKernel(Spec &spec, const std::string &name, const std::string &key,
+                   void (*emitKernel)(KernelBuilder &, const Spec &)) {
+    bool isNew;
+    spec.name = getSymbol(name, key, isNew);
+    if (isNew)
+      emitKernel(kb, spec);
+  }
+
   std::string getSymbol(const std::string &name, const std::string &key, bool &isNew) {
     auto [it, inserted] = symbols.try_emplace(key);
     isNew = inserted;
@@ -148,10 +158,7 @@ FailureOr<StepKernel> CPUStepEmitter::emitGemmSpec(GemmSpec &spec, const Shape &
       << int64_t(spec.transB) << spec.alpha << int64_t(spec.activation);
   for (const GemmSpec::Batch &batch : spec.batch)
     key << batch.count << batch.strideA << batch.strideB << batch.strideC << batch.strideResidual;
-  bool isNew;
-  spec.name = getSymbol(name, key.text, isNew);
-  if (isNew)
-    emitGemm(kb, spec);
+  shareKernel(spec, name, key.text, emitGemm);
   return StepKernel{spec.name, shape.dims, shape.expr(gemmTiles(spec, target)), shape.expr(gemmScratch(spec, target))};
 }
 
@@ -218,10 +225,7 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::GemmS8Op op) {
   Key key;
   key << "gemm_s8" << spec.m << spec.n << spec.k << spec.a << spec.rowScale << spec.b << spec.columnScale << spec.bias
       << spec.residual << spec.c << int64_t(spec.activation);
-  bool isNew;
-  spec.name = getSymbol(name, key.text, isNew);
-  if (isNew)
-    emitGemmInt8(kb, spec);
+  shareKernel(spec, name, key.text, emitGemmInt8);
   return StepKernel{spec.name, shape.dims, shape.expr(gemmInt8Tiles(spec, target)),
                     shape.expr(gemmInt8Scratch(spec, target))};
 }
@@ -237,10 +241,7 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::QuantizeRowsOp op) {
   spec.scale = args.take(op.getScale());
   Key key;
   key << "quantize_rows" << spec.rows << spec.width;
-  bool isNew;
-  spec.name = getSymbol("quantize_rows_" + std::to_string(spec.width), key.text, isNew);
-  if (isNew)
-    emitQuantizeRows(kb, spec);
+  shareKernel(spec, "quantize_rows_" + std::to_string(spec.width), key.text, emitQuantizeRows);
   return StepKernel{spec.name, shape.dims, shape.expr(quantizeRowsTiles(spec)), 0};
 }
 
@@ -354,11 +355,8 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::AttentionOp op) {
       << spec.keyLengths << int64_t(spec.keyLengths64) << int64_t(spec.fullyMasked);
   for (const AttentionSpec::Tensor &t : {spec.q, spec.k, spec.v, spec.out})
     key << t.base << t.batchStride << t.tokenStride << t.headStride;
-  bool isNew;
-  spec.name = getSymbol("attention_h" + std::to_string(spec.heads) + "_d" + std::to_string(spec.headDim), key.text,
-                        isNew);
-  if (isNew)
-    emitAttention(kb, spec);
+  shareKernel(spec, "attention_h" + std::to_string(spec.heads) + "_d" + std::to_string(spec.headDim), key.text,
+              emitAttention);
   return StepKernel{spec.name, shape.dims, shape.expr(attentionTiles(spec, target)),
                     shape.expr(attentionScratch(spec, target))};
 }
@@ -381,12 +379,9 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormOp op) {
   Key key;
   key << "norm" << spec.rows << spec.width << int64_t(spec.rms) << spec.epsilon << spec.x << spec.residual
       << spec.inputBias << spec.scale << spec.bias << spec.out << spec.sum;
-  bool isNew;
-  spec.name = getSymbol((spec.rms ? "rms_norm_" : "layer_norm_") + std::to_string(spec.width) +
-                            (spec.residual ? "_residual" : ""),
-                        key.text, isNew);
-  if (isNew)
-    emitNorm(kb, spec);
+  shareKernel(
+      spec, (spec.rms ? "rms_norm_" : "layer_norm_") + std::to_string(spec.width) + (spec.residual ? "_residual" : ""),
+      key.text, emitNorm);
   return StepKernel{spec.name, shape.dims, shape.expr(normTiles(spec)), 0};
 }
 
@@ -401,10 +396,7 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::SoftmaxOp op) {
   spec.logarithm = op.getLog();
   Key key;
   key << "softmax" << spec.rows << spec.width << int64_t(spec.logarithm);
-  bool isNew;
-  spec.name = getSymbol(spec.logarithm ? "log_softmax" : "softmax", key.text, isNew);
-  if (isNew)
-    emitSoftmax(kb, spec);
+  shareKernel(spec, spec.logarithm ? "log_softmax" : "softmax", key.text, emitSoftmax);
   return StepKernel{spec.name, shape.dims, shape.expr(softmaxTiles(spec)), 0};
 }
 
@@ -443,10 +435,7 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::EmbedOp op) {
       << spec.sum;
   for (const EmbeddingSpec::Table &entry : spec.tables)
     key << entry.table << entry.tableRows << entry.ids << int64_t(entry.ids64) << entry.period;
-  bool isNew;
-  spec.name = getSymbol("embed_" + std::to_string(spec.width), key.text, isNew);
-  if (isNew)
-    emitEmbedding(kb, spec);
+  shareKernel(spec, "embed_" + std::to_string(spec.width), key.text, emitEmbedding);
   return StepKernel{spec.name, shape.dims, shape.expr(embeddingTiles(spec)), 0};
 }
 

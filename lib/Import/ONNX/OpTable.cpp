@@ -32,12 +32,15 @@ const OpTable &OpTable::get() {
     addConstantOps(t);
     addContribAttentionOps(t);
     addContribOps(t);
+    addContribQuantOps(t);
     addConvOps(t);
     addEinsumOps(t);
     addElementwiseOps(t);
     addGatherOps(t);
+    addGroupQueryOps(t);
     addMatmulOps(t);
     addNormOps(t);
+    addQLinearOps(t);
     addQuantOps(t);
     addReduceOps(t);
     addShapeOps(t);

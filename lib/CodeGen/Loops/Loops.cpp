@@ -54,22 +54,6 @@ static std::string check(Operation *op) {
   return {};
 }
 
-/// Operations whose f64 form only the C library has.
-static bool needsLibrary(Operation *op) {
-  if (isa<lm::ExpOp, lm::LogOp, lm::SinOp, lm::CosOp, lm::ErfOp, lm::TanhOp, lm::SigmoidOp, lm::SoftplusOp, lm::EluOp,
-          lm::GeluOp, lm::SoftmaxOp, lm::AttentionOp>(op))
-    return getElementTypeOrSelf(op->getResult(0)).isF64();
-  if (isa<lm::PowOp>(op)) {
-    Type base = getElementTypeOrSelf(op->getOperand(0)), exponent = getElementTypeOrSelf(op->getOperand(1));
-    bool floats = isa<FloatType>(base) || isa<FloatType>(exponent);
-    return floats && (!isa<FloatType>(base) || base.isF64() || exponent.isF64());
-  }
-  if (auto reduce = dyn_cast<lm::ReduceOp>(op))
-    return (reduce.getKind() == lm::ReduceKind::LogSum || reduce.getKind() == lm::ReduceKind::LogSumExp) &&
-           getElementTypeOrSelf(reduce.getInput()).isF64();
-  return false;
-}
-
 bool llmopt::loops::isSupported(Operation *op, std::string *reason) {
   std::string why = check(op);
   if (reason)
@@ -77,7 +61,7 @@ bool llmopt::loops::isSupported(Operation *op, std::string *reason) {
   return why.empty();
 }
 
-static LogicalResult verify(Region &region, bool library) {
+static LogicalResult verify(Region &region) {
   Operation *parent = region.getParentOp();
   if (!region.hasOneBlock())
     return parent->emitError("expected a region of one block to make loops of");
@@ -89,8 +73,6 @@ static LogicalResult verify(Region &region, bool library) {
       return parent->emitError(why);
   for (Operation &op : block.without_terminator()) {
     std::string why = check(&op);
-    if (why.empty() && !library && needsLibrary(&op))
-      why = "expected at most f32 for this function, but got f64";
     if (!why.empty())
       return op.emitError("cannot be made into loops: ") << why;
     for (Value operand : op.getOperands())
@@ -133,7 +115,7 @@ static LoopSpec emitKernel(ScalarBuilder &b, Block &block, StringRef name) {
 
 FailureOr<LoopSpec> llmopt::loops::emitLoopsMLIR(Region &region, StringRef name, ModuleOp into,
                                                  const cpu::TargetInfo &target) {
-  if (failed(verify(region, /*library=*/false)))
+  if (failed(verify(region)))
     return failure();
   MLIRBuilder builder(name, into, target);
   LoopSpec spec = emitKernel(builder, region.front(), name);
@@ -142,7 +124,7 @@ FailureOr<LoopSpec> llmopt::loops::emitLoopsMLIR(Region &region, StringRef name,
 }
 
 FailureOr<LoopSpec> llmopt::loops::emitLoopsText(Region &region, StringRef name, raw_ostream &os, TextStyle style) {
-  if (failed(verify(region, /*library=*/true)))
+  if (failed(verify(region)))
     return failure();
   TextBuilder builder(name, region.front(), style);
   LoopSpec spec = emitKernel(builder, region.front(), name);

@@ -13,7 +13,8 @@
 // index outside of [-n, n) is clamped into the dimension.
 //
 // Sums along a row run in 16 partial sums (element k goes to sum k mod 16),
-// which are then added by halving, then the last n mod 16 elements in order; sums
+// which are then added by halving, then the last n mod 16 elements in order; over
+// several dimensions, the sums of inner ones are added in order; sums
 // for several elements at once (matrix products) run in the order of the
 // contracted index. Neither depends on tiles or threads.
 #ifndef LLMOPT_CODEGEN_LOOPS_LOOPS_H

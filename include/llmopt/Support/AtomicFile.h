@@ -22,7 +22,8 @@ public:
   ~AtomicFile();
 
   /// Appends. Written pages are handed to the disk and dropped from memory every
-  /// 64 MB, so that a large file does not fill the page cache.
+  /// 64 MB, so that a large file does not fill the page cache. Long runs of zeros
+  /// (masked weights) take no space on the disk.
   llvm::Error write(llvm::ArrayRef<char> bytes);
   /// Appends zeros up to a multiple of `alignment`.
   llvm::Error pad(uint64_t alignment);
@@ -36,6 +37,7 @@ public:
 private:
   AtomicFile(std::string path, std::string temporary, int fd);
   llvm::Error fail(const char *what) const;
+  llvm::Error writeBlock(llvm::ArrayRef<char> bytes);
 
   std::string path, temporary;
   int fd;

@@ -127,10 +127,16 @@ Error AtomicFile::makeExecutable() {
   return Error::success();
 }
 
-Error AtomicFile::commit() {
+Error AtomicFile::sync() {
   // A file that ends in a hole has not its length yet.
   if (::ftruncate(fd, position) != 0 || ::fsync(fd) != 0)
     return fail("write");
+  return Error::success();
+}
+
+Error AtomicFile::commit() {
+  if (Error error = sync())
+    return error;
   if (::rename(temporary.c_str(), path.c_str()) != 0)
     return fail("rename");
   ::close(fd);

@@ -32,6 +32,9 @@ public:
   uint64_t size() const { return position; }
   /// The mode of an executable or shared library.
   llvm::Error makeExecutable();
+  /// Brings what was written to the disk: after that a commit needs no space, so
+  /// that files that belong together are all synced before one is committed.
+  llvm::Error sync();
   llvm::Error commit();
 
 private:

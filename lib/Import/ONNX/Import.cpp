@@ -225,7 +225,8 @@ OwningOpRef<ModuleOp> GraphImporter::run() {
   OwningOpRef<ModuleOp> module = ModuleOp::create(loc);
   builder.setInsertionPointToEnd(module->getBody());
   auto function = func::FuncOp::create(builder, loc, "main", builder.getFunctionType({}, {}));
-  builder.setInsertionPointToEnd(function.addEntryBlock());
+  entry = function.addEntryBlock();
+  builder.setInsertionPointToEnd(entry);
 
   Scope scope;
   for (const onnx::OperatorSetIdProto &opset : model.opset_import())

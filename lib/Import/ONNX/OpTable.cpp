@@ -32,6 +32,7 @@ const OpTable &OpTable::get() {
     addConstantOps(t);
     addContribAttentionOps(t);
     addContribOps(t);
+    addControlOps(t);
     addConvOps(t);
     addEinsumOps(t);
     addElementwiseOps(t);
@@ -39,6 +40,7 @@ const OpTable &OpTable::get() {
     addMatmulOps(t);
     addNormOps(t);
     addQuantOps(t);
+    addRecurrentOps(t);
     addReduceOps(t);
     addShapeOps(t);
     addSliceOps(t);

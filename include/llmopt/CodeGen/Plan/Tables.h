@@ -55,7 +55,8 @@ uint32_t getDType(mlir::Type elementType);
 /// Elements of a dense attribute as the runtime keeps them.
 std::vector<char> getBytes(mlir::DenseElementsAttr attr);
 
-/// JSON that describes the model (docs/formats.md).
+/// JSON that describes the model (docs/formats.md). `steps` are the kernels of
+/// its steps, null for those of the runtime.
 std::string writeMetadata(mlir::func::FuncOp function, const PlannedModel &model,
                           llvm::ArrayRef<mlir::Operation *> steps);
 

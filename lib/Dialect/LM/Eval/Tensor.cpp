@@ -64,6 +64,11 @@ double llmopt::lm::roundToType(Type elementType, double value) {
     return roundIEEE(value, 11, -14, 65504.0);
   if (elementType.isBF16())
     return roundIEEE(value, 8, -126, 0x1.FEp127);
+  // Types without zero or NaN take the nearest that they have.
+  if (isa<Float8E8M0FNUType>(elementType) && !(value >= 0x1p-127))
+    value = std::isnan(value) ? value : 0x1p-127;
+  if (isa<Float4E2M1FNType>(elementType) && std::isnan(value))
+    value = -0.0;
   bool inexact;
   llvm::APFloat narrow(value);
   narrow.convert(cast<FloatType>(elementType).getFloatSemantics(), llvm::APFloat::rmNearestTiesToEven, &inexact);

@@ -57,7 +57,7 @@ uint64_t encodeFloat(FloatType type, double value) {
     return llvm::bit_cast<uint64_t>(value);
   if (type.isF32())
     return llvm::bit_cast<uint32_t>(static_cast<float>(value));
-  return toAPFloat(type, value).bitcastToAPInt().getZExtValue();
+  return toAPFloat(type, roundToType(type, value)).bitcastToAPInt().getZExtValue();
 }
 
 /// Bits per element in files; i1 takes a byte.

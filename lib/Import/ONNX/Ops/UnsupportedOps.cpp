@@ -18,8 +18,6 @@ llvm::StringRef llmopt::onnx_import::getRemedy(llvm::StringRef domain, llvm::Str
   if (domain == "ai.onnx.ml")
     return "keep classical machine-learning steps outside the model";
   return llvm::StringSwitch<llvm::StringRef>(op)
-      .Cases({"Loop", "Scan"}, "export with the loop unrolled, or only its body")
-      .Cases({"LSTM", "GRU", "RNN"}, "recurrent layers are not supported")
       .Cases({"SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceInsert", "SequenceErase", "SequenceLength",
               "SequenceMap", "SplitToSequence", "ConcatFromSequence", "Optional", "OptionalGetElement",
               "OptionalHasElement"},

@@ -283,6 +283,8 @@ llmopt_status Binding::sizeSteps(const llmopt_model &model, llmopt_error *error)
         return fail(error, LLMOPT_SHAPE_MISMATCH, "step '%s': a size overflows for these shapes", step.name);
       dims[step.first_dim + d] = values[e];
     }
+    if (step.control == LLMOPT_CONTROL_COPY && dims[step.first_dim] < 0)
+      return fail(error, LLMOPT_SHAPE_MISMATCH, "step '%s': a size is negative for these shapes", step.name);
     steps[s] = {step.kernel,  args.data() + step.first_arg, dims.data() + step.first_dim, static_cast<uint32_t>(tiles),
                 step.control, step.num_args,                step.num_dims};
   }

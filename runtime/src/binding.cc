@@ -12,13 +12,13 @@ bool Binding::allocate(const llmopt_model &model) {
   size_t numItems = 0;
   for (uint32_t i = 0; i < d.num_buffers; ++i)
     numItems += d.buffers[i].kind == LLMOPT_BUFFER_ARENA;
-  return inputs.allocate(d.num_inputs) && outputs.allocate(d.num_outputs) && actual.allocate(d.num_outputs) && inputBytes.allocate(d.num_inputs) &&
-         outputBytes.allocate(d.num_outputs) && args.allocate(d.num_step_args) && steps.allocate(d.num_steps) &&
-         inputPatches.allocate(d.num_step_args) && outputPatches.allocate(d.num_step_args) &&
-         copies.allocate(d.num_outputs) && symbols.allocate(d.num_symbols) && definedBy.allocate(d.num_symbols) &&
-         values.allocate(d.num_exprs) && evaluated.allocate(d.num_exprs) && sizes.allocate(d.num_buffers) &&
-         locations.allocate(d.num_buffers) && items.allocate(numItems) && itemOf.allocate(d.num_buffers) &&
-         workspace.allocate(numItems, d.num_steps) && dims.allocate(d.num_step_dims);
+  return inputs.allocate(d.num_inputs) && outputs.allocate(d.num_outputs) && actual.allocate(d.num_outputs) &&
+         inputBytes.allocate(d.num_inputs) && outputBytes.allocate(d.num_outputs) && args.allocate(d.num_step_args) &&
+         steps.allocate(d.num_steps) && inputPatches.allocate(d.num_step_args) &&
+         outputPatches.allocate(d.num_step_args) && copies.allocate(d.num_outputs) && symbols.allocate(d.num_symbols) &&
+         definedBy.allocate(d.num_symbols) && values.allocate(d.num_exprs) && evaluated.allocate(d.num_exprs) &&
+         sizes.allocate(d.num_buffers) && locations.allocate(d.num_buffers) && items.allocate(numItems) &&
+         itemOf.allocate(d.num_buffers) && workspace.allocate(numItems, d.num_steps) && dims.allocate(d.num_step_dims);
 }
 
 bool Binding::matches(const llmopt_tensor_type *given) const {
@@ -134,8 +134,7 @@ llmopt_status Binding::checkConstraint(const llmopt_model &model, uint32_t index
   const char *relation = c.relation == LLMOPT_EQUAL ? "==" : "<=";
   const char *reason = c.reason ? c.reason : "the model";
   if (!defined)
-    return fail(error, LLMOPT_SHAPE_MISMATCH, "%s: %s %s %s has no value for these shapes", reason, lhs, relation,
-                rhs);
+    return fail(error, LLMOPT_SHAPE_MISMATCH, "%s: %s %s %s has no value for these shapes", reason, lhs, relation, rhs);
   return fail(error, LLMOPT_SHAPE_MISMATCH, "%s: expected %s %s %s, but got %lld and %lld", reason, lhs, relation, rhs,
               static_cast<long long>(values[c.lhs]), static_cast<long long>(values[c.rhs]));
 }
@@ -285,8 +284,13 @@ llmopt_status Binding::sizeSteps(const llmopt_model &model, llmopt_error *error)
     }
     if (step.control == LLMOPT_CONTROL_COPY && dims[step.first_dim] < 0)
       return fail(error, LLMOPT_SHAPE_MISMATCH, "step '%s': a size is negative for these shapes", step.name);
-    steps[s] = {step.kernel,  args.data() + step.first_arg, dims.data() + step.first_dim, static_cast<uint32_t>(tiles),
-                step.control, step.num_args,                step.num_dims};
+    steps[s] = {step.kernel,
+                args.data() + step.first_arg,
+                dims.data() + step.first_dim,
+                static_cast<uint32_t>(tiles),
+                step.control,
+                step.num_args,
+                step.num_dims};
   }
   scratchBytes = 0;
   if (desc.scratch_bytes != LLMOPT_NONE)

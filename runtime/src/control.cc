@@ -41,8 +41,8 @@ llmopt_status llmopt::rt::runControl(const llmopt_model &model, Binding &binding
       *next = step.tiles;
     break;
   case LLMOPT_CONTROL_LOOP: {
-    bool goOn = (!step.args[1] || counterOf(step.args[0]) < limitOf(step.args[1])) &&
-                (!step.args[2] || holds(step.args[2]));
+    bool goOn =
+        (!step.args[1] || counterOf(step.args[0]) < limitOf(step.args[1])) && (!step.args[2] || holds(step.args[2]));
     if (!goOn)
       *next = step.tiles;
     break;

@@ -132,8 +132,8 @@ S Emitter::encode(S value, Elem elem) {
     return b.op(Opcode::Cast, {b.op(Opcode::Add, {size, sign})}, Elem::U8);
   S nan = pattern(llvm::APFloat::getQNaN(format.semantics)), beyond = nan;
   if (format.infinities)
-    beyond = b.op(Opcode::Select,
-                  {b.op(Opcode::Ne, {value, value}), nan, pattern(llvm::APFloat::getInf(format.semantics))});
+    beyond =
+        b.op(Opcode::Select, {b.op(Opcode::Ne, {value, value}), nan, pattern(llvm::APFloat::getInf(format.semantics))});
   if (!format.negativeZero) { // the sign alone is NaN
     S finite = b.op(Opcode::Add, {size, sign});
     return b.op(Opcode::Cast, {b.op(Opcode::Select, {special, nan, finite})}, Elem::U8);

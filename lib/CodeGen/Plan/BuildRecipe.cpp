@@ -2,6 +2,7 @@
 #include "llmopt/CodeGen/Plan/BuildPlan.h"
 #include "llmopt/CodeGen/Plan/Tables.h"
 
+#include "mlir/IR/Builders.h"
 #include "mlir/IR/TypeUtilities.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -40,6 +41,20 @@ uint32_t llmopt::getDType(Type type) {
       .Case<Float8E8M0FNUType>([](Type) { return LLMOPT_F8E8M0; })
       .Case<Float4E2M1FNType>([](Type) { return LLMOPT_F4E2M1; })
       .Default([](Type) { return 0; });
+}
+
+Type llmopt::getTypeOfDType(MLIRContext *context, uint32_t dtype) {
+  Builder b(context);
+  SmallVector<Type> types{b.getF32Type(), b.getF64Type(), b.getF16Type(), b.getBF16Type(), b.getI1Type()};
+  types.append({Float8E4M3FNType::get(context), Float8E4M3FNUZType::get(context), Float8E5M2Type::get(context),
+                Float8E5M2FNUZType::get(context), Float8E8M0FNUType::get(context), Float4E2M1FNType::get(context)});
+  for (unsigned width : {2, 4, 8, 16, 32, 64})
+    for (auto sign : {IntegerType::Signless, IntegerType::Unsigned})
+      types.push_back(IntegerType::get(context, width, sign));
+  for (Type type : types)
+    if (dtype && getDType(type) == dtype)
+      return type;
+  return {};
 }
 
 std::vector<char> llmopt::getBytes(DenseElementsAttr attr) {

@@ -136,9 +136,9 @@ LogicalResult Outliner::outline(lm::LoopOp op) {
         builder, op.getLoc(),
         cast<TypedAttr>(DenseElementsAttr::get(RankedTensorType::get({}, builder.getI1Type()), ArrayRef<bool>{true})));
   auto body = makeFunction(op, op.getBody(), captures, "body", "lm.body_constraints", conditional ? 0 : 1);
-  auto repeat = kernel::RepeatOp::create(builder, op.getLoc(), op.getResultTypes(), op.getTripCount(), condition,
-                                         op.getInits(), captures, body, builder.getBoolAttr(conditional),
-                                         op.getReverseRowsAttr());
+  auto repeat =
+      kernel::RepeatOp::create(builder, op.getLoc(), op.getResultTypes(), op.getTripCount(), condition, op.getInits(),
+                               captures, body, builder.getBoolAttr(conditional), op.getReverseRowsAttr());
   if (!trips.isUnknown())
     repeat->setAttr("kernel.largest_trips", lm::getSymValues(op.getContext(), trips));
   op.replaceAllUsesWith(repeat.getResults());

@@ -39,10 +39,10 @@ uint64_t llmopt::getDTypeBytes(uint32_t dtype) {
 }
 
 const char *llmopt::getDTypeName(uint32_t dtype) {
-  static const char *const names[] = {"unknown", "f32", "f64", "f16", "bf16", "i8",  "u8",
-                                      "i16",     "u16", "i32", "u32", "i64",  "u64", "bool",
-                                      "i4",      "u4",  "i2",  "u2",  "f8e4m3fn", "f8e4m3fnuz", "f8e5m2",
-                                      "f8e5m2fnuz", "f8e8m0", "f4e2m1"};
+  static const char *const names[] = {"unknown",  "f32",        "f64",    "f16",        "bf16",   "i8",
+                                      "u8",       "i16",        "u16",    "i32",        "u32",    "i64",
+                                      "u64",      "bool",       "i4",     "u4",         "i2",     "u2",
+                                      "f8e4m3fn", "f8e4m3fnuz", "f8e5m2", "f8e5m2fnuz", "f8e8m0", "f4e2m1"};
   return dtype <= LLMOPT_F4E2M1 ? names[dtype] : names[0];
 }
 

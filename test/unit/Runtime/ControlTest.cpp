@@ -149,16 +149,11 @@ TEST(Control, ChecksHoldWhereTheyAreReached) {
 
 TEST(Control, DamagedStepsAreNamed) {
   const std::function<void(Counting &)> damages[] = {
-      [](Counting &m) { m.steps[0].control = 99; },
-      [](Counting &m) { m.steps[0].kernel = increment; },
-      [](Counting &m) { m.steps[0].num_args = 0; },
-      [](Counting &m) { m.steps[1].num_dims = 0; },
-      [](Counting &m) { m.steps[3].tiles = 11; },
-      [](Counting &m) { m.stepArgs[m.steps[3].first_arg] = LLMOPT_NONE; },
-      [](Counting &m) { m.steps[5].num_dims = 2; },
-      [](Counting &m) { m.steps[8].tiles = LLMOPT_NONE; },
-      [](Counting &m) { m.steps[9].tiles = 2; },
-      [](Counting &m) { m.steps[9].num_dims = 1; },
+      [](Counting &m) { m.steps[0].control = 99; }, [](Counting &m) { m.steps[0].kernel = increment; },
+      [](Counting &m) { m.steps[0].num_args = 0; }, [](Counting &m) { m.steps[1].num_dims = 0; },
+      [](Counting &m) { m.steps[3].tiles = 11; },   [](Counting &m) { m.stepArgs[m.steps[3].first_arg] = LLMOPT_NONE; },
+      [](Counting &m) { m.steps[5].num_dims = 2; }, [](Counting &m) { m.steps[8].tiles = LLMOPT_NONE; },
+      [](Counting &m) { m.steps[9].tiles = 2; },    [](Counting &m) { m.steps[9].num_dims = 1; },
   };
   for (const auto &damage : damages) {
     Counting model;

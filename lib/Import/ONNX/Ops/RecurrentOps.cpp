@@ -35,7 +35,7 @@ struct Layer {
   Value gate(Value all, int64_t g, int64_t count = 1) const {
     return n.slice(all, n.rank(all) - 1, g * hidden, count * hidden);
   }
-  Value activate(size_t which, Value x) const;
+  Value activate(size_t which, Value x, bool clipped = true) const;
   using Cell = llvm::SmallVector<Value> (*)(const Layer &, Value x, llvm::ArrayRef<Value> states);
   llvm::SmallVector<Value> run(llvm::ArrayRef<Value> inits, Cell cell) const;
 };
@@ -62,10 +62,10 @@ static bool getDefaults(llvm::StringRef name, std::optional<double> &alpha, std:
   return false;
 }
 
-Value Layer::activate(size_t which, Value x) const {
+Value Layer::activate(size_t which, Value x, bool clipped) const {
   const Activation &f = activations[which];
   mlir::Type type = n.elem(x);
-  if (clip > 0)
+  if (clip > 0 && clipped)
     x = n.create<ClipOp>(x, n.scalar(type, -clip), n.scalar(type, clip));
   if (f.name == "tanh")
     return n.create<TanhOp>(x);
@@ -165,8 +165,8 @@ static llvm::SmallVector<Value> lstmCell(const Layer &l, Value x, llvm::ArrayRef
   Value f = l.flag ? n.sub(n.scalar(n.elem(i), 1), i) : l.activate(0, peep(l.gate(all, 2), 2, c));
   Value next = n.add(n.mul(f, c), n.mul(i, l.activate(1, l.gate(all, 3))));
   Value o = l.activate(0, peep(l.gate(all, 1), 1, next));
-  // The state itself is not clipped, only what goes into the activation.
-  return {n.mul(o, l.activate(2, next)), next};
+  // ONNX Runtime clips gates, not the cell on its way out.
+  return {n.mul(o, l.activate(2, next, /*clipped=*/false)), next};
 }
 
 //===- Layers ----------------------------------------------------------------------===//

@@ -6,10 +6,8 @@
 #include "Session.h"
 #include "VerifyInputs.h"
 
-#include "llmopt/Dialect/LM/Eval/RuntimeBytes.h"
-#include "llmopt/CodeGen/Plan/Tables.h"
 #include "llmopt/Dialect/LM/Eval/Evaluator.h"
-#include "llmopt/Execution/Artifact.h"
+#include "llmopt/Execution/Arrays.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/TypeUtilities.h"
@@ -22,19 +20,6 @@ using namespace llmopt;
 using lm::Tensor;
 
 namespace {
-
-llvm::Expected<Tensor> toTensor(MLIRContext *context, const NamedArray &array) {
-  Type element = getTypeOfDType(context, array.dtype);
-  if (!element)
-    return llvm::createStringError("'" + array.name + "': expected an element type that models have");
-  return lm::fromRuntimeBytes(element, array.dims, array.data);
-}
-
-NamedArray toArray(StringRef name, const Tensor &tensor) {
-  std::vector<char> bytes = lm::toRuntimeBytes(tensor);
-  ArrayRef<int64_t> dims = tensor.getDims();
-  return {name.str(), getDType(tensor.getElementType()), std::vector<int64_t>(dims.begin(), dims.end()), bytes};
-}
 
 /// DESIGN's measure; infinity where NaN, infinities or integers differ.
 double errorOf(const Tensor &actual, const Tensor &expected) {

@@ -62,6 +62,18 @@ def check(name, model, feeds, options, folder):
     return problems
 
 
+def silero_feeds():
+    """Both sampling rates, which are the two branches; a state that was in use."""
+    random = np.random.default_rng(5)
+    feeds = []
+    for rate, samples in ((16000, 576), (8000, 288)):
+        for batch in (1, 3):
+            feeds.append({"input": random.standard_normal((batch, samples)).astype(np.float32) * 0.1,
+                          "sr": np.array(rate, np.int64),
+                          "state": random.standard_normal((2, batch, 128)).astype(np.float32) * 0.3})
+    return feeds
+
+
 def write(folder):
     for name, model, feeds in cases.all_cases():
         case = pathlib.Path(folder) / name
@@ -83,6 +95,7 @@ def main():
     parser.add_argument("--run")
     parser.add_argument("--filter", default="")
     parser.add_argument("--write")
+    parser.add_argument("--silero", type=pathlib.Path, help="the model, if it is there")
     options = parser.parse_args()
     if options.write:
         write(options.write)
@@ -91,7 +104,10 @@ def main():
         parser.error("expected --llmopt and --run, or --write")
     failed = total = 0
     with tempfile.TemporaryDirectory() as folder:
-        for name, model, feeds in cases.all_cases():
+        every = list(cases.all_cases())
+        if options.silero and options.silero.exists():
+            every.append(("silero_vad", onnx.load(options.silero), silero_feeds()))
+        for name, model, feeds in every:
             if options.filter not in name:
                 continue
             total += 1

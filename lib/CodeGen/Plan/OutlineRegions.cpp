@@ -123,7 +123,39 @@ LogicalResult Outliner::outline(lm::IfOp op) {
   return success();
 }
 
+/// The loop without the scan outputs that nobody reads.
+static lm::LoopOp dropUnusedRows(lm::LoopOp op) {
+  unsigned states = op.getNumStates();
+  SmallVector<Value> kept;
+  SmallVector<bool> reverse;
+  for (auto [j, result] : llvm::enumerate(op.getResults().drop_front(states)))
+    if (!result.use_empty()) {
+      kept.push_back(result);
+      reverse.push_back(op.getReverseRows()[j]);
+    }
+  if (kept.size() == op.getNumScans())
+    return op;
+  Operation *yield = op.getBody().front().getTerminator();
+  for (unsigned i = op.getNumResults(); i-- > states;)
+    if (op.getResult(i).use_empty())
+      yield->eraseOperand(1 + i);
+  SmallVector<Type> types(op.getResultTypes().begin(), op.getResultTypes().begin() + states);
+  llvm::append_range(types, ValueRange(kept).getTypes());
+  OpBuilder builder(op);
+  auto smaller = lm::LoopOp::create(builder, op.getLoc(), types, op.getTripCount(), op.getCondition(), op.getInits(),
+                                    builder.getDenseBoolArrayAttr(reverse));
+  smaller->setDiscardableAttrs(op->getDiscardableAttrDictionary());
+  smaller.getBody().takeBody(op.getBody());
+  for (unsigned i = 0; i < states; ++i)
+    op.getResult(i).replaceAllUsesWith(smaller.getResult(i));
+  for (auto [j, result] : llvm::enumerate(kept))
+    result.replaceAllUsesWith(smaller.getResult(states + j));
+  op.erase();
+  return smaller;
+}
+
 LogicalResult Outliner::outline(lm::LoopOp op) {
+  op = dropUnusedRows(op);
   if (failed(checkUnknown(op)))
     return failure();
   SmallVector<Value> captures = getCaptures(op);

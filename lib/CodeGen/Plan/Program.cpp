@@ -27,7 +27,7 @@ Value plan::getWhole(Value value) {
   return value;
 }
 
-static SymExpr getBytes(Value value) {
+static SymExpr countBytes(Value value) {
   return lm::getNumElements(value.getType()) * SymExpr(int64_t(getDTypeBytes(getDType(getElementTypeOrSelf(value)))));
 }
 
@@ -148,7 +148,7 @@ LogicalResult Program::addRepeat(kernel::RepeatOp op) {
   auto copy = [&](Value to, Value from) {
     PlanStep step{op, LLMOPT_CONTROL_COPY};
     step.args = {to, from};
-    step.dims = {getBytes(from)};
+    step.dims = {countBytes(from)};
     add(std::move(step));
   };
 
@@ -175,9 +175,9 @@ LogicalResult Program::addRepeat(kernel::RepeatOp op) {
   for (auto [j, row] : llvm::enumerate(values.drop_front(states))) {
     PlanStep step{op, LLMOPT_CONTROL_COPY};
     step.args = {op.getResult(states + j), row, counter};
-    step.dims = {getBytes(row), 0, 1};
+    step.dims = {countBytes(row), 0, 1};
     if (op.getReverseRows()[j])
-      step.dims = {getBytes(row), getDims(op.getResult(states + j))[0] - SymExpr(1), -1};
+      step.dims = {countBytes(row), getDims(op.getResult(states + j))[0] - SymExpr(1), -1};
     add(std::move(step));
   }
   for (size_t i = 0; i < states; ++i)

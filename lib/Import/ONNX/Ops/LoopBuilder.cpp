@@ -76,6 +76,24 @@ static void reportState(Node &n, const LoopSpec &spec, size_t i, mlir::Type befo
   n.error(text);
 }
 
+/// A next state whose dimensions have other names than the state's, but may be
+/// equal (a broadcast of two symbols), under the names of the state: that they
+/// are equal is checked when shapes are bound.
+static Value asBefore(Node &n, Value next, Value init) {
+  Dims before = n.dims(init), after = n.dims(next);
+  if (n.failed() || before.size() != after.size() || n.elem(init) != n.elem(next))
+    return next;
+  for (auto [a, b] : llvm::zip(before, after)) {
+    if (a == b)
+      continue;
+    SymExpr growth = b - a;
+    std::optional<int64_t> least = growth.lowerBound();
+    if (growth.isUnknown() || growth.getConstant() || (least && *least > 0))
+      return next;
+  }
+  return n.reshape(next, before);
+}
+
 llvm::SmallVector<Value> onnx_import::buildLoop(Node &n, const LoopSpec &spec, LoopBody body) {
   if (n.failed())
     return {};
@@ -104,6 +122,8 @@ llvm::SmallVector<Value> onnx_import::buildLoop(Node &n, const LoopSpec &spec, L
     step = body(block.getArgument(0), states);
     if (!step || n.failed())
       return;
+    for (auto [next, init] : llvm::zip(step->states, spec.inits))
+      next = asBefore(n, next, init);
     llvm::SmallVector<Value> yielded{step->condition ? step->condition : n.scalar(n.b.getI1Type(), 1)};
     yielded.append(step->states);
     yielded.append(step->rows);

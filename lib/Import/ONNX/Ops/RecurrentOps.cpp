@@ -19,7 +19,8 @@ struct Activation {
 /// What all three have in common, for one direction.
 struct Layer {
   Node &n;
-  int64_t gates, hidden;
+  int64_t gates;
+  SymExpr hidden;
   bool reverse = false;
   double clip = 0; // 0: none
   std::vector<Activation> activations;
@@ -33,7 +34,7 @@ struct Layer {
 
   /// Columns of gate `g` of [.., gates hidden].
   Value gate(Value all, int64_t g, int64_t count = 1) const {
-    return n.slice(all, n.rank(all) - 1, g * hidden, count * hidden);
+    return n.slice(all, n.rank(all) - 1, SymExpr(g) * hidden, SymExpr(count) * hidden);
   }
   Value activate(size_t which, Value x, bool clipped = true) const;
   using Cell = llvm::SmallVector<Value> (*)(const Layer &, Value x, llvm::ArrayRef<Value> states);
@@ -199,12 +200,9 @@ llvm::SmallVector<Value> Layer::run(llvm::ArrayRef<Value> inits, Cell cell) cons
   });
 }
 
-static Value pick(Node &n, Value v, int64_t direction) {
-  if (!v)
-    return {};
-  Dims dims = n.dims(v);
-  Value one = n.slice(v, 0, direction, 1);
-  return n.reshape(one, llvm::ArrayRef(dims).drop_front());
+/// The part of one direction, its dimensions in the symbols of R and X.
+static Value pick(Node &n, Value v, int64_t direction, llvm::ArrayRef<SymExpr> dims) {
+  return v ? n.reshape(n.slice(v, 0, direction, 1), dims) : Value();
 }
 
 namespace {
@@ -227,15 +225,14 @@ static void recurrent(Node &n, const Kind &kind) {
     return n.error("expected a direction of forward, reverse or bidirectional, but got '" + printable(direction) + "'");
   if (n.rank(x) != 3 || n.rank(w) != 3 || n.rank(r) != 3)
     return n.error("expected X, W and R of rank 3");
-  int64_t hidden = n.staticDim(r, 2, "the hidden size");
-  if (n.intAttr("hidden_size", hidden) != hidden)
-    return n.error("expected hidden_size to be that of R, " + llvm::Twine(hidden) + ", but got " +
-                   llvm::Twine(n.intAttr("hidden_size", hidden)));
+  const SymExpr hidden = n.dims(r)[2], width = SymExpr(kind.gates) * hidden;
+  if (int64_t given = n.intAttr("hidden_size", 0); given && hidden.getConstant().value_or(given) != given)
+    return n.error("expected hidden_size to be that of R, " + hidden.str() + ", but got " + llvm::Twine(given));
   for (Value v : {w, r}) {
     Dims dims = n.dims(v);
-    if (!n.failed() && (!dims[0].isConstant(directions) || !dims[1].isConstant(kind.gates * hidden)))
-      return n.error("expected W and R of " + llvm::Twine(directions) + " x " + llvm::Twine(kind.gates * hidden) +
-                     " rows, but got " + dims[0].str() + " x " + dims[1].str());
+    if (dims[0].getConstant().value_or(directions) != directions || (dims[1] - width).getConstant().value_or(0) != 0)
+      return n.error("expected W and R of " + llvm::Twine(directions) + " x " + width.str() + " rows, but got " +
+                     dims[0].str() + " x " + dims[1].str());
   }
   std::vector<Activation> activations = readActivations(n, kind.activations, directions);
   if (batchFirst)
@@ -258,30 +255,28 @@ static void recurrent(Node &n, const Kind &kind) {
     l.batch = batch;
     l.lengths = lengths;
     l.flag = n.boolAttr(kind.cell == lstmCell ? "input_forget" : "linear_before_reset", false);
-    l.recurrent = n.swapLast(pick(n, r, d));
-    l.inputs = n.create<MatMulOp>(x, n.swapLast(pick(n, w, d)));
+    l.recurrent = n.swapLast(pick(n, r, d, {width, hidden}));
+    l.inputs = n.create<MatMulOp>(x, n.swapLast(pick(n, w, d, {width, n.dims(w)[2]})));
     if (bias) {
-      Value own = pick(n, bias, d);
-      int64_t width = kind.gates * hidden;
+      Value own = pick(n, bias, d, {SymExpr(2) * width});
       Value first = n.slice(own, 0, 0, width), second = n.slice(own, 0, width, width);
       if (kind.cell == gruCell && l.flag) {
         // The bias of the hidden gate is scaled by the reset gate.
         l.recurrentBias = second;
-        Value kept = n.concat({n.slice(second, 0, 0, 2 * hidden), n.filled(type, 0, {hidden})}, 0);
+        Value kept = n.concat({n.slice(second, 0, 0, SymExpr(2) * hidden), n.filled(type, 0, {hidden})}, 0);
         l.inputs = n.add(l.inputs, n.add(first, kept));
       } else {
         l.inputs = n.add(l.inputs, n.add(first, second));
       }
     }
     if (kind.cell == lstmCell && n.has(7))
-      l.peepholes = pick(n, n.in(7), d);
+      l.peepholes = pick(n, n.in(7), d, {SymExpr(3) * hidden});
     llvm::SmallVector<Value> inits;
     for (size_t s = 0; s < kind.states; ++s) {
       Value init = n.opt(5 + s);
       if (init && batchFirst)
         init = n.transpose(init, {1, 0, 2});
-      // [B, hidden] in the symbols of X, so that states keep their types.
-      inits.push_back(init ? n.reshape(pick(n, init, d), {batch, hidden}) : n.filled(type, 0, {batch, hidden}));
+      inits.push_back(init ? pick(n, init, d, {batch, hidden}) : n.filled(type, 0, {batch, hidden}));
     }
     llvm::SmallVector<Value> results = l.run(inits, kind.cell);
     if (results.size() != kind.states + 1)

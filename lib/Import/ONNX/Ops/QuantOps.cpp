@@ -2,15 +2,14 @@
 // lm.dequantize around ordinary operations; only products of integers that a
 // model asks for as integers (MatMulInteger) stay such.
 #include "OpTable.h"
+#include "Ops/QuantBuilder.h"
 
 using namespace llmopt;
 using namespace llmopt::onnx_import;
 using namespace llmopt::lm;
 using mlir::Value;
 
-/// A scale or zero point so that it broadcasts to x: per tensor, along `axis`, or
-/// per block of `block` elements along it.
-static Value spread(Node &n, Value v, Value x, int64_t axis, int64_t block) {
+Value onnx_import::spread(Node &n, Value v, Value x, int64_t axis, int64_t block) {
   Dims dims = n.dims(x), own = n.dims(v);
   if (!v || n.failed() || own.empty())
     return v;
@@ -41,7 +40,7 @@ static bool isQuantized(mlir::Type type) {
   return type && !type.isInteger(1) && (type.isInteger() || type.getIntOrFloatBitWidth() <= 8);
 }
 
-static Value quantizeTo(Node &n, Value x, Value scale, Value zero, mlir::Type type) {
+Value onnx_import::quantizeTo(Node &n, Value x, Value scale, Value zero, mlir::Type type) {
   if (n.failed() || !x)
     return {};
   return n.create<QuantizeOp>(withElementType(x.getType(), type), x, scale, zero,
@@ -121,8 +120,7 @@ static Value asColumn(Node &n, Value v) {
   return n.reshape(v, {n.dims(v)[0], 1});
 }
 
-/// (a - zeroA) (b - zeroB) in 32 bits.
-static Value integerProduct(Node &n, Value a, Value zeroA, Value b, Value zeroB) {
+Value onnx_import::integerProduct(Node &n, Value a, Value zeroA, Value b, Value zeroB) {
   mlir::Type i32 = n.b.getI32Type();
   auto centered = [&](Value v, Value zero) { return zero ? n.sub(n.cast(v, i32), n.cast(zero, i32)) : n.cast(v, i32); };
   return n.create<MatMulOp>(centered(a, asColumn(n, zeroA)), centered(b, zeroB));

@@ -164,8 +164,8 @@ typedef struct llmopt_step {
   uint32_t num_args;
   uint32_t first_dim; /* step_dims[first_dim .. first_dim + num_dims): expressions */
   uint32_t num_dims;
-  uint32_t tiles;     /* expression: how many tiles; see llmopt_control */
-  uint32_t control;   /* llmopt_control; NONE exactly where there is a kernel */
+  uint32_t tiles;   /* expression: how many tiles; see llmopt_control */
+  uint32_t control; /* llmopt_control; NONE exactly where there is a kernel */
 } llmopt_step;
 
 /* A tensor in the weights file. `name` is the ONNX name where the bytes are

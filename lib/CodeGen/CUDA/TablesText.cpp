@@ -76,8 +76,8 @@ void cuda::printTables(const ModelTables &t, llvm::StringRef symbolPrefix, raw_o
   std::vector<uint32_t> args, dims;
   printArray(os, "llmopt_step", "steps", t.steps, [&](const ModelTables::Step &s) {
     os << "{" << toLiteral(s.name) << ", "
-       << (s.control == LLMOPT_CONTROL_NONE ? "run_" + s.kernel : std::string("nullptr")) << ", " << args.size() << ", " << s.args.size() << ", "
-       << dims.size() << ", " << s.dims.size() << ", " << s.tiles << "u, " << s.control << "}";
+       << (s.control == LLMOPT_CONTROL_NONE ? "run_" + s.kernel : std::string("nullptr")) << ", " << args.size() << ", "
+       << s.args.size() << ", " << dims.size() << ", " << s.dims.size() << ", " << s.tiles << "u, " << s.control << "}";
     args.insert(args.end(), s.args.begin(), s.args.end());
     dims.insert(dims.end(), s.dims.begin(), s.dims.end());
   });

@@ -27,8 +27,25 @@ using llvm::SmallVector;
 /// Element types in memory. Floats narrower than F32 are F32 once loaded; those of
 /// a byte or less never reach a back end (SmallFloats.cpp).
 enum class Elem {
-  Bool, I8, U8, I16, U16, I32, U32, I64, U64,
-  F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F8E8M0, F4E2M1, F16, BF16, F32, F64
+  Bool,
+  I8,
+  U8,
+  I16,
+  U16,
+  I32,
+  U32,
+  I64,
+  U64,
+  F8E4M3FN,
+  F8E4M3FNUZ,
+  F8E5M2,
+  F8E5M2FNUZ,
+  F8E8M0,
+  F4E2M1,
+  F16,
+  BF16,
+  F32,
+  F64
 };
 
 /// Integers of 2 and 4 bits are kept one to a byte, as I8 and U8. nullopt for what
@@ -55,20 +72,52 @@ struct S {
 enum class Opcode {
   // Data arithmetic; integers wrap. Div, Rem: integers only with divisors that
   // do not trap (see emitDivision), truncating.
-  Add, Sub, Mul, Div, Rem,
+  Add,
+  Sub,
+  Mul,
+  Div,
+  Rem,
   // Index arithmetic over I64 without overflow; IDiv and IRem of non-negative numbers.
-  IAdd, IMul, IDiv, IRem,
-  And, Or, Xor, Not, Neg,
-  Min, Max,             // floats: NaN if either is
-  Eq, Ne, Lt, Le, Gt, Ge, // floats: Ne is unordered, the others ordered
+  IAdd,
+  IMul,
+  IDiv,
+  IRem,
+  And,
+  Or,
+  Xor,
+  Not,
+  Neg,
+  Min,
+  Max, // floats: NaN if either is
+  Eq,
+  Ne,
+  Lt,
+  Le,
+  Gt,
+  Ge, // floats: Ne is unordered, the others ordered
   Select,
-  Cast, // all but float to integer and to Bool; integers wrap or extend
+  Cast,     // all but float to integer and to Bool; integers wrap or extend
   Truncate, // float to an integer type that holds the value
   Fma,
-  ToBits, FromBits,   // F32 as U32, and back
-  RoundF16, RoundBF16, // F32 to a value that the narrower type has
-  Abs, Sqrt, Floor, Ceil, Round, Trunc, // floats
-  Exp, ExpNonPositive, Log, Sin, Cos, Erf, Tanh, Sigmoid, Pow // floats
+  ToBits,
+  FromBits, // F32 as U32, and back
+  RoundF16,
+  RoundBF16, // F32 to a value that the narrower type has
+  Abs,
+  Sqrt,
+  Floor,
+  Ceil,
+  Round,
+  Trunc, // floats
+  Exp,
+  ExpNonPositive,
+  Log,
+  Sin,
+  Cos,
+  Erf,
+  Tanh,
+  Sigmoid,
+  Pow // floats
 };
 
 /// What a kernel reads and writes.

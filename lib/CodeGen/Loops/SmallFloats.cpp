@@ -149,7 +149,9 @@ S Emitter::decode(S bits, Elem elem) {
     unsigned width = elem == Elem::F4E2M1 ? 4 : 8;
     llvm::SmallVector<double> values;
     for (unsigned i = 0; i < 1u << width; ++i)
-      values.push_back(llvm::APFloat(format.semantics, llvm::APInt(width, i)).convertToDouble());
+      values.push_back(elem == Elem::F8E8M0 && i == 255 // which APFloat takes for an infinity
+                           ? std::numeric_limits<double>::quiet_NaN()
+                           : llvm::APFloat(format.semantics, llvm::APInt(width, i)).convertToDouble());
     it->second = b.table(Elem::F32, values, {});
   }
   S offset = b.op(Opcode::Cast, {bits}, Elem::I64);

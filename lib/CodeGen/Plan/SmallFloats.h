@@ -19,7 +19,7 @@ inline bool isSmallFloat(uint32_t dtype) { return dtype >= LLMOPT_F8E4M3FN && dt
 inline double decodeSmallFloat(uint8_t bits, uint32_t dtype) {
   if (dtype == LLMOPT_F8E8M0)
     return bits == 255 ? NAN : std::ldexp(1.0, int(bits) - 127);
-  SmallFloat f = dtype == LLMOPT_F8E4M3FN       ? SmallFloat{4, 3, 7, false, false, true}
+  SmallFloat f = dtype == LLMOPT_F8E4M3FN     ? SmallFloat{4, 3, 7, false, false, true}
                  : dtype == LLMOPT_F8E4M3FNUZ ? SmallFloat{4, 3, 8, true, false, false}
                  : dtype == LLMOPT_F8E5M2     ? SmallFloat{5, 2, 15, false, true, false}
                  : dtype == LLMOPT_F8E5M2FNUZ ? SmallFloat{5, 2, 16, true, false, false}

@@ -180,9 +180,8 @@ Value Node::finish(OperationState &state, function_ref<LogicalResult(SmallVector
   return op->getResult(0);
 }
 
-SmallVector<Value>
-Node::createRegionOp(OperationState &state,
-                     ArrayRef<std::pair<StringRef, std::set<std::string>>> constraints) {
+SmallVector<Value> Node::createRegionOp(OperationState &state,
+                                        ArrayRef<std::pair<StringRef, std::set<std::string>>> constraints) {
   if (failed_)
     return {};
   for (const auto &[name, texts] : constraints) {

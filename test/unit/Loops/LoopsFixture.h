@@ -231,8 +231,9 @@ protected:
     for (size_t i = 0; i < expected.size(); ++i) {
       Guarded &buffer = *buffers[inputs.size() + i];
       EXPECT_TRUE(buffer.intact()) << c.name << " wrote in front of result " << i;
-      compare(c, expected[i], llvm::cantFail(lm::fromRuntimeBytes(expected[i].getElementType(), expected[i].getDims(),
-                                                                 {buffer.data, buffer.size})),
+      compare(c, expected[i],
+              llvm::cantFail(lm::fromRuntimeBytes(expected[i].getElementType(), expected[i].getDims(),
+                                                  {buffer.data, buffer.size})),
               how);
     }
   }

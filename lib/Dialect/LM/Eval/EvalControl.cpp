@@ -112,7 +112,8 @@ FailureOr<Values> Frame::runLoop(LoopOp loop) {
   for (size_t j = 0; j < rows.size(); ++j) {
     if (loop.getReverseRows()[j])
       std::reverse(rows[j].begin(), rows[j].end());
-    Result stacked = stack(rows[j], cast<RankedTensorType>(loop.getResult(loop.getNumStates() + j).getType()), bindings);
+    Result stacked =
+        stack(rows[j], cast<RankedTensorType>(loop.getResult(loop.getNumStates() + j).getType()), bindings);
     if (!stacked)
       return loop.emitError() << llvm::toString(stacked.takeError());
     states.push_back(*stacked);

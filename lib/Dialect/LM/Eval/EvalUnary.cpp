@@ -69,9 +69,9 @@ static double convertToExponent(double value, bool saturate, Rounding rounding) 
   uint32_t exponent = (bits >> 23) & 255, fraction = bits & 0x7fffff;
   if (exponent == 255)
     return std::numeric_limits<double>::quiet_NaN();
-  bool up = rounding == Rounding::Up ? fraction != 0
-                                     : rounding == Rounding::Nearest &&
-                                           (fraction > 0x400000 || (fraction == 0x400000 && exponent > 0));
+  bool up = rounding == Rounding::Up
+                ? fraction != 0
+                : rounding == Rounding::Nearest && (fraction > 0x400000 || (fraction == 0x400000 && exponent > 0));
   if (up && !(saturate && exponent == 254))
     ++exponent;
   return exponent == 255 ? std::numeric_limits<double>::quiet_NaN() : std::ldexp(1.0, int(exponent) - 127);
@@ -170,7 +170,7 @@ std::optional<Result> eval::evaluateUnary(Operation *op, ArrayRef<Tensor> in, co
           return std::isinf(x) && (x < 0 ? isInf.getDetectNegative() : isInf.getDetectPositive());
         });
       })
-      .Case<CastOp>([&](CastOp cast) { 
+      .Case<CastOp>([&](CastOp cast) {
         return castTo(in[0], getElementTypeOrSelf(cast.getType()), cast.getSaturate(), cast.getRounding());
       })
       .Case<GeluOp>([&](GeluOp gelu) -> Result {

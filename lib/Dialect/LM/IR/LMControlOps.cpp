@@ -89,8 +89,7 @@ LogicalResult LoopOp::verify() {
   if (block.getNumArguments() != inits.size() + 1 || getNumResults() < inits.size() || // (C2)
       block.getArgument(0).getType() != RankedTensorType::get({}, IntegerType::get(getContext(), 64)) ||
       !areCompatibleTypes(TypeRange(arguments).drop_front(), inits))
-    return emitOpError() << "expected a region over the iteration and the states, but got one over "
-                         << arguments;
+    return emitOpError() << "expected a region over the iteration and the states, but got one over " << arguments;
   FailureOr<ValueRange> values = getYielded(*this, getBody());
   if (failed(values))
     return failure();
@@ -100,8 +99,7 @@ LogicalResult LoopOp::verify() {
       !areCompatibleTypes(TypeRange(results).take_front(inits.size()), inits))
     return emitOpError() << "expected the condition, the states and " << getNumScans() << " rows, but got "
                          << values->getTypes();
-  for (auto [row, result] :
-       llvm::zip(values->drop_front(1 + inits.size()), getResults().drop_front(inits.size()))) {
+  for (auto [row, result] : llvm::zip(values->drop_front(1 + inits.size()), getResults().drop_front(inits.size()))) {
     SmallVector<SymExpr> dims = getDims(row), whole = getDims(result);
     if (whole.size() != dims.size() + 1 || getElementTypeOrSelf(row) != getElementTypeOrSelf(result))
       return emitOpError() << "expected rows of " << result.getType() << ", but got " << row.getType();

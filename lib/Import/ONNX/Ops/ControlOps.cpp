@@ -1,7 +1,7 @@
 // If, Loop and Scan. Their subgraphs become regions; what is known when compiling
 // becomes the branch that is taken, or iterations written out.
-#include "LoopBuilder.h"
 #include "../OpTable.h"
+#include "LoopBuilder.h"
 
 using namespace llmopt;
 using namespace llmopt::onnx_import;
@@ -89,8 +89,7 @@ static void conditional(Node &n) {
   if (n.failed())
     return;
   state.addOperands(condition);
-  auto results =
-      n.createRegionOp(state, {{"lm.then_constraints", asked[0]}, {"lm.else_constraints", asked[1]}});
+  auto results = n.createRegionOp(state, {{"lm.then_constraints", asked[0]}, {"lm.else_constraints", asked[1]}});
   for (auto [i, value] : llvm::enumerate(results))
     n.out(i, value);
 }
@@ -127,22 +126,21 @@ static void loop(Node &n) {
   spec.reverseRows.assign(graph->output_size() - 1 - states, false);
   spec.nodes = graph->node_size();
   spec.unrollNodes = kMaxUnrolledNodes;
-  auto results =
-      buildLoop(n, spec, [&](Value iteration, llvm::ArrayRef<Value> now) -> std::optional<LoopStep> {
-        llvm::SmallVector<Value> inputs{asDeclared(n, iteration, graph->input(0)),
-                                        asDeclared(n, n.scalar(n.b.getI1Type(), 1), graph->input(1))};
-        inputs.append(now.begin(), now.end());
-        auto outputs = n.importer.importSubgraph(*graph, n.getScope(), inputs);
-        if (!outputs) {
-          n.poison();
-          return std::nullopt;
-        }
-        LoopStep step;
-        step.condition = outputs->front();
-        step.states.assign(outputs->begin() + 1, outputs->begin() + 1 + states);
-        step.rows.assign(outputs->begin() + 1 + states, outputs->end());
-        return step;
-      });
+  auto results = buildLoop(n, spec, [&](Value iteration, llvm::ArrayRef<Value> now) -> std::optional<LoopStep> {
+    llvm::SmallVector<Value> inputs{asDeclared(n, iteration, graph->input(0)),
+                                    asDeclared(n, n.scalar(n.b.getI1Type(), 1), graph->input(1))};
+    inputs.append(now.begin(), now.end());
+    auto outputs = n.importer.importSubgraph(*graph, n.getScope(), inputs);
+    if (!outputs) {
+      n.poison();
+      return std::nullopt;
+    }
+    LoopStep step;
+    step.condition = outputs->front();
+    step.states.assign(outputs->begin() + 1, outputs->begin() + 1 + states);
+    step.rows.assign(outputs->begin() + 1 + states, outputs->end());
+    return step;
+  });
   for (auto [i, value] : llvm::enumerate(results))
     n.out(i, value);
 }
@@ -170,33 +168,31 @@ static llvm::SmallVector<Value> buildScan(Node &n, const ScanSpec &scan) {
   spec.reverseRows = scan.outputReverse;
   spec.nodes = scan.body->node_size();
   SymExpr trips = spec.trips;
-  auto results =
-      buildLoop(n, spec, [&](Value iteration, llvm::ArrayRef<Value> now) -> std::optional<LoopStep> {
-        Value last = n.constant(
-            getSymbolicAttr(mlir::RankedTensorType::get({}, n.b.getI64Type()), {trips - SymExpr(1)}));
-        llvm::SmallVector<Value> inputs(now);
-        for (auto [i, x] : llvm::enumerate(scan.inputs))
-          inputs.push_back(n.create<GatherOp>(x, scan.inputReverse[i] ? n.sub(last, iteration) : iteration,
-                                              scan.inputAxes[i]));
-        if (n.failed())
-          return std::nullopt;
-        auto outputs = n.importer.importSubgraph(*scan.body, n.getScope(), inputs);
-        if (!outputs) {
-          n.poison();
-          return std::nullopt;
-        }
-        LoopStep step;
-        step.states.assign(outputs->begin(), outputs->begin() + states);
-        step.rows.assign(outputs->begin() + states, outputs->end());
-        if (scan.length) { // what is beyond the end of a sequence keeps states, and gives zeros
-          Value inside = n.compare(Predicate::LT, iteration, scan.length);
-          for (auto [next, before] : llvm::zip(step.states, now))
-            next = n.select(inside, next, before);
-          for (Value &row : step.rows)
-            row = n.select(inside, row, n.scalar(n.elem(row), 0));
-        }
-        return step;
-      });
+  auto results = buildLoop(n, spec, [&](Value iteration, llvm::ArrayRef<Value> now) -> std::optional<LoopStep> {
+    Value last = n.constant(getSymbolicAttr(mlir::RankedTensorType::get({}, n.b.getI64Type()), {trips - SymExpr(1)}));
+    llvm::SmallVector<Value> inputs(now);
+    for (auto [i, x] : llvm::enumerate(scan.inputs))
+      inputs.push_back(
+          n.create<GatherOp>(x, scan.inputReverse[i] ? n.sub(last, iteration) : iteration, scan.inputAxes[i]));
+    if (n.failed())
+      return std::nullopt;
+    auto outputs = n.importer.importSubgraph(*scan.body, n.getScope(), inputs);
+    if (!outputs) {
+      n.poison();
+      return std::nullopt;
+    }
+    LoopStep step;
+    step.states.assign(outputs->begin(), outputs->begin() + states);
+    step.rows.assign(outputs->begin() + states, outputs->end());
+    if (scan.length) { // what is beyond the end of a sequence keeps states, and gives zeros
+      Value inside = n.compare(Predicate::LT, iteration, scan.length);
+      for (auto [next, before] : llvm::zip(step.states, now))
+        next = n.select(inside, next, before);
+      for (Value &row : step.rows)
+        row = n.select(inside, row, n.scalar(n.elem(row), 0));
+    }
+    return step;
+  });
   if (results.size() != states + rows)
     return {};
   for (size_t j = 0; j < rows; ++j) { // rows go to another axis than the first

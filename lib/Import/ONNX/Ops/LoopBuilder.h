@@ -26,8 +26,7 @@ struct LoopSpec {
   int64_t nodes = 1, unrollNodes = 0;
 };
 
-using LoopBody =
-    llvm::function_ref<std::optional<LoopStep>(mlir::Value iteration, llvm::ArrayRef<mlir::Value> states)>;
+using LoopBody = llvm::function_ref<std::optional<LoopStep>(mlir::Value iteration, llvm::ArrayRef<mlir::Value> states)>;
 
 /// The last states, then the scan outputs; empty after an error. `body` may be
 /// called more than once.

@@ -1,8 +1,8 @@
 // LSTM, GRU and RNN: one lm.loop per direction. Products with the input are taken
 // for all steps at once in front of it; what is left inside is the product with the
 // state and elementwise operations, which the plan fuses.
-#include "LoopBuilder.h"
 #include "../OpTable.h"
+#include "LoopBuilder.h"
 
 using namespace llmopt;
 using namespace llmopt::onnx_import;
@@ -25,12 +25,12 @@ struct Layer {
   double clip = 0; // 0: none
   std::vector<Activation> activations;
   SymExpr steps, batch;
-  Value inputs;           // [T, B, gates hidden]: X W^T, with biases
-  Value recurrent;        // [hidden, gates hidden]: R^T
-  Value lengths;          // [B, 1] i64, or null
-  Value recurrentBias;    // [gates hidden], where it is not part of `inputs`
-  Value peepholes;        // [3 hidden]
-  bool flag = false;      // linear_before_reset, input_forget
+  Value inputs;        // [T, B, gates hidden]: X W^T, with biases
+  Value recurrent;     // [hidden, gates hidden]: R^T
+  Value lengths;       // [B, 1] i64, or null
+  Value recurrentBias; // [gates hidden], where it is not part of `inputs`
+  Value peepholes;     // [3 hidden]
+  bool flag = false;   // linear_before_reset, input_forget
 
   /// Columns of gate `g` of [.., gates hidden].
   Value gate(Value all, int64_t g, int64_t count = 1) const {

@@ -19,7 +19,7 @@ func.func @main(%flag: tensor<i1>, %x: !x) -> (!x, tensor<4x?x8xf32, #lm.dims<4,
     lm.yield %x : !x
   }
   %n = lm.constant dense<4> : tensor<i64>
-  %s:2 = lm.loop trip %n init(%r) reverse array<i1: true> : (tensor<i64>, !x) -> (!x, tensor<4x?x8xf32, #lm.dims<4, "n", 8>>) {
+  %s:2 = lm.loop trip %n init(%r) reverse [true] : (tensor<i64>, !x) -> (!x, tensor<4x?x8xf32, #lm.dims<4, "n", 8>>) {
   ^bb0(%i: tensor<i64>, %state: !x):
     %on = lm.constant dense<true> : tensor<i1>
     %p = lm.linear %state, %w : (!x, tensor<8x8xf32>) -> !x

@@ -74,6 +74,16 @@ std::vector<NamedArray> runOnce(llmopt_model *model, llvm::ArrayRef<NamedArray> 
   }
   run::check(llmopt_session_run(session.get(), data.data(), data.size(), outputs.data(), outputs.size(), &error),
              error);
+  // Branches and loops may give less than they need room for.
+  for (uint32_t i = 0; i < info.num_outputs; ++i) {
+    llmopt_tensor_type type;
+    run::check(llmopt_session_get_output_type(session.get(), i, &type, &error), error);
+    size_t size = llmopt_dtype_size(type.dtype);
+    for (uint32_t d = 0; d < type.rank; ++d)
+      size *= type.dims[d];
+    results[i].dims.assign(type.dims, type.dims + type.rank);
+    results[i].data.resize(size);
+  }
   return results;
 }
 

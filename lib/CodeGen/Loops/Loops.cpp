@@ -21,7 +21,7 @@ static std::string checkType(Type type) {
   if (!ranked)
     return "expected a ranked tensor, but got " + text;
   if (!elemOf(ranked.getElementType()))
-    return "expected elements of bool, 8 to 64-bit integers, f16, bf16, f32 or f64, but got " + text;
+    return "expected elements of bool, integers of 2 to 64 bits, or floats of 4 to 64, but got " + text;
   for (const lm::SymExpr &dim : lm::getDims(type))
     if (dim.isUnknown())
       return "expected dimensions that are known as expressions, but got " + text;
@@ -33,6 +33,8 @@ static std::string check(Operation *op) {
     return "expected weights as arguments of the kernel";
   if (!isa_and_nonnull<lm::LMDialect>(op->getDialect()))
     return "expected an operation of the lm dialect";
+  if (op->getNumRegions() || op->hasTrait<OpTrait::IsTerminator>())
+    return "expected an operation without regions";
   if (isa<lm::EmbeddingGradOp>(op))
     return "expected gradients of embeddings as products";
   for (Type type : op->getOperandTypes())

@@ -33,6 +33,7 @@ const OpTable &OpTable::get() {
     addContribAttentionOps(t);
     addContribOps(t);
     addContribQuantOps(t);
+    addControlOps(t);
     addConvOps(t);
     addEinsumOps(t);
     addElementwiseOps(t);
@@ -42,6 +43,7 @@ const OpTable &OpTable::get() {
     addNormOps(t);
     addQLinearOps(t);
     addQuantOps(t);
+    addRecurrentOps(t);
     addReduceOps(t);
     addShapeOps(t);
     addSliceOps(t);

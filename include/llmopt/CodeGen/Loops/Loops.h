@@ -7,8 +7,8 @@
 // its operands at indices, down to loads. Every operation that the dialect has
 // on tensors of run-time data is covered; hot ones have better kernels elsewhere.
 //
-// Semantics are the evaluator's, with f32 (f16 and bf16: in f32, rounded when
-// stored) instead of f64 inside, and with two additions for what the evaluator
+// Semantics are the evaluator's, with f32 (f16 and bf16: in f32, rounded once per
+// operation) instead of f64 inside, and with two additions for what the evaluator
 // refuses, since a kernel never fails: integer x / 0 and x mod 0 give 0, and an
 // index outside of [-n, n) is clamped into the dimension.
 //

@@ -29,6 +29,7 @@ const OpTable &OpTable::get() {
     OpTable t;
     addActivationOps(t);
     addAttentionOps(t);
+    addBitOps(t);
     addConstantOps(t);
     addContribAttentionOps(t);
     addContribOps(t);
@@ -36,12 +37,17 @@ const OpTable &OpTable::get() {
     addEinsumOps(t);
     addElementwiseOps(t);
     addGatherOps(t);
+    addIndexOps(t);
+    addLossOps(t);
     addMatmulOps(t);
     addNormOps(t);
     addQuantOps(t);
+    addRandomOps(t);
     addReduceOps(t);
+    addSelectOps(t);
     addShapeOps(t);
     addSliceOps(t);
+    addStatefulOps(t);
     return t;
   }();
   return table;

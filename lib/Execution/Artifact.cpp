@@ -73,6 +73,16 @@ std::vector<NamedArray> runOnce(const std::string &path, llvm::ArrayRef<NamedArr
     outputs.push_back({results[i].data.data(), size});
   }
   run::check(llmopt_session_run(session.get(), data.data(), data.size(), outputs.data(), outputs.size(), &error), error);
+  // Sizes that depend on data are known now.
+  for (uint32_t i = 0; i < info.num_outputs; ++i) {
+    llmopt_tensor_type type;
+    run::check(llmopt_session_get_output_type(session.get(), i, &type, &error), error);
+    results[i].dims.assign(type.dims, type.dims + type.rank);
+    size_t size = llmopt_dtype_size(type.dtype);
+    for (uint32_t d = 0; d < type.rank; ++d)
+      size *= type.dims[d];
+    results[i].data.resize(size);
+  }
   return results;
 }
 

@@ -109,24 +109,42 @@ llmopt_status checkData(const char *what, const llmopt_tensor_desc &declared, co
   return LLMOPT_OK;
 }
 
-void runSteps(llmopt_session *session) {
-  const Array<PreparedStep> &steps = session->binding().steps;
-  char *scratch = session->scratch.data();
-  uint64_t stride = session->scratchStride;
-  for (size_t s = 0; s < steps.size(); ++s)
-    session->pool.run(steps[s], scratch, stride);
+/// Where the bytes of a value are in this run.
+const char *addressOf(const OutputCopy &at, const llmopt_input *inputs, const llmopt_output *outputs) {
+  if (at.kind == LLMOPT_BUFFER_INPUT)
+    return static_cast<const char *>(inputs[at.index].data) + at.offset;
+  if (at.kind == LLMOPT_BUFFER_OUTPUT)
+    return static_cast<const char *>(outputs[at.index].data) + at.offset;
+  return at.data;
 }
 
-void runStepsTimed(llmopt_session *session) {
-  const Array<PreparedStep> &steps = session->binding().steps;
-  uint64_t before = nowNs();
-  for (size_t s = 0; s < steps.size(); ++s) {
-    session->pool.run(steps[s], session->scratch.data(), session->scratchStride);
-    uint64_t after = nowNs();
-    session->lastNs[s] = after - before;
-    session->totalNs[s] += after - before;
-    before = after;
+llmopt_status runSteps(llmopt_session *session, const llmopt_input *inputs, const llmopt_output *outputs,
+                       llmopt_error *error) {
+  const llmopt_model &model = *session->model;
+  Binding &binding = session->binding();
+  const Array<PreparedStep> &steps = binding.steps;
+  char *scratch = session->scratch.data();
+  uint64_t stride = session->scratchStride;
+  uint64_t before = session->profile ? nowNs() : 0;
+  uint32_t nextCount = 0;
+  for (uint32_t s = 0; s <= steps.size(); ++s) {
+    for (; nextCount < model.desc.num_data_symbols && model.desc.data_symbols[nextCount].first_step == s; ++nextCount) {
+      int64_t number;
+      std::memcpy(&number, addressOf(binding.counts[nextCount], inputs, outputs), sizeof(number));
+      if (llmopt_status status = binding.publish(model, nextCount, number, error))
+        return status;
+    }
+    if (s == steps.size())
+      break;
+    session->pool.run(steps[s], scratch, stride);
+    if (session->profile) {
+      uint64_t after = nowNs();
+      session->lastNs[s] = after - before;
+      session->totalNs[s] += after - before;
+      before = after;
+    }
   }
+  return model.desc.num_data_symbols ? binding.sizeOutputs(model, true, error) : LLMOPT_OK;
 }
 } // namespace
 
@@ -182,8 +200,8 @@ extern "C" llmopt_status llmopt_session_bind(llmopt_session *session, const llmo
   Use use(session);
   if (!use.isFree())
     return isBusy(error);
-  if (session->binding().matches(inputs))
-    return LLMOPT_OK;
+  if (session->binding().matches(inputs)) // the last run may have left smaller outputs
+    return model.desc.num_data_symbols ? session->binding().sizeOutputs(model, false, error) : LLMOPT_OK;
   Binding &next = session->bindings[1 - session->active];
   if (llmopt_status status = next.bind(model, inputs, error))
     return status;
@@ -239,19 +257,13 @@ extern "C" llmopt_status llmopt_session_run(llmopt_session *session, const llmop
   }
   {
     ScopedFpState state;
-    if (session->profile)
-      runStepsTimed(session);
-    else
-      runSteps(session);
+    if (llmopt_status status = runSteps(session, inputs, outputs, error))
+      return status;
   }
   for (size_t c = 0; c < binding.numCopies; ++c) {
     const OutputCopy &copy = binding.copies[c];
-    const char *source = copy.data;
-    if (copy.kind == LLMOPT_BUFFER_INPUT)
-      source = static_cast<const char *>(inputs[copy.index].data) + copy.offset;
-    else if (copy.kind == LLMOPT_BUFFER_OUTPUT)
-      source = static_cast<char *>(outputs[copy.index].data) + copy.offset;
-    if (uint64_t bytes = binding.outputBytes[copy.output])
+    const char *source = addressOf(copy, inputs, outputs);
+    if (uint64_t bytes = binding.writtenBytes[copy.output])
       std::memmove(outputs[copy.output].data, source, bytes);
   }
   ++session->runs;

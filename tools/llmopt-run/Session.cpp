@@ -257,6 +257,11 @@ void BoundSession::run() {
   check(llmopt_session_run(session.get(), inputPointers.data(), inputPointers.size(), outputPointers.data(),
                            outputPointers.size(), &error),
         error);
+  for (uint32_t o = 0; o < outputs.size(); ++o) {
+    llmopt_tensor_type type;
+    check(llmopt_session_get_output_type(session.get(), o, &type, &error), error);
+    outputs[o].shrink(type);
+  }
 }
 
 llmopt_session_info BoundSession::info() const {

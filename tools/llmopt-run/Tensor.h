@@ -30,6 +30,15 @@ public:
     bytes = n;
   }
 
+  /// Another shape of at most as many elements, which keeps the first ones.
+  void shrink(const llmopt_tensor_type &smaller) {
+    uint64_t n = llmopt_dtype_size(smaller.dtype);
+    for (uint32_t d = 0; d < smaller.rank; ++d)
+      n *= uint64_t(smaller.dims[d]);
+    type = smaller;
+    bytes = n;
+  }
+
   char *data() const { return storage.get() + headroom; }
   uint64_t size() const { return bytes; }
   uint64_t elements() const { return bytes / llmopt_dtype_size(type.dtype); }

@@ -33,6 +33,8 @@ static std::string check(Operation *op) {
     return "expected weights as arguments of the kernel";
   if (!isa_and_nonnull<lm::LMDialect>(op->getDialect()))
     return "expected an operation of the lm dialect";
+  if (isa<lm::BitcastOp>(op))
+    return "expected a bitcast as a view of memory";
   if (isa<lm::EmbeddingGradOp>(op))
     return "expected gradients of embeddings as products";
   for (Type type : op->getOperandTypes())
@@ -57,8 +59,11 @@ static std::string check(Operation *op) {
 /// Operations whose f64 form only the C library has.
 static bool needsLibrary(Operation *op) {
   if (isa<lm::ExpOp, lm::LogOp, lm::SinOp, lm::CosOp, lm::ErfOp, lm::TanhOp, lm::SigmoidOp, lm::SoftplusOp, lm::EluOp,
-          lm::GeluOp, lm::SoftmaxOp, lm::AttentionOp>(op))
+          lm::GeluOp, lm::SoftmaxOp, lm::AttentionOp, lm::AcosOp, lm::AsinOp, lm::AtanOp, lm::AcoshOp, lm::AsinhOp,
+          lm::AtanhOp>(op))
     return getElementTypeOrSelf(op->getResult(0)).isF64();
+  if (auto attention = dyn_cast<lm::LinearAttentionOp>(op))
+    return attention.getDecay() && getElementTypeOrSelf(attention.getType()).isF64();
   if (isa<lm::PowOp>(op)) {
     Type base = getElementTypeOrSelf(op->getOperand(0)), exponent = getElementTypeOrSelf(op->getOperand(1));
     bool floats = isa<FloatType>(base) || isa<FloatType>(exponent);

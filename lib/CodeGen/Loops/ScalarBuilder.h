@@ -53,6 +53,7 @@ enum class Opcode {
   // Index arithmetic over I64 without overflow; IDiv and IRem of non-negative numbers.
   IAdd, IMul, IDiv, IRem,
   And, Or, Xor, Not, Neg,
+  ShiftLeft, ShiftRight, // by less than the width; right: arithmetic for signed types
   Min, Max,             // floats: NaN if either is
   Eq, Ne, Lt, Le, Gt, Ge, // floats: Ne is unordered, the others ordered
   Select,
@@ -60,7 +61,7 @@ enum class Opcode {
   Truncate, // float to an integer type that holds the value
   Fma,
   Abs, Sqrt, Floor, Ceil, Round, Trunc, // floats
-  Exp, ExpNonPositive, Log, Sin, Cos, Erf, Tanh, Sigmoid, Pow // floats
+  Exp, ExpNonPositive, Log, Sin, Cos, Erf, Tanh, Sigmoid, Pow, Atan // floats
 };
 
 /// What a kernel reads and writes.
@@ -70,6 +71,7 @@ struct Buffer {
   Elem elem = Elem::F32; // in memory
   SymExpr offset;        // Scratch: bytes
   int32_t level = 0;     // Scratch: where it was filled; no load is placed further out
+  bool written = false;  // while it is read: a load stays where it stands
 };
 
 /// How consecutive lanes of an access lie in memory.

@@ -131,6 +131,10 @@ TextBuilder::Expression TextBuilder::renderOp(const Node &node) {
     return logical ? binary("||", LogicalOr) : binary("|", BitOr);
   case Opcode::Xor:
     return logical ? binary("!=", Equality) : binary("^", BitXor);
+  case Opcode::ShiftLeft:
+    return {"(" + type + ")((uint64_t)" + in(0, Unary) + " << " + in(1, Unary) + ")", Unary};
+  case Opcode::ShiftRight:
+    return {"(" + type + ")(" + in(0, Unary) + " >> " + in(1, Unary) + ")", Unary};
   case Opcode::Not:
     return {"!" + in(0, Unary), Unary};
   case Opcode::Neg:
@@ -189,6 +193,8 @@ TextBuilder::Expression TextBuilder::renderOp(const Node &node) {
     return call("llmopt_sigmoid");
   case Opcode::Pow:
     return math("pow");
+  case Opcode::Atan:
+    return math("atan");
   }
   return {};
 }

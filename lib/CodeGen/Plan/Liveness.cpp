@@ -11,7 +11,8 @@ using lm::getDims;
 using lm::SymExpr;
 
 bool llmopt::isStep(Operation *op) {
-  return isa<kernel::KernelDialect>(op->getDialect()) && !isa<kernel::ViewOp, kernel::PackOp, kernel::YieldOp>(op);
+  return isa<kernel::KernelDialect>(op->getDialect()) &&
+         !isa<kernel::ViewOp, kernel::PackOp, kernel::YieldOp, kernel::DefineSymbolOp>(op);
 }
 
 Value Liveness::getStorage(Value value) const {
@@ -69,6 +70,14 @@ Liveness llmopt::computeLiveness(func::FuncOp function) {
   DenseMap<Operation *, uint32_t> indexOf;
   for (auto [i, op] : llvm::enumerate(result.steps))
     indexOf[op] = i;
+  // A symbol's number is read when the steps before it are done.
+  DenseMap<Operation *, uint32_t> readAfter;
+  uint32_t done = 0;
+  for (Operation &op : block) {
+    done += isStep(&op);
+    if (isa<kernel::DefineSymbolOp>(op))
+      readAfter[&op] = done ? done - 1 : 0;
+  }
 
   // Last uses, those of views included.
   DenseMap<Value, uint32_t> lastUse;
@@ -76,6 +85,7 @@ Liveness llmopt::computeLiveness(func::FuncOp function) {
     for (Value operand : op.getOperands()) {
       uint32_t use = &op == end                ? lastStep
                      : indexOf.count(&op)      ? indexOf[&op]
+                     : readAfter.count(&op)    ? readAfter[&op]
                      : op.getNumResults() == 1 ? lastUse.lookup(op.getResult(0))
                                                : 0;
       uint32_t &last = lastUse[operand];

@@ -28,6 +28,9 @@ private:
   LogicalResult addInterface();
   LogicalResult addSteps();
   LogicalResult addConstraints();
+  LogicalResult addDataSymbols();
+  /// A size with every count of data as large as it can be.
+  SymExpr bounded(const SymExpr &size);
   FailureOr<uint32_t> getExpr(const SymExpr &expr, Location loc);
   FailureOr<uint32_t> getBuffer(Value value);
   FailureOr<uint32_t> addWeight(Value value);
@@ -40,6 +43,7 @@ private:
   ModelTables &t = model.tables;
   Liveness liveness;
   llvm::StringMap<uint32_t> symbolIndex, exprIndex;
+  llvm::StringMap<SymExpr> countBounds;
   llvm::StringMap<uint32_t> weightByRecipe; // the buffer
   llvm::StringMap<unsigned> weightNames;
   DenseMap<Value, uint32_t> bufferOf;
@@ -47,6 +51,15 @@ private:
 };
 
 } // namespace
+
+SymExpr TableBuilder::bounded(const SymExpr &size) {
+  if (countBounds.empty())
+    return size;
+  return size.upperBound([&](StringRef name) -> std::optional<SymExpr> {
+    auto it = countBounds.find(name);
+    return it == countBounds.end() ? std::nullopt : std::optional(it->second);
+  });
+}
 
 FailureOr<uint32_t> TableBuilder::getExpr(const SymExpr &expr, Location loc) {
   if (expr.isUnknown())
@@ -78,6 +91,44 @@ LogicalResult TableBuilder::addSymbols() {
       if (std::optional<std::string> symbol = dim.getSymbol())
         if (symbolIndex.try_emplace(*symbol, t.symbols.size()).second)
           t.symbols.push_back(*symbol);
+  for (auto op : function.getOps<kernel::DefineSymbolOp>()) {
+    SymExpr bound = bounded(lm::getExprs(op.getBound())[0]);
+    if (!symbolIndex.try_emplace(op.getSymbol(), t.symbols.size()).second)
+      return op.emitError() << "expected a new symbol, but got '" << op.getSymbol() << "' again";
+    t.symbols.push_back(op.getSymbol().str());
+    FailureOr<uint32_t> expr = getExpr(bound, op.getLoc());
+    if (failed(expr))
+      return failure();
+    countBounds[op.getSymbol()] = bound;
+    t.dataSymbols.push_back({uint32_t(t.symbols.size() - 1), LLMOPT_NONE, *expr, 0});
+  }
+  return success();
+}
+
+LogicalResult TableBuilder::addDataSymbols() {
+  if (t.dataSymbols.empty())
+    return success();
+  uint32_t numSteps = 0, next = 0;
+  for (Operation &op : function.getBody().front()) {
+    numSteps += isStep(&op);
+    auto define = dyn_cast<kernel::DefineSymbolOp>(op);
+    if (!define)
+      continue;
+    FailureOr<uint32_t> buffer = getBuffer(define.getValue());
+    if (failed(buffer))
+      return failure();
+    t.dataSymbols[next].buffer = *buffer;
+    t.dataSymbols[next++].firstStep = numSteps;
+  }
+  t.outputBounds = t.outputs;
+  Operation *end = function.getBody().front().getTerminator();
+  for (auto [tensor, value] : llvm::zip(t.outputBounds, end->getOperands()))
+    for (auto [dim, size] : llvm::zip(tensor.dims, getDims(value))) {
+      FailureOr<uint32_t> expr = getExpr(bounded(size), value.getLoc());
+      if (failed(expr))
+        return failure();
+      dim = *expr;
+    }
   return success();
 }
 
@@ -169,8 +220,10 @@ FailureOr<uint32_t> TableBuilder::getBuffer(Value value) {
   uint32_t dtype = getDType(getElementTypeOrSelf(value));
   if (!dtype)
     return emitError(value.getLoc()) << "expected an element type of whole bytes, but got " << value.getType();
-  FailureOr<uint32_t> size =
-      getExpr(lm::getNumElements(value.getType()) * SymExpr(int64_t(getDTypeBytes(dtype))), value.getLoc());
+  SymExpr bytes = int64_t(getDTypeBytes(dtype));
+  for (const SymExpr &dim : getDims(value))
+    bytes *= bounded(dim);
+  FailureOr<uint32_t> size = getExpr(bytes, value.getLoc());
   if (failed(size))
     return failure();
   buffer.size = *size;
@@ -292,9 +345,9 @@ FailureOr<PlannedModel> TableBuilder::build() {
       return failure();
     t.outputs[*tensor].buffer = *buffer;
   }
-  if (failed(addConstraints()))
+  if (failed(addConstraints()) || failed(addDataSymbols()))
     return failure();
-  FailureOr<uint32_t> scratchBytes = getExpr(scratch, function.getLoc());
+  FailureOr<uint32_t> scratchBytes = getExpr(bounded(scratch), function.getLoc());
   if (failed(scratchBytes))
     return failure();
   t.scratchBytes = *scratchBytes;

@@ -3,7 +3,7 @@
 //
 // Infinities, NaN, signed zeros and denormals give what libm gives. Largest
 // errors found against f64 libm by the tests, in ulp of the f32 result:
-//   exp 1.1, log 1, tanh 2.5, erf 1.5, sigmoid 2.2, pow 1, sin and cos 1 (1.5
+//   exp 1.1, log 1, tanh 2.5, erf 1.5, sigmoid 2.2, atan 2, pow 1, sin and cos 1 (1.5
 //   up to |x| = 1.3e8; levels without FMA: up to 1e6). Beyond, sin and cos lose
 //   accuracy.
 #ifndef LLMOPT_CODEGEN_CPU_VECTORMATH_H
@@ -22,6 +22,7 @@ V emitErf(KernelBuilder &kb, V x);
 V emitSigmoid(KernelBuilder &kb, V x);
 V emitSin(KernelBuilder &kb, V x);
 V emitCos(KernelBuilder &kb, V x);
+V emitAtan(KernelBuilder &kb, V x);
 V emitPow(KernelBuilder &kb, V x, V y);
 
 } // namespace llmopt::cpu

@@ -119,8 +119,10 @@ Result evaluateSuppression(NonMaxSuppressionOp op, ArrayRef<Tensor> in, const Sy
     });
     int64_t base = row / (*dims)[1] * numBoxes;
     for (int64_t i : order) {
-      if (static_cast<int64_t>(chosen.size()) >= limit || (in.size() > 4 && !(own[i] > in[4].floats()[0])))
+      if (static_cast<int64_t>(chosen.size()) >= limit)
         break;
+      if (in.size() > 4 && !(own[i] > in[4].floats()[0]))
+        continue;
       Box box = boxAt(boxes, base + i, op.getCenterPointBox());
       if (llvm::none_of(chosen, [&](int64_t c) {
             return overlaps(boxAt(boxes, base + c, op.getCenterPointBox()), box, threshold);

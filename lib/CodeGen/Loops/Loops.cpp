@@ -58,12 +58,12 @@ static std::string check(Operation *op) {
 
 /// Operations whose f64 form only the C library has.
 static bool needsLibrary(Operation *op) {
-  if (isa<lm::ExpOp, lm::LogOp, lm::SinOp, lm::CosOp, lm::ErfOp, lm::TanhOp, lm::SigmoidOp, lm::SoftplusOp, lm::EluOp,
-          lm::GeluOp, lm::SoftmaxOp, lm::AttentionOp, lm::AcosOp, lm::AsinOp, lm::AtanOp, lm::AcoshOp, lm::AsinhOp,
+  if (auto softmax = dyn_cast<lm::SoftmaxOp>(op))
+    return softmax.getLog() && getElementTypeOrSelf(softmax.getType()).isF64();
+  if (isa<lm::LogOp, lm::SinOp, lm::CosOp, lm::ErfOp, lm::TanhOp, lm::SigmoidOp, lm::SoftplusOp, lm::EluOp,
+          lm::GeluOp, lm::AcosOp, lm::AsinOp, lm::AtanOp, lm::AcoshOp, lm::AsinhOp,
           lm::AtanhOp>(op))
     return getElementTypeOrSelf(op->getResult(0)).isF64();
-  if (auto attention = dyn_cast<lm::LinearAttentionOp>(op))
-    return attention.getDecay() && getElementTypeOrSelf(attention.getType()).isF64();
   if (isa<lm::PowOp>(op)) {
     Type base = getElementTypeOrSelf(op->getOperand(0)), exponent = getElementTypeOrSelf(op->getOperand(1));
     bool floats = isa<FloatType>(base) || isa<FloatType>(exponent);

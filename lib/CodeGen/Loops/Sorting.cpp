@@ -10,9 +10,8 @@ S SequentialEmitter::isBefore(S x, S y, bool descending) {
   if (!isFloat(x.elem))
     return wins;
   S first = b.op(Opcode::Ne, {x, x}), second = b.op(Opcode::Ne, {y, y});
-  S byNaN = descending ? b.op(Opcode::And, {first, b.op(Opcode::Not, {second})})
-                       : b.op(Opcode::And, {second, b.op(Opcode::Not, {first})});
-  return b.op(Opcode::Or, {wins, byNaN});
+  return descending ? b.op(Opcode::Select, {first, b.op(Opcode::Not, {second}), wins})
+                    : b.op(Opcode::Select, {second, b.op(Opcode::Not, {first}), wins});
 }
 
 /// Bottom up: runs of 1, 2, 4 .. are merged from one half of the memory into the other.

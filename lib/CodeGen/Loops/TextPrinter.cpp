@@ -213,8 +213,10 @@ void TextBuilder::printStatements(Statements &statements, llvm::raw_ostream &os)
   std::string indent(statements.depth * 2, ' ');
   for (Statement &statement : statements.list) {
     SmallVector<std::string> mentioned;
+    // The end of a loop stands beside a comparison.
+    bool isLoop = statement.kind == Statement::Open && llvm::StringRef(statement.text).starts_with("for");
     for (int32_t id : statement.mentioned)
-      mentioned.push_back(text(id));
+      mentioned.push_back(isLoop ? text(id, Sum) : text(id));
     switch (statement.kind) {
     case Statement::Define: {
       Node &node = nodes[statement.node];

@@ -13,8 +13,9 @@
 
 namespace llmopt::cpu {
 
+/// Of f64, too (1 ulp).
 V emitExp(KernelBuilder &kb, V x);
-/// For x <= 0 (softmax): results below 2^-126 become zero; NaN stays NaN.
+/// For x <= 0 (softmax): f32 results below 2^-126 become zero; NaN stays NaN.
 V emitExpNonPositive(KernelBuilder &kb, V x);
 V emitLog(KernelBuilder &kb, V x);
 V emitTanh(KernelBuilder &kb, V x);

@@ -39,11 +39,14 @@ static Value negativeLogLikelihood(Node &n, Value logProbabilities, Value target
     loss = n.mul(loss, scale);
   if (reduction == "none")
     return loss;
-  Ints all = llvm::to_vector(llvm::seq<int64_t>(0, dims.size()));
+  // One row: its sum runs in many partial sums, which round less.
+  auto over = [&](ReduceKind kind, Value v) {
+    return n.reduce(kind, n.reshape(v, {product(dims)}), {0}, /*keepDims=*/false);
+  };
   if (reduction == "mean" && !scale)
-    return n.reduce(ReduceKind::Mean, loss, all, /*keepDims=*/false);
-  Value sum = n.reduce(ReduceKind::Sum, loss, all, /*keepDims=*/false);
-  return reduction == "sum" ? sum : n.div(sum, n.reduce(ReduceKind::Sum, scale, all, /*keepDims=*/false));
+    return over(ReduceKind::Mean, loss);
+  Value sum = over(ReduceKind::Sum, loss);
+  return reduction == "sum" ? sum : n.div(sum, over(ReduceKind::Sum, scale));
 }
 
 static void nllLoss(Node &n) { n.out(negativeLogLikelihood(n, n.in(0), n.in(1), n.opt(2))); }

@@ -7,7 +7,7 @@ using namespace llmopt::loops;
 
 namespace {
 
-const std::map<std::string, int64_t> kSizes = {{"b", 3}, {"n", 37}, {"k", 5}};
+const std::map<std::string, int64_t> kSizes = {{"b", 3}, {"n", 37}};
 
 TEST_F(LoopsFixture, InverseTrigonometry) {
   for (const char *name : {"acos", "asin", "atan", "acosh", "asinh", "atanh"})
@@ -74,7 +74,7 @@ TEST_F(LoopsFixture, Sorting) {
     }
     op("lm.arg_sort %0 {axis = 1" + attributes, "tensor<5x31xf32>", "tensor<5x31xi64>", {}, {Fill::Special});
     op("lm.arg_sort %0 {axis = 1" + attributes, "tensor<?x?xf32, #lm.dims<\"b\", \"n\">>",
-       "tensor<?x?xi64, #lm.dims<\"b\", \"k\">>", kSizes);
+       "tensor<?x5xi64, #lm.dims<\"b\", 5>>", kSizes);
     op(std::string("lm.arg_sort %0 {axis = 0 : i64, lexicographic = true, descending = ") + descending + "}",
        "tensor<41x3xi16>", "tensor<41xi64>", {}, {Fill::Small});
   }

@@ -62,7 +62,7 @@ TEST(DataSizes, CountsOfEveryRun) {
 }
 
 TEST(DataSizes, ConstraintsAreCheckedWhenTheCountIsKnown) {
-  Model model(R"(
+  Model model(R"mlir(
 !x = tensor<?xf32, #lm.dims<"n">>
 !y = tensor<?xf32, #lm.dims<"m">>
 !mask = tensor<?xi1, #lm.dims<"n">>
@@ -81,7 +81,7 @@ func.func @main(%x: !x {lm.name = "x"}, %y: !y {lm.name = "y"}) -> (!sum {lm.nam
   %sum = lm.add %a, %y : (!a, !y) -> !sum
   return %sum : !sum
 }
-)");
+)mlir");
   ASSERT_TRUE(model.compile()) << model.errors;
   mlir::MLIRContext &context = model.getContext();
   lm::Tensor x = floats(context, {4}, {1, -1, 2, 3}), three = floats(context, {3}, {10, 20, 30});
@@ -91,7 +91,7 @@ func.func @main(%x: !x {lm.name = "x"}, %y: !y {lm.name = "y"}) -> (!sum {lm.nam
 }
 
 TEST(DataSizes, NumbersBeyondTheirBoundEndTheRun) {
-  Model model(R"(
+  Model model(R"mlir(
 !x = tensor<?xf32, #lm.dims<"n">>
 func.func @main(%x: !x {lm.name = "x"}, %count: tensor<i64> {lm.name = "count"}) ->
     (tensor<?xi64, #lm.dims<"count_a">> {lm.name = "numbers"}) {
@@ -99,7 +99,7 @@ func.func @main(%x: !x {lm.name = "x"}, %count: tensor<i64> {lm.name = "count"})
   %numbers = lm.iota {axis = 0 : i64} : () -> tensor<?xi64, #lm.dims<"count_a">>
   return %numbers : tensor<?xi64, #lm.dims<"count_a">>
 }
-)");
+)mlir");
   ASSERT_TRUE(model.compile()) << model.errors;
   mlir::MLIRContext &context = model.getContext();
   mlir::Type i64 = mlir::IntegerType::get(&context, 64);
@@ -114,14 +114,14 @@ func.func @main(%x: !x {lm.name = "x"}, %count: tensor<i64> {lm.name = "count"})
 }
 
 TEST(DataSizes, ADivisionByACountHasNoBound) {
-  Model model(R"(
+  Model model(R"mlir(
 func.func @main(%count: tensor<i64> {lm.name = "count"}, %x: tensor<?xf32, #lm.dims<"n">> {lm.name = "x"}) ->
-    (tensor<?xi64, #lm.dims<"n floordiv count_a">> {lm.name = "numbers"}) {
+    (tensor<?xi64, #lm.dims<"floordiv(n, count_a)">> {lm.name = "numbers"}) {
   lm.define_symbol "count_a" = %count {bound = #lm.sym<"n"> : tensor<1xi64>} : tensor<i64>
-  %numbers = lm.iota {axis = 0 : i64} : () -> tensor<?xi64, #lm.dims<"n floordiv count_a">>
-  return %numbers : tensor<?xi64, #lm.dims<"n floordiv count_a">>
+  %numbers = lm.iota {axis = 0 : i64} : () -> tensor<?xi64, #lm.dims<"floordiv(n, count_a)">>
+  return %numbers : tensor<?xi64, #lm.dims<"floordiv(n, count_a)">>
 }
-)");
+)mlir");
   EXPECT_FALSE(model.compile());
   EXPECT_NE(model.errors.find("expected a size that follows from the shapes of inputs"), std::string::npos)
       << model.errors;

@@ -110,44 +110,50 @@ llmopt_status checkData(const char *what, const llmopt_tensor_desc &declared, co
   return LLMOPT_OK;
 }
 
-llmopt_status runSteps(llmopt_session *session, llmopt_error *error) {
+/// Where the bytes of a value are in this run.
+const char *addressOf(const OutputCopy &at, const llmopt_input *inputs, const llmopt_output *outputs) {
+  if (at.kind == LLMOPT_BUFFER_INPUT)
+    return static_cast<const char *>(inputs[at.index].data) + at.offset;
+  if (at.kind == LLMOPT_BUFFER_OUTPUT)
+    return static_cast<const char *>(outputs[at.index].data) + at.offset;
+  return at.data;
+}
+
+llmopt_status runSteps(llmopt_session *session, const llmopt_input *inputs, const llmopt_output *outputs,
+                       llmopt_error *error) {
+  const llmopt_model &model = *session->model;
   Binding &binding = session->binding();
   const Array<PreparedStep> &steps = binding.steps;
   char *scratch = session->scratch.data();
   uint64_t stride = session->scratchStride;
-  for (size_t s = 0; s < steps.size();) {
+  for (uint64_t &ns : session->lastNs)
+    ns = 0;
+  uint64_t before = session->profile ? nowNs() : 0;
+  uint32_t nextCount = 0, numCounts = model.desc.num_data_symbols;
+  for (size_t s = 0;;) {
+    for (; nextCount < numCounts && model.desc.data_symbols[nextCount].first_step == s; ++nextCount) {
+      int64_t number;
+      std::memcpy(&number, addressOf(binding.counts[nextCount], inputs, outputs), sizeof(number));
+      if (llmopt_status status = binding.publish(model, nextCount, number, error))
+        return status;
+    }
+    if (s == steps.size())
+      break;
+    size_t now = s;
     const PreparedStep &step = steps[s++];
     if (step.kernel)
       session->pool.run(step, scratch, stride);
-    else if (llmopt_status status = runControl(*session->model, binding, step, &s, error))
+    else if (llmopt_status status = runControl(model, binding, step, &s, error))
       return status;
+    if (session->profile) {
+      // A step of a loop runs often: its times add up.
+      uint64_t after = nowNs();
+      session->lastNs[now] += after - before;
+      session->totalNs[now] += after - before;
+      before = after;
+    }
   }
-  return LLMOPT_OK;
-}
-
-llmopt_status runStepsTimed(llmopt_session *session, llmopt_error *error) {
-  Binding &binding = session->binding();
-  const Array<PreparedStep> &steps = binding.steps;
-  for (uint64_t &ns : session->lastNs)
-    ns = 0;
-  uint64_t before = nowNs();
-  for (size_t s = 0; s < steps.size();) {
-    size_t now = s;
-    const PreparedStep &step = steps[s++];
-    llmopt_status status = LLMOPT_OK;
-    if (step.kernel)
-      session->pool.run(step, session->scratch.data(), session->scratchStride);
-    else
-      status = runControl(*session->model, binding, step, &s, error);
-    // A step of a loop runs often: its times add up.
-    uint64_t after = nowNs();
-    session->lastNs[now] += after - before;
-    session->totalNs[now] += after - before;
-    before = after;
-    if (status)
-      return status;
-  }
-  return LLMOPT_OK;
+  return numCounts ? binding.sizeOutputsOfRun(model, error) : LLMOPT_OK;
 }
 } // namespace
 
@@ -262,17 +268,14 @@ extern "C" llmopt_status llmopt_session_run(llmopt_session *session, const llmop
   }
   {
     ScopedFpState state;
-    if (llmopt_status status = session->profile ? runStepsTimed(session, error) : runSteps(session, error))
+    binding.forgetRun();
+    if (llmopt_status status = runSteps(session, inputs, outputs, error))
       return status;
   }
   for (size_t c = 0; c < binding.numCopies; ++c) {
     const OutputCopy &copy = binding.copies[c];
-    const char *source = copy.data;
-    if (copy.kind == LLMOPT_BUFFER_INPUT)
-      source = static_cast<const char *>(inputs[copy.index].data) + copy.offset;
-    else if (copy.kind == LLMOPT_BUFFER_OUTPUT)
-      source = static_cast<char *>(outputs[copy.index].data) + copy.offset;
-    if (uint64_t bytes = binding.outputBytes[copy.output])
+    const char *source = addressOf(copy, inputs, outputs);
+    if (uint64_t bytes = binding.writtenBytes[copy.output])
       std::memmove(outputs[copy.output].data, source, bytes);
   }
   ++session->runs;

@@ -12,7 +12,8 @@
  *    compiled with, and a reader never looks beyond it.
  *  - Sizes, counts and strides that depend on batch or sequence are *size
  *    expressions* over named symbols. They are evaluated once, when shapes are
- *    bound, never while a model runs.
+ *    bound; while a model runs only those that depend on data (see
+ *    llmopt_data_symbol).
  *  - Names are UTF-8, NUL-terminated and owned by the artefact.
  */
 #ifndef LLMOPT_RUNTIME_ABI_H
@@ -86,7 +87,7 @@ typedef struct llmopt_expr {
 /* A model input or output. Dimensions are indices into `exprs`; for an input
  * dimension that is exactly one symbol, binding defines that symbol; any other
  * input dimension is checked against its expression. Every symbol is defined by
- * an input. An output whose buffer is not its own OUTPUT buffer (an input, a
+ * an input, or counts data. An output whose buffer is not its own OUTPUT buffer (an input, a
  * weight, a value that is returned twice) is copied after the last step; where
  * that is an ARENA buffer it lives until the last step. */
 typedef struct llmopt_tensor_desc {
@@ -199,6 +200,18 @@ typedef struct llmopt_constraint {
   const char *reason; /* the ONNX node that asks for it, for the message */
 } llmopt_constraint;
 
+/* A symbol that stands for a number of the data, such as how many elements of a
+ * mask are true. Before step `first_step`, when all earlier ones are done, it
+ * takes the int64 in `buffer`; from there on sizes of steps may depend on it.
+ * Sizes and offsets of buffers and of scratch memory never do: they hold the
+ * most that can come (`bound`). */
+typedef struct llmopt_data_symbol {
+  uint32_t symbol;
+  uint32_t buffer;
+  uint32_t bound;      /* expression over symbols of inputs; never below the number */
+  uint32_t first_step; /* num_steps: after the last one */
+} llmopt_data_symbol;
+
 typedef struct llmopt_model_desc {
   uint32_t struct_size;
   uint32_t abi_version; /* LLMOPT_ABI_VERSION */
@@ -239,6 +252,13 @@ typedef struct llmopt_model_desc {
   uint32_t num_constraints;
   uint32_t reserved2;
   const llmopt_constraint *constraints;
+
+  /* Of the last `num_data_symbols` symbols, in order. `output_bounds` has the
+   * outputs with every dimension as large as it can be; NULL without such symbols. */
+  uint32_t num_data_symbols;
+  uint32_t reserved3;
+  const llmopt_data_symbol *data_symbols;
+  const llmopt_tensor_desc *output_bounds;
 } llmopt_model_desc;
 
 /* Returns the table and does nothing else, in instructions of the baseline ISA:

@@ -90,9 +90,17 @@ std::string llmopt::writeMetadata(func::FuncOp function, const PlannedModel &mod
     json.attribute("format", 1);
     json.attribute("model", llvm::json::fixUTF8(t.name));
     json.attributeArray("symbols", [&] {
-      for (const std::string &symbol : t.symbols)
+      for (const std::string &symbol : llvm::ArrayRef(t.symbols).drop_back(t.dataSymbols.size()))
         json.value(symbol);
     });
+    if (!t.dataSymbols.empty())
+      json.attributeArray("data_symbols", [&] {
+        for (auto op : function.getOps<kernel::DefineSymbolOp>())
+          json.object([&] {
+            json.attribute("name", op.getSymbol());
+            json.attribute("bound", lm::getExprs(op.getBound())[0].str());
+          });
+      });
     tensors("inputs", function.getArguments(), t.inputs);
     tensors("outputs", function.getBody().front().getTerminator()->getOperands(), t.outputs);
     json.attributeArray("constraints", [&] {

@@ -30,6 +30,13 @@ void formAttention(mlir::func::FuncOp function, const PlanTarget &target);
 void formRows(mlir::func::FuncOp function, const PlanTarget &target);
 /// Everything else -> kernel.loops and kernel.view.
 mlir::LogicalResult formLoops(mlir::func::FuncOp function);
+/// lm.define_symbol -> kernel.define_symbol; and, at the end, everything that uses
+/// such a symbol behind it.
+void lowerDefineSymbol(mlir::func::FuncOp function);
+void orderSymbols(mlir::func::FuncOp function);
+
+/// Whether a size is known during a run only.
+bool dependsOnData(const lm::SymExpr &expr);
 
 /// Erases operations without uses, last first.
 void eraseDead(mlir::func::FuncOp function);

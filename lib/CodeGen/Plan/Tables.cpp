@@ -28,6 +28,9 @@ private:
   LogicalResult addInterface();
   LogicalResult addSteps();
   LogicalResult addConstraints();
+  LogicalResult addDataSymbols();
+  /// A size with every count of data as large as it can be.
+  SymExpr bounded(const SymExpr &size);
   FailureOr<uint32_t> getExpr(const SymExpr &expr, Location loc);
   FailureOr<uint32_t> getBuffer(Value value);
   LogicalResult addKernel(Operation *op, ModelTables::Step &step);
@@ -43,6 +46,7 @@ private:
   ModelTables &t = model.tables;
   Liveness liveness;
   llvm::StringMap<uint32_t> symbolIndex, exprIndex;
+  llvm::StringMap<SymExpr> countBounds;
   llvm::StringMap<uint32_t> weightByRecipe; // the buffer
   llvm::StringMap<unsigned> weightNames;
   DenseMap<Value, uint32_t> bufferOf;
@@ -50,6 +54,15 @@ private:
 };
 
 } // namespace
+
+SymExpr TableBuilder::bounded(const SymExpr &size) {
+  if (countBounds.empty())
+    return size;
+  return size.upperBound([&](StringRef name) -> std::optional<SymExpr> {
+    auto it = countBounds.find(name);
+    return it == countBounds.end() ? std::nullopt : std::optional(it->second);
+  });
+}
 
 FailureOr<uint32_t> TableBuilder::getExpr(const SymExpr &expr, Location loc) {
   if (expr.isUnknown())
@@ -81,6 +94,44 @@ LogicalResult TableBuilder::addSymbols() {
       if (std::optional<std::string> symbol = dim.getSymbol())
         if (symbolIndex.try_emplace(*symbol, t.symbols.size()).second)
           t.symbols.push_back(*symbol);
+  for (auto op : function.getOps<kernel::DefineSymbolOp>()) {
+    SymExpr bound = bounded(lm::getExprs(op.getBound())[0]);
+    if (!symbolIndex.try_emplace(op.getSymbol(), t.symbols.size()).second)
+      return op.emitError() << "expected a new symbol, but got '" << op.getSymbol() << "' again";
+    t.symbols.push_back(op.getSymbol().str());
+    FailureOr<uint32_t> expr = getExpr(bound, op.getLoc());
+    if (failed(expr))
+      return failure();
+    countBounds[op.getSymbol()] = bound;
+    t.dataSymbols.push_back({uint32_t(t.symbols.size() - 1), LLMOPT_NONE, *expr, 0});
+  }
+  return success();
+}
+
+LogicalResult TableBuilder::addDataSymbols() {
+  if (t.dataSymbols.empty())
+    return success();
+  uint32_t next = 0;
+  for (auto define : function.getOps<kernel::DefineSymbolOp>()) {
+    FailureOr<uint32_t> buffer = getBuffer(define.getValue());
+    if (failed(buffer))
+      return failure();
+    t.dataSymbols[next].buffer = *buffer;
+    t.dataSymbols[next++].firstStep = liveness.symbolSteps.lookup(define);
+  }
+  t.outputBounds = t.outputs;
+  Operation *end = function.getBody().front().getTerminator();
+  for (auto [tensor, value] : llvm::zip(t.outputBounds, end->getOperands())) {
+    FailureOr<SmallVector<SymExpr>> largest = getLargestDims(value);
+    if (failed(largest))
+      return failure();
+    for (auto [dim, size] : llvm::zip(tensor.dims, *largest)) {
+      FailureOr<uint32_t> expr = getExpr(bounded(size), value.getLoc());
+      if (failed(expr))
+        return failure();
+      dim = *expr;
+    }
+  }
   return success();
 }
 
@@ -184,7 +235,10 @@ FailureOr<uint32_t> TableBuilder::getBuffer(Value value) {
   FailureOr<SmallVector<SymExpr>> dims = getLargestDims(value);
   if (failed(dims))
     return failure();
-  FailureOr<uint32_t> size = getExpr(lm::product(*dims) * SymExpr(int64_t(getDTypeBytes(dtype))), value.getLoc());
+  SymExpr bytes = int64_t(getDTypeBytes(dtype));
+  for (const SymExpr &dim : *dims)
+    bytes *= bounded(dim);
+  FailureOr<uint32_t> size = getExpr(bytes, value.getLoc());
   if (failed(size))
     return failure();
   buffer.size = *size;
@@ -344,9 +398,9 @@ FailureOr<PlannedModel> TableBuilder::build() {
       return failure();
     t.outputs[*tensor].buffer = *buffer;
   }
-  if (failed(addConstraints()))
+  if (failed(addConstraints()) || failed(addDataSymbols()))
     return failure();
-  FailureOr<uint32_t> scratchBytes = getExpr(scratch, function.getLoc());
+  FailureOr<uint32_t> scratchBytes = getExpr(bounded(scratch), function.getLoc());
   if (failed(scratchBytes))
     return failure();
   t.scratchBytes = *scratchBytes;

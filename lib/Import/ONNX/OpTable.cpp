@@ -29,6 +29,7 @@ const OpTable &OpTable::get() {
     OpTable t;
     addActivationOps(t);
     addAttentionOps(t);
+    addBitOps(t);
     addConstantOps(t);
     addContribAttentionOps(t);
     addContribOps(t);
@@ -39,14 +40,19 @@ const OpTable &OpTable::get() {
     addElementwiseOps(t);
     addGatherOps(t);
     addGroupQueryOps(t);
+    addIndexOps(t);
+    addLossOps(t);
     addMatmulOps(t);
     addNormOps(t);
     addQLinearOps(t);
     addQuantOps(t);
+    addRandomOps(t);
     addRecurrentOps(t);
     addReduceOps(t);
+    addSelectOps(t);
     addShapeOps(t);
     addSliceOps(t);
+    addStatefulOps(t);
     return t;
   }();
   return table;

@@ -36,6 +36,7 @@ private:
 
 void addActivationOps(OpTable &table);
 void addAttentionOps(OpTable &table);
+void addBitOps(OpTable &table);
 void addConstantOps(OpTable &table);
 void addContribAttentionOps(OpTable &table);
 void addContribOps(OpTable &table);
@@ -46,14 +47,19 @@ void addEinsumOps(OpTable &table);
 void addElementwiseOps(OpTable &table);
 void addGatherOps(OpTable &table);
 void addGroupQueryOps(OpTable &table);
+void addIndexOps(OpTable &table);
+void addLossOps(OpTable &table);
 void addMatmulOps(OpTable &table);
 void addNormOps(OpTable &table);
 void addQLinearOps(OpTable &table);
 void addQuantOps(OpTable &table);
+void addRandomOps(OpTable &table);
 void addRecurrentOps(OpTable &table);
 void addReduceOps(OpTable &table);
+void addSelectOps(OpTable &table);
 void addShapeOps(OpTable &table);
 void addSliceOps(OpTable &table);
+void addStatefulOps(OpTable &table);
 
 /// Ops/UnsupportedOps.cpp
 llvm::StringRef getRemedy(llvm::StringRef domain, llvm::StringRef op);

@@ -167,7 +167,8 @@ LLMOPT_API size_t llmopt_model_format_input(const llmopt_model *model, uint32_t 
 LLMOPT_API size_t llmopt_model_format_output(const llmopt_model *model, uint32_t index, char *text,
                                              size_t capacity);
 
-/* The name of a shape symbol; NULL for an index out of range. */
+/* The name of a shape symbol; NULL for an index out of range. Behind the
+ * `num_symbols` of the model's info come those that count data. */
 LLMOPT_API const char *llmopt_model_get_symbol(const llmopt_model *model, uint32_t index);
 
 /* The shape of an input for given values of all symbols. */
@@ -210,8 +211,8 @@ LLMOPT_API llmopt_status llmopt_session_bind(llmopt_session *session,
                                              llmopt_error *error);
 
 /* The type of an output: behind bind, the largest that it can be for these shapes,
- * for which run needs room; behind run, that of this run. They differ only for
- * outputs of branches and loops whose shape depends on the data. */
+ * for which run needs room; behind run, that of this run. They differ only where a
+ * shape depends on the data: the count of NonZero, outputs of branches and loops. */
 LLMOPT_API llmopt_status llmopt_session_get_output_type(const llmopt_session *session,
                                                         uint32_t index, llmopt_tensor_type *type,
                                                         llmopt_error *error);
@@ -228,7 +229,9 @@ typedef struct llmopt_output {
 
 /* Runs the model: no allocation, no system call that can fail. Row-major,
  * contiguous data. The floating-point control state of the calling thread is
- * set for the run and restored. */
+ * set for the run and restored. Of an output whose size depends on data only the
+ * first bytes are written. A failure that depends on data (LLMOPT_SHAPE_MISMATCH)
+ * leaves outputs undefined. */
 LLMOPT_API llmopt_status llmopt_session_run(llmopt_session *session, const llmopt_input *inputs,
                                             size_t num_inputs, const llmopt_output *outputs,
                                             size_t num_outputs, llmopt_error *error);

@@ -62,11 +62,21 @@ LogicalResult PackOp::verify() {
 }
 
 LogicalResult ViewOp::verify() {
-  if (getElementTypeOrSelf(getInput()) != getElementTypeOrSelf(getResult())) // (C1)
-    return emitOpError() << "expected equal element types, but got " << getInput().getType() << " and "
+  auto bytes = [](Value value) { return llvm::divideCeil(getElementTypeOrSelf(value).getIntOrFloatBitWidth(), 8); };
+  if (bytes(getInput()) != bytes(getResult())) // (C1)
+    return emitOpError() << "expected element types of one size, but got " << getInput().getType() << " and "
                          << getResult().getType();
   if (getOffset().getExprs().size() != 1) // (C2)
     return emitOpError() << "expected one offset, but got " << getOffset().getExprs().size();
+  return success();
+}
+
+LogicalResult DefineSymbolOp::verify() {
+  auto type = cast<RankedTensorType>(getValue().getType());
+  if (!type.getElementType().isSignlessInteger(64) || (type.hasStaticShape() && type.getNumElements() != 1)) // (C1)
+    return emitOpError() << "expected one i64, but got " << type;
+  if (getBound().getExprs().size() != 1) // (C2)
+    return emitOpError() << "expected one bound, but got " << getBound().getExprs().size();
   return success();
 }
 

@@ -31,9 +31,10 @@ def Kernel_PackOp : Kernel_Op<"pack"> {
 def Kernel_ViewOp : Kernel_Op<"view"> {
   let summary = "elements [offset, offset + size of the result) of the operand, under another shape";
   let description = [{
-    A reshape, or a slice that is contiguous in memory. No bytes move.
+    A reshape, a slice that is contiguous in memory, or the same bits under another
+    element type. No bytes move.
 
-    - (C1) element types are equal.
+    - (C1) element types take as many bytes.
     - (C2) `offset` has one entry.
   }];
   let arguments = (ins LM_RankedTensor:$input, LM_SymValuesAttr:$offset);
@@ -217,5 +218,6 @@ def Kernel_YieldOp : Kernel_Op<"yield", [Terminator, ReturnLike, ParentOneOf<["L
 }
 
 include "llmopt/Dialect/Kernel/IR/KernelControlOps.td"
+include "llmopt/Dialect/Kernel/IR/KernelSymbolOps.td"
 
 #endif

@@ -40,14 +40,20 @@ void addConstantOps(OpTable &table);
 void addContribAttentionOps(OpTable &table);
 void addContribOps(OpTable &table);
 void addConvOps(OpTable &table);
+void addConvTransposeOps(OpTable &table);
 void addEinsumOps(OpTable &table);
 void addElementwiseOps(OpTable &table);
 void addGatherOps(OpTable &table);
+void addGridOps(OpTable &table);
+void addLinearAlgebraOps(OpTable &table);
 void addMatmulOps(OpTable &table);
 void addNormOps(OpTable &table);
+void addPoolOps(OpTable &table);
 void addQuantOps(OpTable &table);
 void addReduceOps(OpTable &table);
+void addResizeOps(OpTable &table);
 void addShapeOps(OpTable &table);
+void addSignalOps(OpTable &table);
 void addSliceOps(OpTable &table);
 
 /// Ops/UnsupportedOps.cpp

@@ -226,7 +226,8 @@ int main(int argc, char **argv) {
       std::string name = llvm::sys::path::filename(suite).str() + "/" + test;
       if (!llvm::StringRef(name).contains(options->filter))
         continue;
-      Outcome outcome = Test(suite + "/" + test, options->tolerance).run(options->symbolic);
+      Outcome outcome =
+          Test(suite + "/" + test, std::max(options->tolerance, getTypedTolerance(name))).run(options->symbolic);
       if (outcome.kind == Outcome::Passed) {
         seen.passes.insert(name);
         withConstants += outcome.withConstants;

@@ -73,7 +73,8 @@ static std::optional<Extent> readExtent(Node &n, Value x, const Ints &kernel, co
     SymExpr low(mode == "VALID" ? 0 : pads[i]), left = full - low - SymExpr(mode == "VALID" ? 0 : pads[rank + i]);
     if (given || same) {
       left = given ? SymExpr((*given)[given->size() - rank + i]) : size * stride;
-      SymExpr cut = full - left, half = SymExpr::floorDiv(cut, 2);
+      // A result beyond what the windows reach has zeros behind.
+      SymExpr cut = SymExpr::max(full - left, 0), half = SymExpr::floorDiv(cut, 2);
       low = mode == "SAME_UPPER" ? half : cut - half;
     }
     if (left.getConstant().value_or(1) < 1) {
@@ -147,11 +148,12 @@ static void col2Im(Node &n) {
     blocks *= counts.back();
   }
   std::optional<int64_t> numPlaces = places.getConstant();
-  std::optional<SymExpr> channels = SymExpr::divideExactly(dims[1], places);
-  if (!numPlaces || !channels || (dims[2] - blocks).getConstant().value_or(0) != 0)
-    return n.error("expected columns [batch, channels * " + places.str() + ", " + blocks.str() + "], but got [" +
-                   dims[0].str() + ", " + dims[1].str() + ", " + dims[2].str() + "]");
-  Dims columns{dims[0], *channels, places};
+  SymExpr channels = SymExpr::floorDiv(dims[1], places);
+  requireSize(n, x, 1, channels * places, "columns");
+  requireSize(n, x, 2, blocks, "blocks");
+  if (n.failed() || !numPlaces)
+    return;
+  Dims columns{dims[0], channels, places};
   columns.append(counts);
   Value frame = framed(n, n.reshape(x, columns), kernel, strides, dilations, low, image);
   Value windows = n.create<WindowsOp>(frame, axesBetween(3, 3 + rank), kernel, Ints(rank, 1),
@@ -161,7 +163,7 @@ static void col2Im(Node &n) {
   perm.append(axesBetween(3, 3 + rank));
   perm.push_back(2);
   perm.append(axesBetween(3 + rank, 3 + 2 * rank));
-  Dims flat{dims[0], *channels};
+  Dims flat{dims[0], channels};
   flat.append(image);
   flat.push_back(places * places);
   Value squares = n.reshape(n.transpose(windows, perm), flat);

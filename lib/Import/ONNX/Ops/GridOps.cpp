@@ -72,8 +72,9 @@ static void gridSample(Node &n) {
   if (!n.failed() && !cubic && !nearest && mode != "linear" && mode != "bilinear")
     n.error("unknown mode '" + printable(mode) + "'");
   size_t rank = dims.size() < 3 ? 0 : dims.size() - 2;
-  if (!n.failed() && (!rank || points.size() < 3 || !points.back().isConstant(rank)))
-    n.error("expected a grid of " + llvm::Twine(rank) + " numbers per point");
+  if (!n.failed() && (!rank || points.size() < 3))
+    n.error("expected an image and a grid of ranks of at least 3");
+  requireSize(n, grid, points.size() - 1, static_cast<int64_t>(rank), "points");
   if (n.failed())
     return;
   mlir::Type type = n.elem(grid).isF64() ? n.elem(grid) : mlir::Type(n.b.getF32Type());
@@ -87,7 +88,8 @@ static void gridSample(Node &n) {
         padding->alignCorners ? n.mul(n.mul(unit, 0.5), n.add(length, -1)) : n.mul(n.add(n.mul(unit, length), -1), 0.5);
     if (nearest)
       position = n.create<RoundOp>(position);
-    position = broughtBack(n, position, size, *padding);
+    if (!cubic) // where each tap is brought back by itself
+      position = broughtBack(n, position, size, *padding);
     TapAxis axis;
     Near near = elementsNear(n, position, cubic ? -1 : 0, cubic ? 4 : nearest ? 1 : 2);
     if (!nearest)
@@ -113,8 +115,11 @@ static void affineGrid(Node &n) {
   Value theta = n.in(0);
   Dims sizes = n.values(n.in(1), "the size"), dims = n.dims(theta);
   size_t rank = sizes.size() < 3 ? 0 : sizes.size() - 2;
-  if (!n.failed() && (!rank || dims.size() != 3 || !dims[1].isConstant(rank) || !dims[2].isConstant(rank + 1)))
-    n.error("expected a matrix [" + llvm::Twine(rank) + ", " + llvm::Twine(rank + 1) + "] per image");
+  if (!n.failed() && (!rank || dims.size() != 3))
+    n.error("expected matrices, and the size of images");
+  SymExpr order(static_cast<int64_t>(rank));
+  requireSize(n, theta, 1, order, "rows");
+  requireSize(n, theta, 2, order + SymExpr(1), "columns");
   if (n.failed())
     return;
   mlir::Type type = n.elem(theta);
@@ -130,10 +135,10 @@ static void affineGrid(Node &n) {
     parts.push_back(n.div(n.sub(twice, size), gaps));
   }
   parts.push_back(n.filled(type, 1, column));
-  Value base = n.reshape(n.concat(parts, rank), {points, SymExpr(static_cast<int64_t>(rank + 1))});
+  Value base = n.reshape(n.concat(parts, rank), {points, order + SymExpr(1)});
   Dims result{dims[0]};
   result.append(image);
-  result.push_back(dims[1]);
+  result.push_back(order);
   n.out(n.reshape(n.create<MatMulOp>(base, n.swapLast(theta)), result));
 }
 
@@ -150,8 +155,9 @@ static void roiAlign(Node &n) {
   std::string transform =
       n.stringAttr("coordinate_transformation_mode", n.opset() < 16 ? "output_half_pixel" : "half_pixel");
   bool half = transform == "half_pixel";
-  if (!n.failed() && (dims.size() != 4 || regions.size() != 2 || !regions[1].isConstant(4)))
-    n.error("expected an image of rank 4 and regions of 4 numbers");
+  if (!n.failed() && (dims.size() != 4 || regions.size() != 2))
+    n.error("expected an image of rank 4 and regions of rank 2");
+  requireSize(n, rois, 1, 4, "regions");
   if (!n.failed() && ((mode != "avg" && mode != "max") || (!half && transform != "output_half_pixel")))
     n.error("unknown mode '" + printable(mode) + "' or '" + printable(transform) + "'");
   if (std::min({bins[0], bins[1]}) < 1 || std::max({bins[0], bins[1], ratio}) > 1 << 12)

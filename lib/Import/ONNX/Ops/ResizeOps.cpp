@@ -139,7 +139,7 @@ Value Resizer::resize(Value x, int64_t axis, const Stretch &s) {
   return n.select(n.reshape(outside, wide), n.scalar(n.elem(x), method.extrapolation), result);
 }
 
-/// floor(size * scale); of a symbol where the scale is a fraction of a power of two.
+/// floor(size * scale); floats are fractions of a power of two.
 static SymExpr scaledSize(Node &n, const SymExpr &size, double scale) {
   if (std::optional<int64_t> known = size.getConstant()) {
     double scaled = std::floor(static_cast<double>(*known) * scale);
@@ -148,11 +148,11 @@ static SymExpr scaledSize(Node &n, const SymExpr &size, double scale) {
     n.error("expected fewer elements");
     return SymExpr(1);
   }
-  for (int64_t part = 1; part <= 1 << 16; part *= 2)
+  for (int64_t part = 1; part <= int64_t(1) << 40; part *= 2)
     if (double whole = scale * static_cast<double>(part); whole == std::floor(whole) && whole < 1 << 30)
       return SymExpr::floorDiv(size * SymExpr(static_cast<int64_t>(whole)), part);
   n.unsupported("of a dimension that depends on the shapes of inputs by " + std::to_string(scale),
-                "fix the shapes with -shape, or scale by multiples of 1/65536");
+                "fix the shapes with -shape");
   return SymExpr(1);
 }
 
@@ -324,17 +324,11 @@ static void centerCropPad(Node &n) {
     return;
   Dims starts(dims.size(), SymExpr(0)), kept = dims, low = starts, high = starts;
   for (auto [axis, size] : llvm::zip(axes, sizes)) {
-    SymExpr more = size - dims[axis], less = dims[axis] - size;
-    if (less.lowerBound().value_or(-1) >= 0) {
-      starts[axis] = SymExpr::floorDiv(less, 2);
-      kept[axis] = size;
-    } else if (more.lowerBound().value_or(-1) >= 0) {
-      low[axis] = SymExpr::floorDiv(more, 2);
-      high[axis] = more - low[axis];
-    } else {
-      return n.unsupported("where '" + dims[axis].str() + "' may be more or less than '" + size.str() + "'",
-                           "fix the shapes with -shape");
-    }
+    const SymExpr dim = dims[axis];
+    kept[axis] = SymExpr::min(dim, size);
+    starts[axis] = SymExpr::max(SymExpr::floorDiv(dim - size, 2), 0);
+    low[axis] = SymExpr::max(SymExpr::floorDiv(size - dim, 2), 0);
+    high[axis] = size - kept[axis] - low[axis];
   }
   Value cut = kept == dims ? x : n.create<SliceOp>(x, starts, kept);
   n.out(padOrCut(n, cut, low, high, n.scalar(n.elem(x), 0)));

@@ -91,6 +91,17 @@ std::optional<Spatial> onnx_import::readSpatial(Node &n, Value x, Ints kernel) {
   return n.failed() ? std::nullopt : std::optional(std::move(s));
 }
 
+void onnx_import::requireSize(Node &n, Value x, unsigned i, const SymExpr &wanted, const llvm::Twine &what) {
+  Dims dims = n.dims(x);
+  if (n.failed())
+    return;
+  if (i >= dims.size() || (dims[i] - wanted).getConstant().value_or(0) != 0)
+    return n.error("expected " + what + " of " + wanted.str() + ", but got " +
+                   (i < dims.size() ? dims[i].str() : std::string("too few dimensions")));
+  n.require(wanted, dims[i]);
+  n.require(dims[i], wanted);
+}
+
 Value onnx_import::sizeScalar(Node &n, const SymExpr &size) {
   if (n.failed())
     return {};

@@ -32,6 +32,9 @@ Ints kernelOf(Node &n, mlir::Value x, mlir::Value weight);
 /// Attribute `name`, one integer in [least, 2^20] per dimension, or `fallback`.
 Ints readInts(Node &n, llvm::StringRef name, size_t count, int64_t fallback, int64_t least);
 
+/// Notes that a dimension has `wanted` elements; an error where it is known to have
+/// not.
+void requireSize(Node &n, mlir::Value x, unsigned i, const SymExpr &wanted, const llvm::Twine &what);
 /// A size as a scalar i64.
 mlir::Value sizeScalar(Node &n, const SymExpr &size);
 /// The elements of a constant or weight of floats; nullopt for anything else.

@@ -27,7 +27,7 @@ struct Stretch {
   Value scale;                 // f64; to / from, or what the model says
   std::optional<double> known; // the same, where it is a number
   Value width;                 // f64; from * scale, not rounded
-  Value start, end;            // f64, or null
+  Value start, end;            // in the model's type, or null
 };
 
 class Resizer {
@@ -71,9 +71,10 @@ Value Resizer::positions(const Stretch &s) {
   if (mode == "align_corners")
     return n.select(isOne, number(0), n.div(n.mul(i, last), gaps));
   if (mode == "tf_crop_and_resize" && s.start) {
-    Value part = n.mul(n.sub(s.end, s.start), last);
+    // In the region's own type 0.2 * 5 is a whole number, as everywhere else.
+    Value part = n.mul(n.cast(n.sub(s.end, s.start), f64), last);
     Value inside = n.select(isOne, n.mul(part, 0.5), n.div(n.mul(i, part), gaps));
-    return n.add(inside, n.mul(s.start, last));
+    return n.add(inside, n.cast(n.mul(s.start, n.cast(last, n.elem(s.start))), f64));
   }
   if (mode == "tf_crop_and_resize")
     n.error("expected a region of interest");
@@ -276,10 +277,9 @@ static void resize(Node &n) {
     int64_t count = axes.size();
     if (n.rank(roi) != 1 || !n.dims(roi)[0].isConstant(2 * count))
       n.error("expected a region of interest of " + llvm::Twine(2 * count) + " numbers");
-    mlir::Type f64 = n.b.getF64Type();
     for (auto [i, s] : llvm::enumerate(all)) {
-      s.start = n.cast(n.reshape(n.slice(roi, 0, static_cast<int64_t>(i), 1), {}), f64);
-      s.end = n.cast(n.reshape(n.slice(roi, 0, static_cast<int64_t>(i) + count, 1), {}), f64);
+      s.start = n.reshape(n.slice(roi, 0, static_cast<int64_t>(i), 1), {});
+      s.end = n.reshape(n.slice(roi, 0, static_cast<int64_t>(i) + count, 1), {});
     }
   }
   resizeAlong(n, x, axes, all, method);

@@ -156,8 +156,8 @@ func.func @products(%x: tensor<?x6xf32, #lm.dims<"n", 6>>, %w: tensor<6x8xf32>, 
 
 // CHECK-LABEL: func @windows
 func.func @windows(%x: tensor<2x?xf32, #lm.dims<2, "n">>) {
-  // CHECK: lm.windows %{{.*}} {axes = array<i64: 1>, dilations = array<i64: 1>, sizes = array<i64: 3>, strides = array<i64: 2>} : {{.*}} -> tensor<2x?x3xf32, #lm.dims<2, "floordiv(n - 3, 2) + 1", 3>>
-  %0 = lm.windows %x {axes = array<i64: 1>, sizes = array<i64: 3>, strides = array<i64: 2>, dilations = array<i64: 1>} : (tensor<2x?xf32, #lm.dims<2, "n">>) -> tensor<2x?x3xf32, #lm.dims<2, "floordiv(n - 3, 2) + 1", 3>>
+  // CHECK: lm.windows %{{.*}} {axes = array<i64: 1>, dilations = array<i64: 1>, sizes = array<i64: 3>, strides = array<i64: 2>} : {{.*}} -> tensor<2x?x3xf32, #lm.dims<2, "floordiv(n + 1, 2) - 1", 3>>
+  %0 = lm.windows %x {axes = array<i64: 1>, sizes = array<i64: 3>, strides = array<i64: 2>, dilations = array<i64: 1>} : (tensor<2x?xf32, #lm.dims<2, "n">>) -> tensor<2x?x3xf32, #lm.dims<2, "floordiv(n + 1, 2) - 1", 3>>
   return
 }
 

@@ -320,7 +320,8 @@ def print_table(rows, tolerance):
         print(f"{row.case:{width}}  {row.output:{output}}  {error:>8}"
               f"  {top:>11}  {row.status}{': ' if d.problem else ''}{d.problem}")
     count = {s: sum(row.status == s for row in rows) for s in ("ok", "FAIL", "skip")}
-    print(f"{count['ok']} ok, {count['FAIL']} failed, {count['skip']} skipped;"
+    worst = max((r.difference.error for r in rows if r.status == "ok"), default=0)
+    print(f"{count['ok']} ok (largest error {worst:.1e}), {count['FAIL']} failed, {count['skip']} skipped;"
           f" tolerance {tolerance:g}")
 
 

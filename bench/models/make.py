@@ -34,7 +34,7 @@ import transformers
 SEED = 1
 TARGET = 0.35  # attention entropy of each layer, relative to uniform
 TEXT = ["input_ids", "attention_mask", "token_type_ids"]
-TINY = dict(layers=2, hidden=32, heads=4, ffn=64, vocab=97, positions=130)
+TINY = dict(layers=2, hidden=32, heads=4, ffn=48, vocab=97, positions=514)
 FULL = dict(layers=12, hidden=768, heads=12, ffn=3072, vocab=30522, positions=512)
 
 

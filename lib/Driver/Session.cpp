@@ -37,10 +37,13 @@ LogicalResult Session::report(Diagnostic &diagnostic) {
     return success();
   if (terminal)
     err << "\r\033[K";
-  err << "llmopt: " << (isError ? "" : "warning: ") << line.model << ": ";
-  std::string node = getNodeName(diagnostic.getLocation());
-  if (!node.empty())
-    err << node << ": ";
+  err << "llmopt: " << (isError ? "" : "warning: ");
+  // A full disk is no fault of the model: the text names the file.
+  if (!isError || lastFailure() != kEnvironment) {
+    err << line.model << ": ";
+    if (!isa<UnknownLoc>(diagnostic.getLocation()))
+      err << getNodeName(diagnostic.getLocation()) << ": ";
+  }
   err << text << "\n";
   return success();
 }

@@ -15,6 +15,8 @@ using llvm::Error;
 using llvm::StringRef;
 
 static constexpr uint64_t kFlushBytes = 64u << 20;
+/// Zeros of at least this size become a hole in the file.
+static constexpr size_t kHoleBytes = 256u << 10;
 
 AtomicFile::AtomicFile(std::string path, std::string temporary, int fd)
     : path(std::move(path)), temporary(std::move(temporary)), fd(fd) {}
@@ -55,24 +57,40 @@ llvm::Expected<AtomicFile> AtomicFile::create(StringRef path) {
   return file;
 }
 
+static bool isZero(const char *data, size_t size) {
+  return size > 0 && data[0] == 0 && std::memcmp(data, data + 1, size - 1) == 0;
+}
+
 Error AtomicFile::write(llvm::ArrayRef<char> bytes) {
-  const char *data = bytes.data();
-  size_t left = bytes.size();
-  while (left > 0) {
-    ssize_t written = ::write(fd, data, left);
-    if (written < 0 && errno == EINTR)
-      continue;
-    if (written < 0)
-      return fail("write");
-    data += written;
-    left -= written;
-    position += written;
+  while (!bytes.empty()) {
+    llvm::ArrayRef<char> block = bytes.take_front(kHoleBytes);
+    bytes = bytes.drop_front(block.size());
+    if (block.size() == kHoleBytes && isZero(block.data(), block.size())) {
+      if (::lseek(fd, block.size(), SEEK_CUR) < 0)
+        return fail("write");
+      position += block.size();
+    } else if (Error error = writeBlock(block)) {
+      return error;
+    }
     if (position - flushed >= kFlushBytes) {
       if (::fdatasync(fd) != 0)
         return fail("write");
       ::posix_fadvise(fd, flushed, position - flushed, POSIX_FADV_DONTNEED);
       flushed = position;
     }
+  }
+  return Error::success();
+}
+
+Error AtomicFile::writeBlock(llvm::ArrayRef<char> bytes) {
+  while (!bytes.empty()) {
+    ssize_t written = ::write(fd, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR)
+      continue;
+    if (written < 0)
+      return fail("write");
+    bytes = bytes.drop_front(written);
+    position += written;
   }
   return Error::success();
 }
@@ -109,9 +127,16 @@ Error AtomicFile::makeExecutable() {
   return Error::success();
 }
 
-Error AtomicFile::commit() {
-  if (::fsync(fd) != 0)
+Error AtomicFile::sync() {
+  // A file that ends in a hole has not its length yet.
+  if (::ftruncate(fd, position) != 0 || ::fsync(fd) != 0)
     return fail("write");
+  return Error::success();
+}
+
+Error AtomicFile::commit() {
+  if (Error error = sync())
+    return error;
   if (::rename(temporary.c_str(), path.c_str()) != 0)
     return fail("rename");
   ::close(fd);

@@ -152,7 +152,20 @@ def graphs(folder):
 
 
 def disk(folder):
-    check("full disk", [LLMOPT, MODEL, "-o", "m.so"], [4], folder, limit=20000)
+    check("file size limit", [LLMOPT, MODEL, "-o", "m.so"], [4], folder, limit=20000)
+    # A file system of the test's own, filled by the artefact, then by its weights.
+    # What is left on it is listed before it goes.
+    for size, options in (("32k", ["-o", "m.so"]), ("192k", ["-o", "m.so"]), ("192k", ["-embed-weights", "-o", "m.so"]),
+                          ("64k", ["-emit=cuda", "-o", "cuda"])):
+        script = f"""mount -t tmpfs -o size={size} full . && cd "$PWD" || exit 99
+                     "$@"; code=$?; ls -A >&2; exit $code"""
+        namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+        if subprocess.run([*namespace, "true"], capture_output=True).returncode:
+            print("full file system: skipped, no user namespaces here")
+            return
+        check(f"full file system of {size}, {' '.join(options)}",
+              [*namespace, "sh", "-c", script, "sh", LLMOPT, MODEL, *options], [4], folder,
+              ["llmopt: " + options[-1].split('.')[0], ": cannot write: No space left on device"])
 
 
 def running(folder):

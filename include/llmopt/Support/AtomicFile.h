@@ -22,7 +22,8 @@ public:
   ~AtomicFile();
 
   /// Appends. Written pages are handed to the disk and dropped from memory every
-  /// 64 MB, so that a large file does not fill the page cache.
+  /// 64 MB, so that a large file does not fill the page cache. Long runs of zeros
+  /// (masked weights) take no space on the disk.
   llvm::Error write(llvm::ArrayRef<char> bytes);
   /// Appends zeros up to a multiple of `alignment`.
   llvm::Error pad(uint64_t alignment);
@@ -31,11 +32,15 @@ public:
   uint64_t size() const { return position; }
   /// The mode of an executable or shared library.
   llvm::Error makeExecutable();
+  /// Brings what was written to the disk: after that a commit needs no space, so
+  /// that files that belong together are all synced before one is committed.
+  llvm::Error sync();
   llvm::Error commit();
 
 private:
   AtomicFile(std::string path, std::string temporary, int fd);
   llvm::Error fail(const char *what) const;
+  llvm::Error writeBlock(llvm::ArrayRef<char> bytes);
 
   std::string path, temporary;
   int fd;

@@ -104,9 +104,20 @@ static llvm::Error writeFiles(EmitModelResult &result, MutableArrayRef<char> cod
     return file->commit();
   }
   llvm::copy(id, code.begin() + idAt);
+  llvm::Expected<AtomicFile> codeFile = AtomicFile::create(options.output);
+  if (!codeFile)
+    return codeFile.takeError();
+  if (llvm::Error error = codeFile->write(code))
+    return error;
+  if (executable)
+    if (llvm::Error error = codeFile->makeExecutable())
+      return error;
+  for (AtomicFile *each : {&*file, &*codeFile})
+    if (llvm::Error error = each->sync())
+      return error;
   if (llvm::Error error = file->commit())
     return error;
-  return writeFileAtomically(options.output, code, executable);
+  return codeFile->commit();
 }
 
 FailureOr<EmitModelResult> llmopt::cpu::emitModel(ModuleOp plan, const TargetInfo &target,

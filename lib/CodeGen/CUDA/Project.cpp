@@ -91,19 +91,22 @@ void setBuildId(ModelTables &tables, StringRef code, uint64_t dataHash) {
   std::copy(digest.begin(), digest.end(), tables.buildId.begin());
 }
 
-/// Writes the weights, which settles the build id that the text then carries.
-llvm::Error writeWeights(Sources &sources, StringRef path) {
+/// Writes the weights, which settles the build id that the text then carries. They
+/// are committed after the text.
+llvm::Expected<AtomicFile> writeWeights(Sources &sources, StringRef path) {
   std::string code = printModel(sources, "");
   llvm::Expected<AtomicFile> file = AtomicFile::create(path);
   if (!file)
-    return file.takeError();
+    return file;
   WeightsWriter writer(*file, /*tail=*/false);
   if (llvm::Error error = writer.write(sources.model))
     return error;
   setBuildId(sources.model.tables, code, writer.getDataHash());
   if (llvm::Error error = writer.finish(sources.model))
     return error;
-  return file->commit();
+  if (llvm::Error error = file->sync())
+    return error;
+  return file;
 }
 
 llvm::Error writeText(const llvm::Twine &path, StringRef text) {
@@ -187,18 +190,25 @@ LogicalResult llmopt::cuda::emitCudaProject(ModuleOp plan, StringRef output, Str
   if (failed(sources))
     return failure();
   sources->model.tables.target = ("nvptx64-nvidia-cuda " + arch).str();
+  bool existed = llvm::sys::fs::exists(output);
   auto write = [&]() -> llvm::Error {
     if (std::error_code code = llvm::sys::fs::create_directories(output))
       return llvm::createStringError(code, "%s: cannot create: %s", output.str().c_str(), code.message().c_str());
-    if (llvm::Error error = writeWeights(*sources, (output + "/model.weights").str()))
-      return error;
+    llvm::Expected<AtomicFile> weights = writeWeights(*sources, (output + "/model.weights").str());
+    if (!weights)
+      return weights.takeError();
     if (llvm::Error error = writeText(output + "/CMakeLists.txt", cmakeText(arch)))
       return error;
     if (llvm::Error error = writeText(output + "/README.md", readmeText(*sources, arch)))
       return error;
-    return writeSources(*sources, output, "");
+    if (llvm::Error error = writeSources(*sources, output, ""))
+      return error;
+    return weights->commit();
   };
-  return report(plan, write());
+  LogicalResult result = report(plan, write());
+  if (failed(result) && !existed)
+    llvm::sys::fs::remove_directories(output);
+  return result;
 }
 
 LogicalResult llmopt::cuda::emitCudaEmulation(ModuleOp plan, StringRef output, StringRef symbolPrefix) {
@@ -212,12 +222,13 @@ LogicalResult llmopt::cuda::emitCudaEmulation(ModuleOp plan, StringRef output, S
   SmallString<128> folder;
   if (std::error_code code = llvm::sys::fs::createUniqueDirectory("llmopt-emulate", folder))
     return mlir::emitError(UnknownLoc::get(plan.getContext())) << "cannot create a temporary folder: " << code.message();
-  SmallString<128> weights(output);
-  llvm::sys::path::replace_extension(weights, "weights");
+  SmallString<128> weightsPath(output);
+  llvm::sys::path::replace_extension(weightsPath, "weights");
   auto write = [&]() -> llvm::Error {
     std::string library = (folder + "/model.so").str();
-    if (llvm::Error error = writeWeights(*sources, weights))
-      return error;
+    llvm::Expected<AtomicFile> weights = writeWeights(*sources, weightsPath);
+    if (!weights)
+      return weights.takeError();
     if (llvm::Error error = writeSources(*sources, folder, symbolPrefix))
       return error;
     if (llvm::Error error = compileForHost(folder, library))
@@ -225,8 +236,10 @@ LogicalResult llmopt::cuda::emitCudaEmulation(ModuleOp plan, StringRef output, S
     auto buffer = llvm::MemoryBuffer::getFile(library);
     if (!buffer)
       return llvm::errorCodeToError(buffer.getError());
-    return writeFileAtomically(output, ArrayRef((*buffer)->getBufferStart(), (*buffer)->getBufferSize()),
-                               /*executable=*/true);
+    if (llvm::Error error = writeFileAtomically(
+            output, ArrayRef((*buffer)->getBufferStart(), (*buffer)->getBufferSize()), /*executable=*/true))
+      return error;
+    return weights->commit();
   };
   LogicalResult result = report(plan, write());
   llvm::sys::fs::remove_directories(folder);

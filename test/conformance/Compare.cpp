@@ -33,7 +33,21 @@ double conformance::getTypedTolerance(llvm::StringRef test) {
   return 0;
 }
 
-static std::string typeText(const lm::Tensor &tensor) {
+bool conformance::hasRandomOutputs(llvm::StringRef test) {
+  static const char *const tests[] = {"test_bernoulli",
+                                      "test_bernoulli_expanded",
+                                      "test_bernoulli_double",
+                                      "test_bernoulli_double_expanded",
+                                      "test_bernoulli_seed",
+                                      "test_bernoulli_seed_expanded",
+                                      "test_training_dropout",
+                                      "test_training_dropout_mask",
+                                      "test_training_dropout_default",
+                                      "test_training_dropout_default_mask"};
+  return llvm::is_contained(tests, test);
+}
+
+std::string conformance::typeText(const lm::Tensor &tensor) {
   std::string text;
   llvm::raw_string_ostream(text) << tensor.getType();
   return text;

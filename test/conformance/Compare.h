@@ -21,6 +21,13 @@ double getTypedTolerance(llvm::StringRef test);
 /// The tolerance of a floating-point type, for one operator.
 double getTolerance(mlir::Type type);
 
+/// tensor<2x3xf32>
+std::string typeText(const lm::Tensor &tensor);
+
+/// Whether the expected values of a test are random numbers: then only their
+/// types and shapes count.
+bool hasRandomOutputs(llvm::StringRef test);
+
 } // namespace llmopt::conformance
 
 #endif

@@ -226,8 +226,31 @@ void GraphImporter::importNode(const NodeProto &proto, Scope &scope) {
   defineOutputs(proto, scope, node.results);
 }
 
-std::optional<SmallVector<Value>> GraphImporter::importSubgraph(const onnx::GraphProto &graph, const Scope &parent) {
+std::string GraphImporter::nameCount(StringRef hint) {
+  std::set<std::string> taken;
+  auto function = builder.getInsertionBlock()->getParentOp();
+  for (Type type : cast<func::FuncOp>(function).getArgumentTypes())
+    for (const SymExpr &dim : lm::getDims(type))
+      dim.collectSymbols(taken);
+  std::string name = *SymExpr::symbol(("count_" + hint.take_front(48)).str()).getSymbol(), unique = name;
+  for (unsigned i = 2; taken.count(unique) || countBounds.contains(unique); ++i)
+    unique = name + "_" + std::to_string(i);
+  return unique;
+}
+
+SymExpr GraphImporter::boundCounts(const SymExpr &size) const {
+  return size.upperBound([&](StringRef name) -> std::optional<SymExpr> {
+    auto it = countBounds.find(name);
+    return it == countBounds.end() ? std::nullopt : std::optional(it->second);
+  });
+}
+
+std::optional<SmallVector<Value>> GraphImporter::importSubgraph(const onnx::GraphProto &graph, const Scope &parent,
+                                                                ArrayRef<Value> inputs) {
   Scope scope;
+  for (auto [i, input] : llvm::enumerate(inputs))
+    if (static_cast<int>(i) < graph.input_size())
+      scope.values[graph.input(i).name()] = input;
   scope.parent = &parent;
   scope.opsets = parent.opsets;
   scope.prefix = parent.prefix;

@@ -44,14 +44,21 @@ public:
 
   //===--- for Node and the converters -------------------------------------===//
 
-  /// Imports a subgraph without inputs at the current place; its outputs.
-  std::optional<llvm::SmallVector<mlir::Value>> importSubgraph(const onnx::GraphProto &graph, const Scope &parent);
+  /// Imports a subgraph at the current place, with `inputs` for its first ones; its outputs.
+  std::optional<llvm::SmallVector<mlir::Value>> importSubgraph(const onnx::GraphProto &graph, const Scope &parent,
+                                                               llvm::ArrayRef<mlir::Value> inputs = {});
   /// A tensor as constant or weight. Null and `error` where it cannot be read.
   /// `isNode`: the tensor of a Constant node, where few elements are a constant.
   mlir::Value makeTensor(const onnx::TensorProto &tensor, llvm::StringRef name, bool isNode, mlir::Location loc,
                          std::string &error);
   /// Notes what must hold for the import to be right ("sequence <= 512").
   void addConstraint(const std::string &text) { constraints.insert(text); }
+  /// A free name for a size that depends on data ("count_indices").
+  std::string nameCount(llvm::StringRef hint);
+  /// `size` is the most that the symbol can be.
+  void setCountBound(llvm::StringRef symbol, const SymExpr &size) { countBounds[symbol] = size; }
+  /// `size` in terms of input dimensions: with every count as large as it can be.
+  SymExpr boundCounts(const SymExpr &size) const;
 
   mlir::MLIRContext *context;
   ModelFile &file;
@@ -79,6 +86,7 @@ private:
   void inlineFunction(const onnx::FunctionProto &function, Node &node);
 
   std::set<std::string> constraints;
+  llvm::StringMap<SymExpr> countBounds;
   std::set<std::string> weightNames;
   uint64_t numNodes = 0;
 };

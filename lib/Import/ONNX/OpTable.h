@@ -36,6 +36,7 @@ private:
 
 void addActivationOps(OpTable &table);
 void addAttentionOps(OpTable &table);
+void addBitOps(OpTable &table);
 void addConstantOps(OpTable &table);
 void addContribAttentionOps(OpTable &table);
 void addContribOps(OpTable &table);
@@ -45,16 +46,21 @@ void addEinsumOps(OpTable &table);
 void addElementwiseOps(OpTable &table);
 void addGatherOps(OpTable &table);
 void addGridOps(OpTable &table);
+void addIndexOps(OpTable &table);
 void addLinearAlgebraOps(OpTable &table);
+void addLossOps(OpTable &table);
 void addMatmulOps(OpTable &table);
 void addNormOps(OpTable &table);
 void addPoolOps(OpTable &table);
 void addQuantOps(OpTable &table);
+void addRandomOps(OpTable &table);
 void addReduceOps(OpTable &table);
 void addResizeOps(OpTable &table);
+void addSelectOps(OpTable &table);
 void addShapeOps(OpTable &table);
 void addSignalOps(OpTable &table);
 void addSliceOps(OpTable &table);
+void addStatefulOps(OpTable &table);
 
 /// Ops/UnsupportedOps.cpp
 llvm::StringRef getRemedy(llvm::StringRef domain, llvm::StringRef op);

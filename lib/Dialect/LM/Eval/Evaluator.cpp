@@ -30,7 +30,8 @@ llvm::Expected<SmallVector<Tensor>> llmopt::lm::tryEvaluateOp(Operation *op, Arr
       return fail("expected an operand of type {0}", value);
   }
   for (auto family : {evaluateConstants, evaluateUnary, evaluateBinary, evaluateShapes, evaluateGathers,
-                      evaluateReductions, evaluateMatmuls, evaluateTransformer, evaluateQuantization}) {
+                      evaluateReductions, evaluateMatmuls, evaluateTransformer, evaluateQuantization, evaluateBits,
+                      evaluateScans, evaluateScatters, evaluateSorting}) {
     std::optional<Result> result = family(op, operands, bindings);
     if (!result)
       continue;
@@ -79,6 +80,18 @@ llvm::Expected<SymbolBindings> llmopt::lm::bindSymbols(TypeRange types, ArrayRef
   return bindings;
 }
 
+/// Binds the symbol to the number; one beyond its bound is an error.
+static LogicalResult defineSymbol(DefineSymbolOp op, const Tensor &value, SymbolBindings &bindings) {
+  llvm::Expected<Dims> bound = requireValues(op.getBound(), bindings);
+  if (!bound)
+    return op.emitError() << llvm::toString(bound.takeError());
+  int64_t number = value.getNumElements() == 1 ? value.ints()[0] : -1;
+  if (number < 0 || number > bound->front())
+    return op.emitError() << "expected '" << op.getSymbol() << "' in [0, " << bound->front() << "], but got " << number;
+  bindings[op.getSymbol()] = number;
+  return success();
+}
+
 FailureOr<SmallVector<Tensor>> llmopt::lm::evaluate(func::FuncOp function, ArrayRef<Tensor> inputs) {
   if (!function.getBody().hasOneBlock())
     return function.emitError() << "expected a function of one block";
@@ -95,12 +108,31 @@ FailureOr<SmallVector<Tensor>> llmopt::lm::evaluate(func::FuncOp function, Array
   };
   for (auto [argument, tensor] : llvm::zip(function.getArguments(), inputs))
     define(argument, tensor);
+  // Folding puts constants in front, where what symbols count may not be known yet.
+  auto isSymbolic = [](Operation *op) {
+    auto constant = dyn_cast_or_null<ConstantOp>(op);
+    return constant && isa<SymValuesAttr>(constant.getValue());
+  };
   for (Operation &op : function.getBody().front()) {
+    if (isSymbolic(&op))
+      continue;
     SmallVector<Tensor> operands;
-    for (Value operand : op.getOperands())
+    for (Value operand : op.getOperands()) {
+      if (Operation *producer = operand.getDefiningOp(); isSymbolic(producer) && !values.count(operand)) {
+        FailureOr<SmallVector<Tensor>> constant = evaluateOp(producer, {}, *bindings);
+        if (failed(constant))
+          return failure();
+        define(operand, constant->front());
+      }
       operands.push_back(values.lookup(operand));
+    }
     if (isa<func::ReturnOp>(op))
       return operands;
+    if (auto symbol = dyn_cast<DefineSymbolOp>(op)) {
+      if (failed(defineSymbol(symbol, operands[0], *bindings)))
+        return failure();
+      continue;
+    }
     FailureOr<SmallVector<Tensor>> results = evaluateOp(&op, operands, *bindings);
     if (failed(results))
       return failure();

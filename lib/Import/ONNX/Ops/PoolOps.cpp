@@ -70,6 +70,37 @@ static void maxPool(Node &n) {
     n.out(1, indicesOfMax(n, x, windows, best, *s, n.boolAttr("storage_order", false)));
 }
 
+// Indices are those of a MaxPool, into the whole of an operand of the size that this
+// pool came from; a larger output_shape has zeros behind.
+static void maxUnpool(Node &n) {
+  Value x = n.in(0), indices = n.in(1);
+  size_t rank = readKernelShape(n, x).size();
+  Ints kernel = readInts(n, "kernel_shape", rank, 1, 1), strides = readInts(n, "strides", rank, 1, 1),
+       pads = readInts(n, "pads", 2 * rank, 0, 0);
+  Dims dims = n.dims(x), whole = dims;
+  if (!n.failed() && n.rank(indices) != n.rank(x))
+    n.error("expected indices of the input's rank");
+  if (n.failed())
+    return;
+  for (size_t i = 0; i < rank; ++i)
+    whole[2 + i] = (dims[2 + i] - SymExpr(1)) * SymExpr(strides[i]) + SymExpr(kernel[i] - pads[i] - pads[rank + i]);
+  mlir::Type type = n.elem(x);
+  SymExpr count = product(dims);
+  Value zeros = n.filled(type, 0, {product(whole)});
+  Value result =
+      n.create<ScatterElementsOp>(ScatterKind::None, zeros, n.reshape(indices, {count}), n.reshape(x, {count}), 0);
+  result = n.reshape(result, whole);
+  if (n.has(2)) {
+    Dims wanted = n.values(n.in(2), "the output's shape"), none(whole.size(), SymExpr(0));
+    if (!n.failed() && wanted.size() != whole.size())
+      n.error("expected " + llvm::Twine(whole.size()) + " sizes, but got " + llvm::Twine(wanted.size()));
+    for (size_t i = 0; i < whole.size() && !n.failed(); ++i)
+      wanted[i] = wanted[i] - whole[i];
+    result = padOrCut(n, result, none, wanted, n.scalar(type, 0));
+  }
+  n.out(result);
+}
+
 /// The number of elements of each window along dimension i that count, [counts[i]];
 /// a scalar where all windows have the same.
 static Value countsAlong(Node &n, mlir::Type type, const Spatial &s, size_t i, const SymExpr &size, bool withPads) {
@@ -160,6 +191,7 @@ static void lrn(Node &n) {
 
 void onnx_import::addPoolOps(OpTable &t) {
   t.add(kOnnx, "MaxPool", maxPool);
+  t.add(kOnnx, "MaxUnpool", maxUnpool);
   t.add(kOnnx, "AveragePool", averagePool);
   t.add(kOnnx, "LpPool", lpPool);
   t.add(kOnnx, "GlobalLpPool", globalLpPool);

@@ -76,7 +76,7 @@ TEST_F(SpatialTest, WhatIsWrongIsSaid) {
   expectError(pool({{"kernel_shape", {3}}}), "expected 2 numbers of at least 1 as 'kernel_shape'");
   expectError(pool({{"kernel_shape", {3, 3}}, {"strides", {0, 1}}}), "expected 2 numbers of at least 1 as 'strides'");
   expectError(pool({{"kernel_shape", {3, 3}}, {"pads", {0, -1, 0, 0}}}), "expected 4 numbers of at least 0 as 'pads'");
-  expectError(pool({{"kernel_shape", {3, 6}}}), "expected at most 5, but got 6");
+  expectError(pool({{"kernel_shape", {3, 6}}}), "expected a kernel that fits into 5 elements, but it takes 6");
   expectError(pool({{"kernel_shape", {1 << 20, 1 << 20}}, {"pads", {1 << 20, 1 << 20, 0, 0}}}), "");
 
   ModelBuilder b;

@@ -13,6 +13,9 @@ static Ints windowAxes(Node &n, Value windows, const Spatial &s) {
   return axesBetween(n.rank(windows) - static_cast<int64_t>(s.rank()), n.rank(windows));
 }
 
+/// Sums of short floats overflow where means do not: they are made in f32.
+static Value widened(Node &n, Value x) { return n.elem(x).isF64() ? x : n.cast(x, n.b.getF32Type()); }
+
 /// Nothing is smaller.
 static Value lowest(Node &n, mlir::Type type) {
   if (llvm::isa<mlir::FloatType>(type))
@@ -125,8 +128,9 @@ static void averagePool(Node &n) {
   if (!s)
     return;
   bool withPads = n.boolAttr("count_include_pad", false);
-  mlir::Type type = n.elem(x);
-  Value windows = makeWindows(n, x, *s, n.scalar(type, 0));
+  Value wide = widened(n, x);
+  mlir::Type type = n.elem(wide);
+  Value windows = makeWindows(n, wide, *s, n.scalar(type, 0));
   Value sum = n.reduce(ReduceKind::Sum, windows, windowAxes(n, windows, *s), false), count;
   for (size_t i = 0; i < s->rank(); ++i) {
     Value along = countsAlong(n, type, *s, i, n.dims(x)[2 + i], withPads);
@@ -137,18 +141,20 @@ static void averagePool(Node &n) {
     }
     count = count ? n.mul(count, along) : along;
   }
-  n.out(n.div(sum, count));
+  n.out(n.cast(n.div(sum, count), n.elem(x)));
 }
 
 /// (sum |x|^p)^(1/p) over `axes`.
 static Value lpNorm(Node &n, Value x, llvm::ArrayRef<int64_t> axes, double p, bool keepDims) {
   if (!n.failed() && !(p > 0))
     n.error("expected a positive p");
+  Value wide = widened(n, x);
+  mlir::Type type = n.elem(wide);
   if (p == 1 || p == 2)
-    return n.reduce(p == 1 ? ReduceKind::L1 : ReduceKind::L2, x, axes, keepDims);
-  mlir::Type type = n.elem(x);
-  Value powers = n.create<PowOp>(n.create<AbsOp>(x), n.scalar(type, p));
-  return n.create<PowOp>(n.reduce(ReduceKind::Sum, powers, axes, keepDims), n.scalar(type, 1 / p));
+    return n.cast(n.reduce(p == 1 ? ReduceKind::L1 : ReduceKind::L2, wide, axes, keepDims), n.elem(x));
+  Value powers = n.create<PowOp>(n.create<AbsOp>(wide), n.scalar(type, p));
+  Value sum = n.reduce(ReduceKind::Sum, powers, axes, keepDims);
+  return n.cast(n.create<PowOp>(sum, n.scalar(type, 1 / p)), n.elem(x));
 }
 
 /// A float before opset 2.
@@ -178,15 +184,17 @@ static void lrn(Node &n) {
     n.error("expected a rank of at least 2 and a positive size");
   if (n.failed())
     return;
-  mlir::Type type = n.elem(x);
+  Value wide = widened(n, x);
+  mlir::Type type = n.elem(wide);
   Dims low(rank, SymExpr(0)), high(rank, SymExpr(0));
   low[1] = (size - 1) / 2;
   high[1] = size / 2;
-  Value padded = padOrCut(n, x, low, high, n.scalar(type, 0));
+  Value padded = padOrCut(n, wide, low, high, n.scalar(type, 0));
   Value windows = n.create<WindowsOp>(padded, Ints{1}, Ints{size}, Ints{1}, Ints{1});
   Value squares = n.reduce(ReduceKind::SumSquare, windows, {rank}, false);
   Value base = n.add(n.mul(squares, n.floatAttr("alpha", 1e-4f) / size), n.floatAttr("bias", 1.0f));
-  n.out(n.div(x, n.create<PowOp>(base, n.scalar(type, n.floatAttr("beta", 0.75f)))));
+  Value result = n.div(wide, n.create<PowOp>(base, n.scalar(type, n.floatAttr("beta", 0.75f))));
+  n.out(n.cast(result, n.elem(x)));
 }
 
 void onnx_import::addPoolOps(OpTable &t) {

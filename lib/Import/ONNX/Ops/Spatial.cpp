@@ -75,7 +75,10 @@ std::optional<Spatial> onnx_import::readSpatial(Node &n, Value x, Ints kernel) {
       high = total - low;
     }
     SymExpr padded = size + low + high;
-    n.require(reach, padded);
+    if (padded.getConstant().value_or(INT64_MAX) < s.reach(i))
+      n.error("expected a kernel that fits into " + padded.str() + " elements, but it takes " + reach.str());
+    else
+      n.require(reach, padded);
     if (ceil) {
       // A window that would begin in the upper padding does not count.
       count = SymExpr::min(SymExpr::ceilDiv(padded - reach, stride) + SymExpr(1), SymExpr::ceilDiv(size + low, stride));

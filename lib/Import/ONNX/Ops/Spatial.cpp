@@ -15,7 +15,9 @@ bool Spatial::isPadded() const {
   return !llvm::all_of(low, isZero) || !llvm::all_of(high, isZero) || !llvm::all_of(extra, isZero);
 }
 
-Ints onnx_import::axesBetween(int64_t first, int64_t last) { return llvm::to_vector(llvm::seq<int64_t>(first, last)); }
+Ints onnx_import::axesBetween(int64_t first, int64_t last) {
+  return llvm::to_vector(llvm::seq<int64_t>(first, std::max(first, last)));
+}
 
 Ints onnx_import::readInts(Node &n, llvm::StringRef name, size_t count, int64_t fallback, int64_t least) {
   Ints list = n.intsAttr(name).value_or(Ints(count, fallback));

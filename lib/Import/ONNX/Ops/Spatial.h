@@ -44,7 +44,7 @@ std::optional<llvm::SmallVector<double>> constantFloats(mlir::Value value);
 mlir::Value padOrCut(Node &n, mlir::Value x, Dims low, Dims high, mlir::Value filler);
 /// The windows of x [.., spatial...] padded by `filler`: [.., counts..., kernel...].
 mlir::Value makeWindows(Node &n, mlir::Value x, const Spatial &spatial, mlir::Value filler);
-/// `first`, `first` + 1, .. up to below `last`.
+/// `first`, `first` + 1, .. up to below `last`; none where that is not more.
 Ints axesBetween(int64_t first, int64_t last);
 
 } // namespace llmopt::onnx_import

@@ -30,7 +30,7 @@ static bool isExpensive(Operation *op) {
 
 static bool isIndexing(Operation *op) {
   return isa<lm::ReshapeOp, lm::BroadcastOp, lm::TransposeOp, lm::ConcatOp, lm::SliceOp, lm::PadOp, lm::GatherOp,
-             lm::GatherElementsOp, lm::GatherNDOp, lm::IotaOp, lm::TriluOp>(op);
+             lm::GatherElementsOp, lm::GatherNDOp, lm::IotaOp, lm::TriluOp, lm::WindowsOp>(op);
 }
 
 /// Reads many elements for one, or computes the neighbours over again.

@@ -22,7 +22,7 @@ static_assert(offsetof(llmopt_model_desc, name) == 24 && offsetof(llmopt_model_d
               offsetof(llmopt_model_desc, symbols) == 96 &&
               offsetof(llmopt_model_desc, scratch_bytes) == 176 &&
               offsetof(llmopt_model_desc, metadata) == 192 &&
-              offsetof(llmopt_model_desc, constraints) == 208 && sizeof(llmopt_model_desc) == 216);
+              offsetof(llmopt_model_desc, constraints) == 208 && sizeof(llmopt_model_desc) == 240 && sizeof(llmopt_cache) == 16);
 static_assert(sizeof(llmopt_constraint) == 24 && offsetof(llmopt_constraint, reason) == 16);
 
 class Writer {
@@ -132,9 +132,13 @@ bool addModelTables(llvm::Module &module, const ModelTables &t, StringRef symbol
                [&](const llmopt_expr_insn &i) { return w.record({w.i64(i.op), w.i64(i.value)}); }),
        w.table(stepArgs, "step_args", number), w.table(stepDims, "step_dims", number),
        w.u32(t.scratchBytes), w.u32(0), w.i64(t.weightsSize), w.string(t.metadata),
-       w.u32(t.constraints.size()), w.u32(0),
+       w.u32(t.constraints.size()), w.u32(t.caches.size()),
        w.table(t.constraints, "constraints", [&](const ModelTables::Constraint &c) {
          return w.record({w.u32(c.lhs), w.u32(c.relation), w.u32(c.rhs), w.u32(0), w.string(c.reason)});
+       }),
+       w.u32(t.pastSymbol), w.u32(t.capacitySymbol), w.u32(t.newTokens), w.u32(t.maxTokens),
+       w.table(t.caches, "caches", [&](const ModelTables::Cache &c) {
+         return w.record({w.string(c.name), w.u32(c.dtype), w.u32(c.size)});
        })});
   assert(module.getDataLayout().getTypeAllocSize(model->getType()) == sizeof(llmopt_model_desc));
 

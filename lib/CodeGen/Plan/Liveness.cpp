@@ -103,6 +103,10 @@ Liveness llmopt::computeLiveness(func::FuncOp function) {
     auto step = indexOf.find(&op);
     if (step == indexOf.end())
       continue;
+    if (auto append = dyn_cast<kernel::KVAppendOp>(op)) {
+      result.storage[append.getResult()] = append.getCache();
+      continue;
+    }
     uint32_t now = step->second;
     for (Value value : op.getResults())
       result.ranges[value] = {now, std::max(now, lastUse.lookup(value))};

@@ -88,7 +88,11 @@ std::string llmopt::writeMetadata(func::FuncOp function, const PlannedModel &mod
       for (const std::string &symbol : t.symbols)
         json.value(symbol);
     });
-    tensors("inputs", function.getArguments(), t.inputs);
+    SmallVector<Value> inputs;
+    for (BlockArgument argument : function.getArguments())
+      if (!function.getArgAttr(argument.getArgNumber(), "lm.cache"))
+        inputs.push_back(argument);
+    tensors("inputs", inputs, t.inputs);
     tensors("outputs", function.getBody().front().getTerminator()->getOperands(), t.outputs);
     json.attributeArray("constraints", [&] {
       for (const ModelTables::Constraint &constraint : t.constraints)

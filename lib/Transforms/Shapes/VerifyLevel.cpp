@@ -19,6 +19,10 @@ std::set<std::string> getBoundSymbols(func::FuncOp function) {
     for (const SymExpr &dim : getDims(type))
       if (std::optional<std::string> symbol = dim.getSymbol())
         bound.insert(*symbol);
+  // What the session defines (lm-kv-cache).
+  for (const char *name : {"lm.past", "lm.capacity"})
+    if (auto symbol = function->getAttrOfType<StringAttr>(name))
+      bound.insert(symbol.str());
   return bound;
 }
 

@@ -54,6 +54,12 @@ struct ModelTables {
     std::string reason;
   };
 
+  struct Cache {
+    std::string name;
+    uint32_t dtype = 0;
+    uint32_t size = LLMOPT_NONE; // expression
+  };
+
   std::array<uint8_t, LLMOPT_BUILD_ID_BYTES> buildId{};
   std::string name;
   std::string compiler;
@@ -71,6 +77,12 @@ struct ModelTables {
   std::vector<llmopt_expr_insn> exprCode;
 
   std::vector<Constraint> constraints;
+
+  std::vector<Cache> caches;
+  uint32_t pastSymbol = LLMOPT_NONE;
+  uint32_t capacitySymbol = LLMOPT_NONE;
+  uint32_t newTokens = LLMOPT_NONE; // expression
+  uint32_t maxTokens = 0;
 
   uint32_t scratchBytes = LLMOPT_NONE; // expression
   uint64_t weightsSize = 0;

@@ -299,7 +299,7 @@ llmopt_status Binding::sizeSteps(const llmopt_model &model, llmopt_error *error)
 /// Where each cache lies, and that the new tokens fit.
 llmopt_status Binding::sizeCaches(const llmopt_model &model, llmopt_error *error) {
   const llmopt_model_desc &desc = model.desc;
-  cacheSize = 0;
+  cacheSize = cacheBytes = 0;
   if (!desc.num_caches)
     return LLMOPT_OK;
   uint64_t tokens;
@@ -317,6 +317,7 @@ llmopt_status Binding::sizeCaches(const llmopt_model &model, llmopt_error *error
     if (llmopt_status status = sizeOf(desc.caches[i].size, "the size", desc.caches[i].name, &size, error))
       return status;
     cacheOffsets[i] = cacheSize;
+    cacheBytes += size;
     if (__builtin_add_overflow(cacheSize, size, &end) || !alignUp(end, arenaAlignment, &cacheSize))
       return fail(error, LLMOPT_SHAPE_MISMATCH, "the memory for caches overflows for these shapes");
   }

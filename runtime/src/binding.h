@@ -58,6 +58,7 @@ public:
   Array<llmopt_tensor_type> inputs, outputs;
   Array<uint64_t> inputBytes, outputBytes;
   uint64_t arenaSize = 0, arenaLowerBound = 0, scratchBytes = 0, cacheSize = 0;
+  uint64_t cacheBytes = 0; ///< of the values alone: equal where the batch is
   CacheState cache;
   int64_t newTokens = 0; ///< that a run adds to the caches
 

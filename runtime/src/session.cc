@@ -18,7 +18,7 @@ struct llmopt_session {
   Pages arena, scratch, caches;
   uint64_t scratchStride = 0;
   CacheState cache;
-  uint64_t boundCacheSize = 0;
+  uint64_t boundCacheBytes = 0;
 
   bool profile = false;
   uint64_t runs = 0;
@@ -206,13 +206,13 @@ extern "C" llmopt_status llmopt_session_bind(llmopt_session *session, const llmo
   Binding &next = session->bindings[1 - session->active];
   if (llmopt_status status = next.bind(model, inputs, session->cache, error))
     return status;
-  if (session->cache.past && next.cacheSize != session->boundCacheSize)
+  if (session->cache.past && next.cacheBytes != session->boundCacheBytes)
     return fail(error, LLMOPT_SHAPE_MISMATCH,
                 "expected the batch size of the tokens in the cache; truncate it to 0 tokens first");
   if (llmopt_status status = makeRoom(session, next, error))
     return status;
   next.place(model, session->arena.data(), session->caches.data());
-  session->boundCacheSize = next.cacheSize;
+  session->boundCacheBytes = next.cacheBytes;
   session->active = 1 - session->active;
   return LLMOPT_OK;
 }

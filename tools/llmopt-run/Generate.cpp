@@ -67,18 +67,20 @@ Decoder::Decoder(llmopt_model *model, const Options &options) : model(model) {
     llmopt_tensor_type type;
     check(llmopt_model_get_input(model, i, &given, &type, &error), error);
     std::string name = given;
-    auto role = name == "input_ids" || name == "decoder_input_ids" ? Role::Ids
-                : name == "attention_mask"                         ? Role::Mask
+    auto role = name == "input_ids" || name == "decoder_input_ids"   ? Role::Ids
+                : name == "attention_mask"                           ? Role::Mask
                 : name == "position_ids" || name == "cache_position" ? Role::Positions
-                : name == "token_type_ids"                         ? Role::Types
-                                                                   : Role::UseCache;
+                : name == "token_type_ids"                           ? Role::Types
+                                                                     : Role::UseCache;
     if (role == Role::UseCache && (name != "use_cache_branch" || type.dtype != LLMOPT_BOOL)) {
       bool isPast = name.find("past") != std::string::npos;
-      throw Failure{BadData, "input '" + name + "': --generate knows " + knownInputs +
-                                 (isPast ? "; compile the model with -kv-cache, so that the session keeps the past" : "")};
+      throw Failure{BadData,
+                    "input '" + name + "': --generate knows " + knownInputs +
+                        (isPast ? "; compile the model with -kv-cache, so that the session keeps the past" : "")};
     }
     if (role != Role::UseCache && type.dtype != LLMOPT_I64 && type.dtype != LLMOPT_I32)
-      throw Failure{BadData, "input '" + name + "': --generate expected integers, but the model has " + inputText(model, i)};
+      throw Failure{BadData,
+                    "input '" + name + "': --generate expected integers, but the model has " + inputText(model, i)};
     hasIds |= role == Role::Ids;
     inputs.push_back({role, type.dtype, type.rank});
   }

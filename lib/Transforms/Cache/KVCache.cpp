@@ -30,29 +30,31 @@ SymExpr getWidth(const Site &site) {
   return site.byHead ? dims[1] * dims[3] : dims.size() == 4 ? dims[2] * dims[3] : dims[2];
 }
 
-/// Whether `value` only goes to attention as key or value.
-bool isOnlyAttended(Value value) {
-  return llvm::all_of(value.getUsers(), [&](Operation *user) {
-    auto attention = dyn_cast<AttentionOp>(user);
-    return attention && attention.getQuery() != value && attention.getMask() != value;
-  });
+/// Whether `user` is attention that reads `value` as key or value only.
+bool attendsTo(Operation *user, Value value) {
+  auto attention = dyn_cast<AttentionOp>(user);
+  return attention && attention.getQuery() != value && attention.getMask() != value;
 }
 
-/// Collects the reshapes of `value` to rows of tokens that attention reads.
+/// Collects `value`, rows of tokens, and its reshapes to such, where attention
+/// reads them; false where anything else does.
 bool collectRows(Value value, Site &site, Operation *terminator) {
-  if (getDims(value).size() == 3 && isOnlyAttended(value)) {
-    site.read.push_back(value);
-    return true;
-  }
+  bool isRead = false;
   for (Operation *user : value.getUsers()) {
     if (user == terminator && value == site.concat.getResult())
       continue;
+    if (attendsTo(user, value)) {
+      isRead = true;
+      continue;
+    }
     auto reshape = dyn_cast<ReshapeOp>(user);
     if (!reshape || getDims(reshape.getResult()).size() != 3 || getDims(reshape.getResult())[2] != getWidth(site) ||
-        !isOnlyAttended(reshape.getResult()))
+        !llvm::all_of(reshape->getUsers(), [&](Operation *reader) { return attendsTo(reader, reshape.getResult()); }))
       return false;
     site.read.push_back(reshape.getResult());
   }
+  if (isRead)
+    site.read.push_back(value);
   return true;
 }
 
@@ -114,8 +116,8 @@ struct KVCache : llmopt::impl::KVCachePassBase<KVCache> {
       if (!argument.hasOneUse() || !getWidth(site).getConstant())
         return concat.emitError() << "cannot keep it in a cache: expected a past of static width that is used once";
       if (!past.empty() && past != *symbol)
-        return concat.emitError() << "cannot keep it in a cache: expected " << past << " past tokens as elsewhere, but got "
-                                  << *symbol;
+        return concat.emitError() << "cannot keep it in a cache: expected " << past
+                                  << " past tokens as elsewhere, but got " << *symbol;
       past = *symbol;
       if (!collectReaders(site, end))
         return concat.emitError() << "cannot keep it in a cache: expected only attention to read it; -report=fusion "
@@ -158,7 +160,7 @@ struct KVCache : llmopt::impl::KVCachePassBase<KVCache> {
     cache.setType(getTensorType({batch, capacity, width}, getElementTypeOrSelf(cache)));
     Value append = KVAppendOp::create(builder, loc, cache, fresh, getSymValues(builder.getContext(), past));
     for (Value read : site.read)
-      read.replaceAllUsesWith(append);
+      read.replaceUsesWithIf(append, [](OpOperand &use) { return isa<AttentionOp>(use.getOwner()); });
     auto function = cast<func::FuncOp>(cache.getOwner()->getParentOp());
     function.setArgAttr(cache.getArgNumber(), "lm.cache", builder.getUnitAttr());
   }
@@ -183,8 +185,8 @@ struct KVCache : llmopt::impl::KVCachePassBase<KVCache> {
       if (site.concat->use_empty())
         site.concat->erase();
     }
-    function.setType(FunctionType::get(function.getContext(), function.getBody().getArgumentTypes(),
-                                       end->getOperandTypes()));
+    function.setType(
+        FunctionType::get(function.getContext(), function.getBody().getArgumentTypes(), end->getOperandTypes()));
   }
 };
 

@@ -15,8 +15,7 @@ LogicalResult KVAppendOp::inferReturnTypes(MLIRContext *, std::optional<Location
                              adaptor.getInput().getType());
   if (past.size() != 1) // (C2)
     return emitOptionalError(loc, "expected one number of past tokens, but got ", past.size());
-  types.push_back(
-      getTensorType({input[0], past[0] + input[1], input[2]}, getElementTypeOrSelf(adaptor.getInput())));
+  types.push_back(getTensorType({input[0], past[0] + input[1], input[2]}, getElementTypeOrSelf(adaptor.getInput())));
   return success();
 }
 

@@ -26,15 +26,16 @@ bool Binding::allocate(const llmopt_model &model) {
   return counts.allocate(d.num_data_symbols) && writtenBytes.allocate(d.num_outputs) && inputs.allocate(d.num_inputs) &&
          outputs.allocate(d.num_outputs) && actual.allocate(d.num_outputs) && inputBytes.allocate(d.num_inputs) &&
          outputBytes.allocate(d.num_outputs) && args.allocate(d.num_step_args) && steps.allocate(d.num_steps) &&
-         inputPatches.allocate(d.num_step_args) &&
-         outputPatches.allocate(d.num_step_args) && copies.allocate(d.num_outputs) && symbols.allocate(d.num_symbols) &&
-         definedBy.allocate(d.num_symbols) && values.allocate(d.num_exprs) && evaluated.allocate(d.num_exprs) &&
-         sizes.allocate(d.num_buffers) && locations.allocate(d.num_buffers) && items.allocate(numItems) &&
-         itemOf.allocate(d.num_buffers) && workspace.allocate(numItems, d.num_steps) && dims.allocate(d.num_step_dims);
+         inputPatches.allocate(d.num_step_args) && outputPatches.allocate(d.num_step_args) &&
+         copies.allocate(d.num_outputs) && symbols.allocate(d.num_symbols) && definedBy.allocate(d.num_symbols) &&
+         values.allocate(d.num_exprs) && evaluated.allocate(d.num_exprs) && sizes.allocate(d.num_buffers) &&
+         locations.allocate(d.num_buffers) && items.allocate(numItems) && itemOf.allocate(d.num_buffers) &&
+         workspace.allocate(numItems, d.num_steps) && dims.allocate(d.num_step_dims) &&
+         cacheOffsets.allocate(d.num_caches);
 }
 
-bool Binding::matches(const llmopt_tensor_type *given) const {
-  if (!valid)
+bool Binding::matches(const llmopt_tensor_type *given, const CacheState &now) const {
+  if (!valid || now.past != cache.past || now.capacity != cache.capacity)
     return false;
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (given[i].dtype && given[i].dtype != inputs[i].dtype)
@@ -78,10 +79,18 @@ llmopt_status Binding::checkTypes(const llmopt_model &model, const llmopt_tensor
   return LLMOPT_OK;
 }
 
+/// Where a symbol comes from that no input defines.
+static constexpr uint32_t bySession = LLMOPT_NONE - 1;
+
 llmopt_status Binding::solveSymbols(const llmopt_model &model, llmopt_error *error) {
   const llmopt_model_desc &desc = model.desc;
   for (uint32_t &input : definedBy)
     input = LLMOPT_NONE;
+  if (desc.num_caches) {
+    symbols[desc.past_symbol] = cache.past;
+    symbols[desc.capacity_symbol] = cache.capacity;
+    definedBy[desc.past_symbol] = definedBy[desc.capacity_symbol] = bySession;
+  }
   // First the dimensions that define symbols, then those that depend on them.
   for (uint32_t i = 0; i < desc.num_inputs; ++i)
     for (uint32_t d = 0; d < desc.inputs[i].rank; ++d) {
@@ -92,6 +101,10 @@ llmopt_status Binding::solveSymbols(const llmopt_model &model, llmopt_error *err
       if (definedBy[symbol] == LLMOPT_NONE) {
         definedBy[symbol] = i;
         symbols[symbol] = size;
+      } else if (symbols[symbol] != size && definedBy[symbol] == bySession) {
+        return fail(error, LLMOPT_SHAPE_MISMATCH, "input '%s', dimension %u: expected %lld (%s of the session), but got %lld",
+                    desc.inputs[i].name, d, static_cast<long long>(symbols[symbol]), desc.symbols[symbol],
+                    static_cast<long long>(size));
       } else if (symbols[symbol] != size) {
         return fail(error, LLMOPT_SHAPE_MISMATCH,
                     "input '%s', dimension %u: expected %lld (%s, as in input "
@@ -358,13 +371,45 @@ llmopt_status Binding::publish(const llmopt_model &model, uint32_t dataSymbol, i
   return sizeSteps(model, stage, error);
 }
 
-llmopt_status Binding::bind(const llmopt_model &model, const llmopt_tensor_type *given, llmopt_error *error) {
+/// Where each cache lies, and that the new tokens fit.
+llmopt_status Binding::sizeCaches(const llmopt_model &model, llmopt_error *error) {
+  const llmopt_model_desc &desc = model.desc;
+  cacheSize = cacheBytes = 0;
+  if (!desc.num_caches)
+    return LLMOPT_OK;
+  uint64_t tokens;
+  if (llmopt_status status = sizeOf(desc.new_tokens, "the number of new tokens", "caches", &tokens, error))
+    return status;
+  newTokens = static_cast<int64_t>(tokens);
+  if (newTokens > cache.capacity - cache.past)
+    return fail(error, LLMOPT_SHAPE_MISMATCH,
+                "the cache holds %lld tokens and has room for %lld more, but got %lld; a session may be created "
+                "with a larger cache_capacity",
+                static_cast<long long>(cache.past), static_cast<long long>(cache.capacity - cache.past),
+                static_cast<long long>(newTokens));
+  for (uint32_t i = 0; i < desc.num_caches; ++i) {
+    uint64_t size, end;
+    if (llmopt_status status = sizeOf(desc.caches[i].size, "the size", desc.caches[i].name, &size, error))
+      return status;
+    cacheOffsets[i] = cacheSize;
+    cacheBytes += size;
+    if (__builtin_add_overflow(cacheSize, size, &end) || !alignUp(end, arenaAlignment, &cacheSize))
+      return fail(error, LLMOPT_SHAPE_MISMATCH, "the memory for caches overflows for these shapes");
+  }
+  return LLMOPT_OK;
+}
+
+llmopt_status Binding::bind(const llmopt_model &model, const llmopt_tensor_type *given, const CacheState &state,
+                            llmopt_error *error) {
   valid = false;
+  cache = state;
   llmopt_status status = checkTypes(model, given, error);
   if (!status)
     status = solveSymbols(model, error);
   if (!status)
     status = checkConstraints(model, 0, error);
+  if (!status)
+    status = sizeCaches(model, error);
   if (!status)
     status = sizeTensors(model, error);
   if (!status)
@@ -379,7 +424,7 @@ llmopt_status Binding::bind(const llmopt_model &model, const llmopt_tensor_type 
   return status;
 }
 
-void Binding::place(const llmopt_model &model, char *arena) {
+void Binding::place(const llmopt_model &model, char *arena, char *caches) {
   const llmopt_model_desc &desc = model.desc;
   // The address of a location; NULL for what the caller brings to a run.
   auto address = [&](const Location &at) -> const char * {
@@ -387,6 +432,8 @@ void Binding::place(const llmopt_model &model, char *arena) {
     switch (base.kind) {
     case LLMOPT_BUFFER_ARENA:
       return arena + items[itemOf[at.buffer]].offset + at.offset;
+    case LLMOPT_BUFFER_CACHE:
+      return caches + cacheOffsets[base.index] + at.offset;
     case LLMOPT_BUFFER_WEIGHT:
       return model.weights.data() + at.offset;
     case LLMOPT_BUFFER_CONSTANT:

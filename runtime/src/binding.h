@@ -32,16 +32,24 @@ struct OutputCopy {
   uint64_t offset; ///< from the start of that input or output
 };
 
+/// What a session's caches contribute to a binding: how many tokens they hold,
+/// and how many they have room for.
+struct CacheState {
+  int64_t past = 0, capacity = 0;
+};
+
 class Binding {
 public:
   /// All memory a binding ever needs, except for arena and scratch.
   [[nodiscard]] bool allocate(const llmopt_model &model);
 
   /// Works out sizes and layout. Fails without side effects on anything else.
-  llmopt_status bind(const llmopt_model &model, const llmopt_tensor_type *inputs, llmopt_error *error);
+  llmopt_status bind(const llmopt_model &model, const llmopt_tensor_type *inputs, const CacheState &cache,
+                     llmopt_error *error);
 
-  /// Fills in pointers, once there is an arena of `arenaSize` bytes.
-  void place(const llmopt_model &model, char *arena);
+  /// Fills in pointers, once there is an arena of `arenaSize` bytes, and caches of
+  /// `cacheSize`.
+  void place(const llmopt_model &model, char *arena, char *caches);
 
   /// A number of the data: checks it, and evaluates what waits for it.
   llmopt_status publish(const llmopt_model &model, uint32_t dataSymbol, int64_t number, llmopt_error *error);
@@ -50,7 +58,7 @@ public:
   llmopt_status sizeOutputsOfRun(const llmopt_model &model, llmopt_error *error);
 
   /// Whether `given` asks for what is bound already.
-  bool matches(const llmopt_tensor_type *given) const;
+  bool matches(const llmopt_tensor_type *given, const CacheState &cache) const;
 
   /// Makes `actual` the largest shapes again.
   void forgetRun();
@@ -63,7 +71,10 @@ public:
   Array<llmopt_tensor_type> inputs, outputs, actual;
   Array<uint64_t> inputBytes, outputBytes;
   Array<uint64_t> writtenBytes; ///< of `actual`
-  uint64_t arenaSize = 0, arenaLowerBound = 0, scratchBytes = 0;
+  uint64_t arenaSize = 0, arenaLowerBound = 0, scratchBytes = 0, cacheSize = 0;
+  uint64_t cacheBytes = 0; ///< of the values alone: equal where the batch is
+  CacheState cache;
+  int64_t newTokens = 0; ///< that a run adds to the caches
 
   Array<void *> args;
   Array<PreparedStep> steps;
@@ -81,7 +92,7 @@ private:
   llmopt_status sizeBuffers(const llmopt_model &model, llmopt_error *error);
   llmopt_status locateBuffers(const llmopt_model &model, llmopt_error *error);
   llmopt_status sizeSteps(const llmopt_model &model, uint32_t stage, llmopt_error *error);
-
+  llmopt_status sizeCaches(const llmopt_model &model, llmopt_error *error);
   llmopt_status sizeOutput(const llmopt_tensor_desc &declared, llmopt_tensor_type *type, uint64_t *bytes,
                            llmopt_error *error) const;
 
@@ -97,6 +108,7 @@ private:
   Array<Location> locations; ///< per buffer
   Array<ArenaItem> items;
   Array<uint32_t> itemOf; ///< per buffer, for arena buffers
+  Array<uint64_t> cacheOffsets;
   ArenaWorkspace workspace;
   Array<int64_t> dims;
 };

@@ -15,7 +15,7 @@ public:
     if (!hasArrays() || !checkExprs() || !checkBuffers() ||
         !checkTensors(desc.inputs, desc.num_inputs, "input", LLMOPT_BUFFER_INPUT) ||
         !checkTensors(desc.outputs, desc.num_outputs, "output", LLMOPT_BUFFER_OUTPUT) || !checkSymbols() ||
-        !checkSteps() || !checkWeights() || !checkConstraints() || !checkDataSymbols())
+        !checkSteps() || !checkWeights() || !checkConstraints() || !checkDataSymbols() || !checkCaches())
       return status;
     return LLMOPT_OK;
   }
@@ -47,7 +47,8 @@ private:
                         {"step_dims", desc.num_step_dims, desc.step_dims},
                         {"constraints", desc.num_constraints, desc.constraints},
                         {"data symbols", desc.num_data_symbols, desc.data_symbols},
-                        {"output bounds", desc.num_data_symbols ? desc.num_outputs : 0, desc.output_bounds}};
+                        {"output bounds", desc.num_data_symbols ? desc.num_outputs : 0, desc.output_bounds},
+                        {"caches", desc.num_caches, desc.caches}};
     for (const auto &a : arrays)
       if (a.count && !a.array)
         return bad(a.what, 0, "is missing");
@@ -92,6 +93,10 @@ private:
       case LLMOPT_BUFFER_OUTPUT:
         if (b.index >= desc.num_outputs)
           return bad("buffer", i, "names no output");
+        break;
+      case LLMOPT_BUFFER_CACHE:
+        if (b.index >= desc.num_caches)
+          return bad("buffer", i, "names no cache");
         break;
       case LLMOPT_BUFFER_CONSTANT:
         if (!b.data)
@@ -146,7 +151,7 @@ private:
     for (uint32_t s = 0; s < desc.num_symbols; ++s) {
       if (!desc.symbols[s])
         return bad("symbol", s, "has no name");
-      bool defined = false;
+      bool defined = desc.num_caches && (s == desc.past_symbol || s == desc.capacity_symbol);
       for (uint32_t i = 0; i < desc.num_inputs && !defined; ++i)
         for (uint32_t d = 0; d < desc.inputs[i].rank && !defined; ++d) {
           const llmopt_expr &e = desc.exprs[desc.inputs[i].dims[d]];
@@ -291,6 +296,20 @@ private:
         if (!isExpr(t.dims[d]) || !isBoundExpr(t.dims[d]))
           return bad("output bound", i, "a dimension names no expression, or depends on data");
     }
+    return true;
+  }
+
+  bool checkCaches() {
+    for (uint32_t i = 0; i < desc.num_caches; ++i) {
+      const llmopt_cache &c = desc.caches[i];
+      if (!c.name)
+        return bad("cache", i, "has no name");
+      if (!llmopt_dtype_size(c.dtype) || !isExpr(c.size))
+        return bad("cache", i, "has no type or size");
+    }
+    if (desc.num_caches && (desc.past_symbol >= desc.num_symbols || desc.capacity_symbol >= desc.num_symbols ||
+                            !isExpr(desc.new_tokens)))
+      return bad("caches", 0, "names no symbols or no number of new tokens");
     return true;
   }
 

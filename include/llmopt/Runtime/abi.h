@@ -87,7 +87,8 @@ typedef struct llmopt_expr {
 /* A model input or output. Dimensions are indices into `exprs`; for an input
  * dimension that is exactly one symbol, binding defines that symbol; any other
  * input dimension is checked against its expression. Every symbol is defined by
- * an input, or counts data. An output whose buffer is not its own OUTPUT buffer (an input, a
+ * an input, counts data, or belongs to the session (past_symbol, capacity_symbol).
+ * An output whose buffer is not its own OUTPUT buffer (an input, a
  * weight, a value that is returned twice) is copied after the last step; where
  * that is an ARENA buffer it lives until the last step. */
 typedef struct llmopt_tensor_desc {
@@ -105,7 +106,8 @@ typedef enum llmopt_buffer_kind {
   LLMOPT_BUFFER_INPUT = 3,    /* the caller's pointer for input `index` */
   LLMOPT_BUFFER_OUTPUT = 4,   /* the caller's pointer for output `index` */
   LLMOPT_BUFFER_CONSTANT = 5, /* `data` in the artefact, read only */
-  LLMOPT_BUFFER_VIEW = 6      /* buffer `index` displaced by `offset` bytes */
+  LLMOPT_BUFFER_VIEW = 6,     /* buffer `index` displaced by `offset` bytes */
+  LLMOPT_BUFFER_CACHE = 7     /* cache `index` of the session */
 } llmopt_buffer_kind;
 
 typedef struct llmopt_buffer {
@@ -117,6 +119,15 @@ typedef struct llmopt_buffer {
   uint32_t last_step;
   const void *data; /* CONSTANT only */
 } llmopt_buffer;
+
+/* Values that a session keeps between runs: keys and values of past tokens,
+ * [batch, capacity, width]. One past length and one capacity serve all caches of
+ * a model; steps write the tokens of a run behind the past ones. */
+typedef struct llmopt_cache {
+  const char *name; /* the ONNX input it stands for */
+  uint32_t dtype;   /* llmopt_dtype */
+  uint32_t size;    /* expression: bytes, a multiple of the capacity */
+} llmopt_cache;
 
 /* One tile of one kernel.
  *   args     pointers of the step's buffers, in the step's order; an absent
@@ -250,7 +261,7 @@ typedef struct llmopt_model_desc {
 
   /* Absent in the smallest accepted struct_size, which ends here. */
   uint32_t num_constraints;
-  uint32_t reserved2;
+  uint32_t num_caches;
   const llmopt_constraint *constraints;
 
   /* Of the last `num_data_symbols` symbols, in order. `output_bounds` has the
@@ -259,6 +270,14 @@ typedef struct llmopt_model_desc {
   uint32_t reserved3;
   const llmopt_data_symbol *data_symbols;
   const llmopt_tensor_desc *output_bounds;
+
+  /* Symbols that a session defines instead of an input: tokens in its caches when
+   * a run starts, and the most that they hold. LLMOPT_NONE without caches. */
+  uint32_t past_symbol;
+  uint32_t capacity_symbol;
+  uint32_t new_tokens; /* expression: tokens that a run adds to the caches */
+  uint32_t max_tokens; /* the most that the model can make use of, 0: not known */
+  const llmopt_cache *caches;
 } llmopt_model_desc;
 
 /* Returns the table and does nothing else, in instructions of the baseline ISA:

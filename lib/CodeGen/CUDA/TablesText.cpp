@@ -100,6 +100,9 @@ void cuda::printTables(const ModelTables &t, llvm::StringRef symbolPrefix, raw_o
     os << "{" << s.symbol << ", " << s.buffer << "u, " << s.bound << ", " << s.firstStep << "}";
   });
   printTensors(os, "output_bounds", t.outputBounds);
+  printArray(os, "llmopt_cache", "caches", t.caches, [&](const ModelTables::Cache &c) {
+    os << "{" << toLiteral(c.name) << ", " << c.dtype << ", " << c.size << "}";
+  });
 
   os << "const llmopt_model_desc model = {\n    sizeof(llmopt_model_desc),\n    LLMOPT_ABI_VERSION,\n    {";
   for (uint8_t byte : t.buildId)
@@ -111,8 +114,9 @@ void cuda::printTables(const ModelTables &t, llvm::StringRef symbolPrefix, raw_o
     os << count << ", ";
   os << "\n    symbols, inputs, outputs, buffers, steps, weights, exprs, expr_code, step_args, step_dims,\n    "
      << t.scratchBytes << ", 0, " << t.weightsSize << "ull,\n    " << toLiteral(t.metadata) << ",\n    "
-     << t.constraints.size() << ", 0, constraints, " << t.dataSymbols.size() << ", 0, data_symbols, "
-     << (t.dataSymbols.empty() ? "nullptr" : "output_bounds") << "};\n"
+     << t.constraints.size() << ", " << t.caches.size() << ", constraints, " << t.dataSymbols.size()
+     << ", 0, data_symbols, " << (t.dataSymbols.empty() ? "nullptr" : "output_bounds") << ",\n    " << t.pastSymbol
+     << "u, " << t.capacitySymbol << "u, " << t.newTokens << "u, " << t.maxTokens << ", caches};\n"
      << "} // namespace\n\nextern \"C\" __attribute__((visibility(\"default\"))) const llmopt_model_desc *"
      << symbolPrefix << "llmopt_model_v1() { return &model; }\n";
 }

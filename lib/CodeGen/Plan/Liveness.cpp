@@ -117,6 +117,10 @@ static void addFunction(func::FuncOp function, const Program &program, Liveness 
     const Span *span = spanOf(&op);
     if (!span)
       continue;
+    if (auto append = dyn_cast<kernel::KVAppendOp>(op)) {
+      result.storage[append.getResult()] = append.getCache();
+      continue;
+    }
     for (Value value : op.getResults()) {
       if (auto held = program.heldBy.find(value); held != program.heldBy.end()) {
         const Span &holder = program.spans.find(held->second)->second;

@@ -51,6 +51,11 @@ SymExpr llmopt::getTraffic(Operation *op) {
     sum += lm::getNumElements(value.getType()) *
            SymExpr(int64_t(getDTypeBytes(getDType(getElementTypeOrSelf(value)))));
   };
+  if (auto append = dyn_cast<kernel::KVAppendOp>(op)) { // the past is not touched
+    add(append.getInput());
+    add(append.getInput());
+    return sum;
+  }
   for (Value result : op->getResults())
     add(result);
   auto embed = dyn_cast<kernel::EmbedOp>(op);
@@ -101,7 +106,16 @@ std::string llmopt::writeMetadata(func::FuncOp function, const PlannedModel &mod
             json.attribute("bound", lm::getExprs(op.getBound())[0].str());
           });
       });
-    tensors("inputs", function.getArguments(), t.inputs);
+    SmallVector<Value> inputs;
+    for (BlockArgument argument : function.getArguments())
+      if (!function.getArgAttr(argument.getArgNumber(), "lm.cache"))
+        inputs.push_back(argument);
+    tensors("inputs", inputs, t.inputs);
+    if (!t.caches.empty())
+      json.attributeArray("caches", [&] {
+        for (const ModelTables::Cache &cache : t.caches)
+          json.value(llvm::json::fixUTF8(cache.name));
+      });
     tensors("outputs", function.getBody().front().getTerminator()->getOperands(), t.outputs);
     json.attributeArray("constraints", [&] {
       for (const ModelTables::Constraint &constraint : t.constraints)

@@ -24,7 +24,8 @@ void formInt8Products(mlir::func::FuncOp function, const PlanTarget &target);
 void formProducts(mlir::func::FuncOp function, const PlanTarget &target);
 /// Activations and residual additions -> into the gemm that feeds them alone.
 void fuseEpilogues(mlir::func::FuncOp function);
-/// lm.attention -> kernel.attention, with the slices of a joint projection.
+/// lm.attention -> kernel.attention, with the slices of a joint projection;
+/// lm.kv_append -> kernel.kv_append.
 void formAttention(mlir::func::FuncOp function, const PlanTarget &target);
 /// lm.embedding, lm.norm, lm.softmax -> kernel.embed, kernel.norm, kernel.softmax.
 void formRows(mlir::func::FuncOp function, const PlanTarget &target);

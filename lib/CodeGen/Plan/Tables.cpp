@@ -25,6 +25,7 @@ public:
 
 private:
   LogicalResult addSymbols();
+  LogicalResult addCaches();
   LogicalResult addInterface();
   LogicalResult addSteps();
   LogicalResult addConstraints();
@@ -50,6 +51,7 @@ private:
   llvm::StringMap<uint32_t> weightByRecipe; // the buffer
   llvm::StringMap<unsigned> weightNames;
   DenseMap<Value, uint32_t> bufferOf;
+  DenseMap<unsigned, uint32_t> inputOf, cacheOf; // by argument
   SymExpr scratch = 0;
 };
 
@@ -94,6 +96,17 @@ LogicalResult TableBuilder::addSymbols() {
       if (std::optional<std::string> symbol = dim.getSymbol())
         if (symbolIndex.try_emplace(*symbol, t.symbols.size()).second)
           t.symbols.push_back(*symbol);
+  auto addOwn = [&](StringRef attribute, uint32_t &index) {
+    auto symbol = function->getAttrOfType<StringAttr>(attribute);
+    if (!symbol)
+      return;
+    auto [it, isNew] = symbolIndex.try_emplace(symbol.getValue(), t.symbols.size());
+    if (isNew)
+      t.symbols.push_back(symbol.str());
+    index = it->second;
+  };
+  addOwn("lm.past", t.pastSymbol);
+  addOwn("lm.capacity", t.capacitySymbol);
   for (auto op : function.getOps<kernel::DefineSymbolOp>()) {
     SymExpr bound = bounded(lm::getExprs(op.getBound())[0]);
     if (!symbolIndex.try_emplace(op.getSymbol(), t.symbols.size()).second)
@@ -256,8 +269,9 @@ FailureOr<uint32_t> TableBuilder::getBuffer(Value value) {
     buffer.index = *base;
     buffer.offset = *offset;
   } else if (auto argument = dyn_cast<BlockArgument>(value); argument && !liveness.ranges.count(value)) {
-    buffer.kind = LLMOPT_BUFFER_INPUT;
-    buffer.index = argument.getArgNumber();
+    bool isCache = cacheOf.count(argument.getArgNumber());
+    buffer.kind = isCache ? LLMOPT_BUFFER_CACHE : LLMOPT_BUFFER_INPUT;
+    buffer.index = isCache ? cacheOf[argument.getArgNumber()] : inputOf[argument.getArgNumber()];
   } else if (auto constant = value.getDefiningOp<lm::ConstantOp>()) {
     auto dense = dyn_cast<DenseElementsAttr>(constant.getValue());
     if (!dense)
@@ -354,8 +368,39 @@ LogicalResult TableBuilder::addSteps() {
   return success();
 }
 
+/// Symbols of the session, which no dimension of an input defines.
+LogicalResult TableBuilder::addCaches() {
+  for (BlockArgument argument : function.getArguments()) {
+    unsigned i = argument.getArgNumber();
+    if (!function.getArgAttr(i, "lm.cache")) {
+      inputOf[i] = inputOf.size();
+      continue;
+    }
+    cacheOf[i] = t.caches.size();
+    ModelTables::Cache cache;
+    cache.name = getName("input", i);
+    cache.dtype = getDType(getElementTypeOrSelf(argument));
+    FailureOr<uint32_t> size = getExpr(
+        lm::getNumElements(argument.getType()) * SymExpr(int64_t(getDTypeBytes(cache.dtype))), argument.getLoc());
+    auto append = argument.hasOneUse() ? dyn_cast<kernel::KVAppendOp>(*argument.user_begin()) : kernel::KVAppendOp();
+    if (failed(size) || !append)
+      return emitError(argument.getLoc()) << "expected kernel.kv_append to use the cache '" << cache.name << "'";
+    cache.size = *size;
+    FailureOr<uint32_t> tokens = getExpr(getDims(append.getInput())[1], append.getLoc());
+    if (failed(tokens) || (t.newTokens != LLMOPT_NONE && t.newTokens != *tokens))
+      return append.emitError() << "expected as many new tokens in every cache";
+    t.newTokens = *tokens;
+    t.caches.push_back(std::move(cache));
+  }
+  if (auto tokens = function->getAttrOfType<IntegerAttr>("lm.max_tokens"))
+    t.maxTokens = tokens.getInt();
+  return success();
+}
+
 LogicalResult TableBuilder::addInterface() {
   for (auto [i, argument] : llvm::enumerate(function.getArguments())) {
+    if (cacheOf.count(i))
+      continue;
     FailureOr<uint32_t> tensor = addTensor(t.inputs, getName("input", i), argument);
     FailureOr<uint32_t> buffer = getBuffer(argument);
     if (failed(tensor) || failed(buffer))
@@ -388,7 +433,7 @@ FailureOr<PlannedModel> TableBuilder::build() {
   if (failed(computed))
     return failure();
   liveness = std::move(*computed);
-  if (failed(addSymbols()) || failed(addInterface()) || failed(addSteps()))
+  if (failed(addSymbols()) || failed(addCaches()) || failed(addInterface()) || failed(addSteps()))
     return failure();
   Operation *end = function.getBody().front().getTerminator();
   for (auto [i, value] : llvm::enumerate(end->getOperands())) {

@@ -53,7 +53,7 @@ public:
 
   MatchOr<AttentionMatch> run() {
     for (auto step : {&Matcher::checkSoftmax, &Matcher::walkToScores, &Matcher::walkToContext, &Matcher::readOperands,
-                      &Matcher::readShapes, &Matcher::checkCache})
+                      &Matcher::readShapes})
       if (std::optional<Miss> found = (this->*step)())
         return *found;
     if (std::optional<Miss> found = planMask(match, zeroing))
@@ -280,21 +280,6 @@ private:
     for (unsigned atom : leading.drop_back())
       match.batch *= chain.getAtomSize(atom);
     return true;
-  }
-
-  /// Keys and values that are appended to inputs of the model.
-  std::optional<Miss> checkCache() {
-    for (Value value : {match.key, match.value}) {
-      auto concat = ViewChain::compose(value).getSource().getDefiningOp<ConcatOp>();
-      if (concat && llvm::any_of(concat.getInputs(), [](Value input) {
-            Value source = ViewChain::compose(input).getSource();
-            auto slice = source.getDefiningOp<SliceOp>();
-            return isa<BlockArgument>(slice ? slice.getInput() : source);
-          }))
-        return miss("keys and values are appended to a cache, which is not raised yet",
-                    "export the model without past keys and values");
-    }
-    return std::nullopt;
   }
 
   AttentionMatch match;

@@ -4,6 +4,8 @@
 
 #include "RaiseMatchers.h"
 
+#include "llmopt/Transforms/ViewChain.h"
+
 namespace llmopt {
 
 /// One thing done to the scores on their way to the softmax.
@@ -37,6 +39,18 @@ struct AttentionMatch {
 
 /// nullopt for a softmax with no product on either side.
 Candidate<AttentionMatch> matchAttention(lm::SoftmaxOp softmax);
+
+/// Keys or values [B, S, N*D] in which each of N / `count` heads is repeated for
+/// `count` query heads in a row.
+struct SharedHeads {
+  ViewChain chain; // from the repetition to the token-major value
+  lm::BroadcastOp broadcast;
+  unsigned atom; // of the chain, that repeats
+  int64_t count = 1;
+};
+std::optional<SharedHeads> findSharedHeads(mlir::Value tokenMajor, int64_t headSize);
+/// The heads that there are, [B, S, N/count*D].
+mlir::Value buildSharedHeads(mlir::OpBuilder &builder, mlir::Location loc, const SharedHeads &shared);
 
 /// Which probabilities are replaced by 0 behind the softmax: none, NaN ones, or
 /// all where the (only) mask masks.

@@ -47,11 +47,19 @@ struct AttentionBuilder {
     Value query = toTokenMajor(match.query, {batch, heads, queries, size}, {0, 2, 1, 3});
     Value key = toTokenMajor(match.key, {batch, heads, size, keys}, {0, 3, 1, 2});
     Value value = toTokenMajor(match.value, {batch, heads, keys, valueSize}, {0, 2, 1, 3});
+    int64_t kvHeads = match.numHeads;
+    std::optional<SharedHeads> sharedKeys = findSharedHeads(key, match.headSize),
+                               sharedValues = findSharedHeads(value, match.valueSize);
+    if (sharedKeys && sharedValues && sharedKeys->count == sharedValues->count) {
+      kvHeads /= sharedKeys->count;
+      key = buildSharedHeads(rewriter, loc, *sharedKeys);
+      value = buildSharedHeads(rewriter, loc, *sharedValues);
+    }
     Value mask = buildMask(rewriter, loc, match);
     Type type = getTensorType({batch, queries, heads * valueSize}, getElementTypeOrSelf(value.getType()));
     Value result =
         AttentionOp::create(rewriter, loc, type, query, key, value, mask, rewriter.getI64IntegerAttr(match.numHeads),
-                            rewriter.getI64IntegerAttr(match.numHeads), rewriter.getF64FloatAttr(match.scale),
+                            rewriter.getI64IntegerAttr(kvHeads), rewriter.getF64FloatAttr(match.scale),
                             MaskKindAttr::get(context, match.maskKind), rewriter.getBoolAttr(match.causal),
                             FullyMaskedAttr::get(context, match.fullyMasked));
     result = reshape(result, {batch, queries, heads, valueSize});

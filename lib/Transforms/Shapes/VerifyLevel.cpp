@@ -22,6 +22,10 @@ std::set<std::string> getBoundSymbols(func::FuncOp function) {
         bound.insert(*symbol);
   for (auto op : function.getOps<DefineSymbolOp>())
     bound.insert(op.getSymbol().str());
+  // What the session defines (lm-kv-cache).
+  for (const char *name : {"lm.past", "lm.capacity"})
+    if (auto symbol = function->getAttrOfType<StringAttr>(name))
+      bound.insert(symbol.str());
   return bound;
 }
 

@@ -195,6 +195,8 @@ typedef struct llmopt_session_options {
   size_t struct_size;
   uint32_t num_threads; /* 0: one per CPU this process may use */
   uint32_t profile;     /* non-zero: take the time of every step */
+  uint64_t cache_capacity; /* tokens that the caches have room for; 0: as many as the
+                              model can make use of, 2048 where that is not known */
 } llmopt_session_options;
 
 /* Creates the worker threads (num_threads - 1 of them; none for one thread). */
@@ -236,6 +238,12 @@ LLMOPT_API llmopt_status llmopt_session_run(llmopt_session *session, const llmop
                                             size_t num_inputs, const llmopt_output *outputs,
                                             size_t num_outputs, llmopt_error *error);
 
+/* A model that was compiled with -kv-cache keeps the keys and values of past
+ * tokens in its sessions: each run adds its tokens behind those, so the shapes
+ * change and bind comes before every run. Keeps the first `tokens` of every
+ * sequence; 0 starts anew, and only then may the batch size change. */
+LLMOPT_API llmopt_status llmopt_session_truncate(llmopt_session *session, uint64_t tokens, llmopt_error *error);
+
 typedef struct llmopt_session_info {
   size_t struct_size;
   uint32_t num_threads;
@@ -244,6 +252,9 @@ typedef struct llmopt_session_info {
   uint64_t arena_lower_bound; /* bytes live at the fullest step: no layout needs less */
   uint64_t arena_capacity;    /* bytes allocated; grows, never shrinks */
   uint64_t scratch_size;      /* bytes of thread-private memory, all threads */
+  uint64_t cache_tokens;      /* tokens in the caches of past keys and values */
+  uint64_t cache_capacity;    /* tokens they have room for; 0: the model keeps none */
+  uint64_t cache_size;        /* bytes allocated for them */
 } llmopt_session_info;
 
 LLMOPT_API llmopt_status llmopt_session_get_info(const llmopt_session *session,

@@ -220,8 +220,11 @@ func.func @other_axis(%q: !heads, %k: !keys, %v: !heads) -> !heads {
   return %10 : !heads
 }
 
+// Keys and values of the tokens before: a concat as any other value.
 // CHECK-LABEL: @cache
-// CHECK-NOT: lm.attention
+// CHECK: lm.concat
+// CHECK: lm.attention
+// CHECK-SAME: mask_kind = #lm.mask_kind<none>
 !past = tensor<?x2x?x4xf32, #lm.dims<"b", 2, "p", 4>>
 !total = tensor<?x2x?x4xf32, #lm.dims<"b", 2, "p + s", 4>>
 !totalk = tensor<?x2x4x?xf32, #lm.dims<"b", 2, 4, "p + s">>
@@ -234,4 +237,60 @@ func.func @cache(%q: !heads, %k: !heads, %v: !heads, %pk: !past, %pv: !past) -> 
   %9 = lm.softmax %6 {axis = 3 : i64} : (!totals) -> !totals
   %10 = lm.matmul %9, %vv : (!totals, !total) -> !heads
   return %10 : !heads
+}
+
+// Two query heads share a key head (repeat_kv).
+// CHECK-LABEL: @grouped
+// CHECK-NEXT: %[[R:.*]] = lm.attention %arg0, %arg1, %arg2
+// CHECK-SAME: kv_num_heads = 2
+// CHECK-SAME: num_heads = 4
+// CHECK-NEXT: return %[[R]]
+!gx = tensor<?x?x16xf32, #lm.dims<"b", "s", 16>>
+!gsplit = tensor<?x?x4x4xf32, #lm.dims<"b", "s", 4, 4>>
+!gheads = tensor<?x4x?x4xf32, #lm.dims<"b", 4, "s", 4>>
+!gkeys = tensor<?x4x4x?xf32, #lm.dims<"b", 4, 4, "s">>
+!gscores = tensor<?x4x?x?xf32, #lm.dims<"b", 4, "s", "s">>
+!one = tensor<?x2x1x?x4xf32, #lm.dims<"b", 2, 1, "s", 4>>
+!two = tensor<?x2x2x?x4xf32, #lm.dims<"b", 2, 2, "s", 4>>
+func.func @grouped(%q: !gx, %k: !x, %v: !x) -> !gx {
+  %0 = lm.reshape %q : (!gx) -> !gsplit
+  %1 = lm.transpose %0 {perm = array<i64: 0, 2, 1, 3>} : (!gsplit) -> !gheads
+  %2 = lm.reshape %k : (!x) -> !split
+  %3 = lm.transpose %2 {perm = array<i64: 0, 2, 1, 3>} : (!split) -> !heads
+  %4 = lm.reshape %v : (!x) -> !split
+  %5 = lm.transpose %4 {perm = array<i64: 0, 2, 1, 3>} : (!split) -> !heads
+  %k1 = lm.reshape %3 : (!heads) -> !one
+  %k2 = lm.broadcast %k1 : (!one) -> !two
+  %k3 = lm.reshape %k2 : (!two) -> !gheads
+  %v1 = lm.reshape %5 : (!heads) -> !one
+  %v2 = lm.broadcast %v1 : (!one) -> !two
+  %v3 = lm.reshape %v2 : (!two) -> !gheads
+  %kt = lm.transpose %k3 {perm = array<i64: 0, 1, 3, 2>} : (!gheads) -> !gkeys
+  %6 = lm.matmul %1, %kt : (!gheads, !gkeys) -> !gscores
+  %9 = lm.softmax %6 {axis = 3 : i64} : (!gscores) -> !gscores
+  %10 = lm.matmul %9, %v3 : (!gscores, !gheads) -> !gheads
+  %11 = lm.transpose %10 {perm = array<i64: 0, 2, 1, 3>} : (!gheads) -> !gsplit
+  %12 = lm.reshape %11 : (!gsplit) -> !gx
+  return %12 : !gx
+}
+
+// Heads that alternate over the shared ones (query head n reads n modulo 2) stay
+// repeated.
+// CHECK-LABEL: @alternating
+// CHECK: lm.broadcast
+// CHECK: lm.attention
+// CHECK-SAME: kv_num_heads = 4
+!lead = tensor<?x1x2x?x4xf32, #lm.dims<"b", 1, 2, "s", 4>>
+func.func @alternating(%q: !gheads, %k: !heads, %v: !heads) -> !gheads {
+  %k1 = lm.reshape %k : (!heads) -> !lead
+  %k2 = lm.broadcast %k1 : (!lead) -> !two
+  %k3 = lm.reshape %k2 : (!two) -> !gheads
+  %v1 = lm.reshape %v : (!heads) -> !lead
+  %v2 = lm.broadcast %v1 : (!lead) -> !two
+  %v3 = lm.reshape %v2 : (!two) -> !gheads
+  %kt = lm.transpose %k3 {perm = array<i64: 0, 1, 3, 2>} : (!gheads) -> !gkeys
+  %6 = lm.matmul %q, %kt : (!gheads, !gkeys) -> !gscores
+  %9 = lm.softmax %6 {axis = 3 : i64} : (!gscores) -> !gscores
+  %10 = lm.matmul %9, %v3 : (!gscores, !gheads) -> !gheads
+  return %10 : !gheads
 }

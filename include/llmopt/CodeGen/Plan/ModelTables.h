@@ -63,6 +63,12 @@ struct ModelTables {
     uint32_t firstStep = 0;
   };
 
+  struct Cache {
+    std::string name;
+    uint32_t dtype = 0;
+    uint32_t size = LLMOPT_NONE; // expression
+  };
+
   std::array<uint8_t, LLMOPT_BUILD_ID_BYTES> buildId{};
   std::string name;
   std::string compiler;
@@ -82,6 +88,12 @@ struct ModelTables {
   std::vector<Constraint> constraints;
   std::vector<DataSymbol> dataSymbols; // of the last symbols
   std::vector<Tensor> outputBounds;    // empty without data symbols
+
+  std::vector<Cache> caches;
+  uint32_t pastSymbol = LLMOPT_NONE;
+  uint32_t capacitySymbol = LLMOPT_NONE;
+  uint32_t newTokens = LLMOPT_NONE; // expression
+  uint32_t maxTokens = 0;
 
   uint32_t scratchBytes = LLMOPT_NONE; // expression
   uint64_t weightsSize = 0;

@@ -17,5 +17,6 @@ include "llmopt/Dialect/LM/IR/LMIndexOps.td"
 include "llmopt/Dialect/LM/IR/LMRandomOps.td"
 include "llmopt/Dialect/LM/IR/LMScanOps.td"
 include "llmopt/Dialect/LM/IR/LMTrigOps.td"
+include "llmopt/Dialect/LM/IR/LMCacheOps.td"
 
 #endif

@@ -13,6 +13,7 @@
 // (Status.h): an unexpected pass is a failure too. Without, only wrong results
 // are failures. --tolerance is for whole models (make_ort_cases.py), where
 // roundings add up.
+#include "Compare.h"
 #include "Status.h"
 #include "Workers.h"
 

@@ -135,11 +135,10 @@ TEST_F(ImportTest, FunctionsAreInlinedWithTheirAttributes) {
   expectIR(b, {"lm.cast", "tensor<4xf16>"});
 }
 
-TEST_F(ImportTest, DuplicateWeightNamesAreMadeUnique) {
-  ModelBuilder b;
-  b.input("x", {"20"}).output("y");
+/// A function `name` that adds a weight "w" of 20 times these bytes.
+static void addWeightFunction(ModelBuilder &b, const char *name, const std::string &bytes) {
   auto *function = b.model.add_functions();
-  function->set_name("AddW");
+  function->set_name(name);
   function->set_domain("local");
   function->add_input("a");
   function->add_output("c");
@@ -152,15 +151,31 @@ TEST_F(ImportTest, DuplicateWeightNamesAreMadeUnique) {
   value->set_type(onnx::AttributeProto::TENSOR);
   value->mutable_t()->set_data_type(onnx::TensorProto::FLOAT);
   value->mutable_t()->add_dims(20);
-  value->mutable_t()->set_raw_data(std::string(80, 'a'));
+  value->mutable_t()->set_raw_data(bytes);
   auto *add = function->add_node();
   add->set_op_type("Add");
   add->add_input("a");
   add->add_input("w");
   add->add_output("c");
-  b.node("AddW", {"x"}, {"v"}, "same").set_domain("local");
-  b.node("AddW", {"v"}, {"y"}, "same").set_domain("local");
+}
+
+TEST_F(ImportTest, DuplicateWeightNamesAreMadeUnique) {
+  ModelBuilder b;
+  b.input("x", {"20"}).output("y");
+  addWeightFunction(b, "AddA", std::string(80, 'a'));
+  addWeightFunction(b, "AddB", std::string(80, 'b'));
+  b.node("AddA", {"x"}, {"v"}, "same").set_domain("local");
+  b.node("AddB", {"v"}, {"y"}, "same").set_domain("local");
   expectIR(b, {"lm.weight \"same/w\"", "lm.weight \"same/w_1\""});
+}
+
+TEST_F(ImportTest, EqualWeightsOfOneNameAreOne) {
+  ModelBuilder b;
+  b.input("x", {"20"}).output("y");
+  addWeightFunction(b, "AddA", std::string(80, 'a'));
+  b.node("AddA", {"x"}, {"v"}, "same").set_domain("local");
+  b.node("AddA", {"v"}, {"y"}, "same").set_domain("local");
+  expectIR(b, {"%0 = lm.weight \"same/w\"", "lm.add %arg0, %0", "lm.add %1, %0"});
 }
 
 TEST_F(ImportTest, ModulePathsComeFromScopesAndWeights) {

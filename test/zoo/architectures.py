@@ -121,7 +121,7 @@ def mixtral():
 
 def t5():
     config = transformers.T5Config(vocab_size=VOCAB, d_model=NARROW, d_kv=8, d_ff=FFN, num_layers=1,
-                                   num_decoder_layers=LAYERS, num_heads=HEADS, relative_attention_num_buckets=8, relative_attention_max_distance=16,
+                                   num_decoder_layers=1, num_heads=HEADS, relative_attention_num_buckets=8, relative_attention_max_distance=16,
                                    decoder_start_token_id=0)
     return transformers.T5ForConditionalGeneration(config)
 
@@ -135,11 +135,13 @@ def bart():
 
 
 def whisper():
+    # The feature extractor's 30 seconds, which exporters insist on: a table of
+    # 1500 positions, hence little width.
     config = transformers.WhisperConfig(
-        vocab_size=VOCAB, d_model=NARROW, encoder_layers=1, decoder_layers=LAYERS, encoder_attention_heads=HEADS,
-        decoder_attention_heads=HEADS, encoder_ffn_dim=FFN, decoder_ffn_dim=FFN, num_mel_bins=8, max_source_positions=24,
-        max_target_positions=POSITIONS, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=3,
-        suppress_tokens=None, begin_suppress_tokens=None)
+        vocab_size=VOCAB, d_model=8, encoder_layers=1, decoder_layers=LAYERS, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=FFN, decoder_ffn_dim=FFN, num_mel_bins=8, max_target_positions=POSITIONS,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=3, suppress_tokens=None,
+        begin_suppress_tokens=None)
     return transformers.WhisperForConditionalGeneration(config)
 
 

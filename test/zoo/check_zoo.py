@@ -57,8 +57,9 @@ FUSIONS = {
     "gemma": "attention:2,norm:5,gelu:2",
     "phi": "attention:2,norm:3,gelu:2",    # one norm for attention and MLP
     "mixtral": "attention:2,norm:5,gelu:0",
-    # One layer in the encoder, two with three norms each in the decoder.
-    "t5": "attention:5,norm:10,gelu:0", "t5 encoder": "attention:1,norm:3,gelu:0", "t5 decoder": "attention:4,norm:7,gelu:0",
+    # One layer in the encoder and one in the decoder, with two and three norms.
+    "t5": "attention:3,norm:7,gelu:0", "t5 encoder": "attention:1,norm:3,gelu:0", "t5 decoder": "attention:2,norm:4,gelu:0",
+    # Two layers in the decoder; one norm behind each embedding.
     "bart": "attention:5,norm:10,gelu:3", "bart encoder": "attention:1,norm:3,gelu:1",
     "bart decoder": "attention:4,norm:7,gelu:2",
     # Two convolutions with GELU lead the encoder.

@@ -340,8 +340,15 @@ EXPORTERS = {
     "ort": ort, "int8-dynamic": int8_dynamic, "int8-qdq": int8_qdq, "int4": int4,
 }
 WRITTEN = ("bert", "roberta", "distilbert", "vit")  # by bench/models/make.py, in test/models
-PLAIN = ("torchscript14", "torchscript", "dynamo", "optimum")
+# Each exporter meets each kind of graph, not each architecture: the whole zoo is
+# 12 MB. `dynamo` and `optimum-past` take
+# every architecture that they are for.
 CHOSEN = {
+    "torchscript14": ("albert", "electra", "deberta-v3", "gpt2", "llama", "t5", "clip", "wav2vec2"),
+    "torchscript": ("albert", "electra", "deberta-v3", "gpt2", "gpt-neox", "opt", "bloom", "llama", "qwen3", "gemma", "phi",
+                    "mixtral", "t5", "bart", "whisper", "clip", "wav2vec2"),
+    "optimum": ("albert", "electra", "deberta-v3", "gpt2", "llama", "mistral", "mixtral", "bloom", "opt", "t5", "bart", "whisper",
+                "clip", "wav2vec2"),
     "dynamo-opset23": ("bert", "vit", "gpt2", "llama", "qwen3", "albert"),
     "torchscript-past": ("gpt2", "llama", "qwen3", "phi", "gpt-neox"),
     "dynamo-past": ("gpt2", "llama", "qwen2", "gemma"),
@@ -355,11 +362,11 @@ CHOSEN = {
 def exports(name, entry):
     """The exporters that this architecture goes through."""
     for exporter in EXPORTERS:
-        if exporter in PLAIN:
-            if name not in WRITTEN:
-                yield exporter
-        elif exporter == "optimum-past":
+        if exporter == "optimum-past":
             if entry.causal or "decoder_input_ids" in entry.inputs:
+                yield exporter
+        elif exporter == "dynamo":
+            if name not in WRITTEN:
                 yield exporter
         elif name in CHOSEN[exporter]:
             yield exporter
@@ -368,7 +375,7 @@ def exports(name, entry):
 # --- the script -------------------------------------------------------------
 
 def write(name, entry, model, exporter, out):
-    """Writes one export; returns why it is left out, or None."""
+    """Writes one export; returns why it or a part of it is left out, if so."""
     pattern = [f"{name}.{exporter}.onnx", f"{name}.{exporter}-*.onnx"] if exporter.startswith("optimum") else \
         [f"{name}.{exporter}.onnx"]
     with tempfile.TemporaryDirectory() as folder:
@@ -378,15 +385,15 @@ def write(name, entry, model, exporter, out):
             files = sorted(f for p in pattern for f in pathlib.Path(folder).glob(p))
             for file in files:
                 bench.drop_metadata(file, ["namespace", "class_hierarchy", "fx_node", "stack_trace"])
-                if file.stat().st_size > LIMIT:
-                    raise RuntimeError(f"{file.name} has {file.stat().st_size} bytes, expected at most {LIMIT}")
+            large = [file for file in files if file.stat().st_size > LIMIT]
+            files = [file for file in files if file not in large]
         except Exception as error:  # whatever the tool says is what is listed
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"
         for file in files:
             shutil.move(file, out / file.name)
             print(f"  {file.name}: {(out / file.name).stat().st_size / 1000:.0f} KB", flush=True)
-    return None
+        return "; ".join(f"{file.name} has {file.stat().st_size} bytes, expected at most {LIMIT}" for file in large)
 
 
 def main():

@@ -152,9 +152,10 @@ def vit():
 
 
 def clip():
-    text = dict(layers(projection_dim=24), bos_token_id=1, eos_token_id=2, pad_token_id=0)
-    vision = dict(hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=HEADS, intermediate_size=FFN,
-                  image_size=32, patch_size=8, projection_dim=24)
+    # Two towers of one layer each.
+    tower = dict(hidden_size=NARROW, num_hidden_layers=1, projection_dim=24)
+    text = layers(**tower, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    vision = dict(tower, num_attention_heads=HEADS, intermediate_size=FFN, image_size=32, patch_size=8)
     return transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=24))
 
 

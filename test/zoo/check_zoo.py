@@ -65,9 +65,11 @@ FUSIONS = {
     # Two convolutions with GELU lead the encoder.
     "whisper": "attention:5,norm:10,gelu:5", "whisper encoder": "attention:1,norm:3,gelu:3",
     "whisper decoder": "attention:4,norm:7,gelu:2",
-    "clip": "attention:4,norm:11,gelu:4",
-    # GELU behind two convolutions, the positional one and in each layer.
-    "wav2vec2": "attention:2,norm:6,gelu:5",
+    # Text: two norms in its layer, one behind; images: one before, too.
+    "clip": "attention:2,norm:7,gelu:2",
+    # GELU behind two convolutions, the positional one and in each layer; the group
+    # norm of the first has one channel per group, so it is one over time.
+    "wav2vec2": "attention:2,norm:7,gelu:5",
 }
 # Dimensions that optimum leaves open although the model has one size of them.
 IMAGE = {"num_channels": 3, "height": 32, "width": 32}

@@ -30,7 +30,7 @@ def layers(**changed):
 
 
 def grouped(**changed):
-    """The family of Llama: few key heads; no beginning and end among 61 words."""
+    """The family of Llama: fewer key heads than query heads."""
     return layers(num_key_value_heads=KV_HEADS, bos_token_id=1, eos_token_id=2, pad_token_id=0, **changed)
 
 
@@ -95,7 +95,7 @@ def llama():
 
 
 def mistral():
-    return transformers.MistralForCausalLM(transformers.MistralConfig(**grouped(sliding_window=8, head_dim=16)))
+    return transformers.MistralForCausalLM(transformers.MistralConfig(**grouped(hidden_size=NARROW, sliding_window=8, head_dim=8)))
 
 
 def qwen2():
@@ -103,11 +103,11 @@ def qwen2():
 
 
 def qwen3():
-    return transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**grouped(head_dim=16)))
+    return transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**grouped(hidden_size=NARROW, head_dim=8)))
 
 
 def gemma():
-    return transformers.GemmaForCausalLM(transformers.GemmaConfig(**grouped(head_dim=16)))
+    return transformers.GemmaForCausalLM(transformers.GemmaConfig(**grouped(hidden_size=NARROW, head_dim=8)))
 
 
 def phi():
@@ -115,7 +115,8 @@ def phi():
 
 
 def mixtral():
-    config = transformers.MixtralConfig(**grouped(num_local_experts=4, num_experts_per_tok=2))
+    # One layer: TorchScript writes every expert out.
+    config = transformers.MixtralConfig(**grouped(hidden_size=NARROW, num_hidden_layers=1, num_local_experts=4, num_experts_per_tok=2))
     return transformers.MixtralForCausalLM(config)
 
 

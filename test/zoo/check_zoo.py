@@ -56,7 +56,7 @@ FUSIONS = {
     "qwen3": "attention:2,norm:9,gelu:0",  # queries and keys have norms
     "gemma": "attention:2,norm:5,gelu:2",
     "phi": "attention:2,norm:3,gelu:2",    # one norm for attention and MLP
-    "mixtral": "attention:2,norm:5,gelu:0",
+    "mixtral": "attention:1,norm:3,gelu:0",  # one layer
     # One layer in the encoder and one in the decoder, with two and three norms.
     "t5": "attention:3,norm:7,gelu:0", "t5 encoder": "attention:1,norm:3,gelu:0", "t5 decoder": "attention:2,norm:4,gelu:0",
     # Two layers in the decoder; one norm behind each embedding.
@@ -215,7 +215,7 @@ def main():
             sys.exit(f"no file matches '{arguments.only}'")
         for name in chosen:
             word, reason = reach(files[name], arguments.llmopt, arguments.run)
-            reason = reason.replace(str(files[name].parent) + "/", "")[:240]
+            reason = reason.replace(str(files[name].parent) + "/", "").removeprefix(f"llmopt: {name}: ")[:240]
             before = expected.get(name, ("", ""))
             if word != before[0]:
                 wrong.append(f"{name}: expected '{before[0]}', but got '{word}'" + (f": {reason}" if reason else ""))

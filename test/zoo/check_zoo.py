@@ -88,6 +88,8 @@ def fusions(stem):
     for part in ("encoder", "decoder"):
         if exporter.startswith("optimum") and part in exporter:
             name += " " + part
+    if exporter.endswith("merged"):  # a branch without tokens before, and one with
+        return re.sub("[0-9]+", lambda count: str(2 * int(count[0])), FUSIONS[name])
     # The quantizer puts roundings between the steps of GELU, and between the
     # products of attention: raising either would change what the file computes.
     return re.sub("(attention|gelu):[0-9]+", r"\1:0", FUSIONS[name]) if exporter == "int8-qdq" else FUSIONS[name]
@@ -159,7 +161,7 @@ def table_text(table):
         groups.setdefault(model, []).append((exporter, word, reason, fusions(name.removesuffix(".onnx"))))
     good = sum(word == "ok" for word, _ in table.values())
     for model, entries in groups.items():
-        for exporter, word, reason, counts in entries:
+        for exporter, word, reason, counts in sorted(entries):
             at = WORDS.index(word)
             marks = ["yes" if at > WORDS.index(stage) else "no" for stage in ("import", "run", "match")]
             marks.append("yes" if word == "ok" else "no" if word == "raise" else "")

@@ -90,7 +90,8 @@ def model_inputs(model):
         tensor = value.type.tensor_type
         if not tensor.elem_type:
             raise ValueError(f"input '{value.name}' is not a tensor")
-        shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or f"?{i}"
+        shape = [d.dim_value if d.HasField("dim_value") and d.dim_value >= 0
+                 else d.dim_param or f"?{i}"
                  for i, d in enumerate(tensor.shape.dim)]
         inputs.append(Input(
             value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type),
@@ -177,7 +178,8 @@ def make_inputs(inputs, sizes, seed):
                 value = np.where((mask == 0) & even, 0, value)
         else:
             value = rng.standard_normal(shape)
-        feed[entry.name] = np.array(value, dtype=entry.dtype, order="C")  # of rank 0, too
+        # Not ascontiguousarray, which gives scalars a dimension.
+        feed[entry.name] = np.array(value, dtype=entry.dtype, order="C")
     return feed
 
 

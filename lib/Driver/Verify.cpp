@@ -6,9 +6,8 @@
 #include "Session.h"
 #include "VerifyInputs.h"
 
-#include "llmopt/CodeGen/Plan/Tables.h"
 #include "llmopt/Dialect/LM/Eval/Evaluator.h"
-#include "llmopt/Execution/Artifact.h"
+#include "llmopt/Execution/Arrays.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/TypeUtilities.h"
@@ -21,33 +20,6 @@ using namespace llmopt;
 using lm::Tensor;
 
 namespace {
-
-/// The element type of a runtime type; null for an unknown one.
-Type elementTypeOf(MLIRContext *context, uint32_t dtype) {
-  Builder b(context);
-  for (Type type : {Type(b.getF32Type()), Type(b.getF64Type()), Type(b.getF16Type()), Type(b.getBF16Type()),
-                    Type(b.getI1Type())})
-    if (getDType(type) == dtype)
-      return type;
-  for (unsigned width : {8, 16, 32, 64})
-    for (auto sign : {IntegerType::Signless, IntegerType::Unsigned})
-      if (Type type = IntegerType::get(context, width, sign); getDType(type) == dtype)
-        return type;
-  return {};
-}
-
-llvm::Expected<Tensor> toTensor(MLIRContext *context, const NamedArray &array) {
-  Type element = elementTypeOf(context, array.dtype);
-  if (!element)
-    return llvm::createStringError("'" + array.name + "': expected an element type that models have");
-  return Tensor::fromBytes(element, array.dims, array.data);
-}
-
-NamedArray toArray(StringRef name, const Tensor &tensor) {
-  std::vector<char> bytes = tensor.toBytes();
-  ArrayRef<int64_t> dims = tensor.getDims();
-  return {name.str(), getDType(tensor.getElementType()), std::vector<int64_t>(dims.begin(), dims.end()), bytes};
-}
 
 /// DESIGN's measure; infinity where NaN, infinities or integers differ.
 double errorOf(const Tensor &actual, const Tensor &expected) {

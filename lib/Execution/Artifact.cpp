@@ -3,8 +3,7 @@
 #include "llmopt/Execution/Artifact.h"
 
 #include "Npz.h"
-
-#include "llmopt/runtime.h"
+#include "RunModel.h"
 
 #include <cstring>
 #include <memory>
@@ -21,27 +20,28 @@ struct SessionDeleter {
 };
 
 NamedArray toArray(const std::string &name, const llmopt_tensor_type &type, const char *data, size_t size) {
-  return {name, type.dtype, std::vector<int64_t>(type.dims, type.dims + type.rank), std::vector<char>(data, data + size)};
+  return {name, type.dtype, std::vector<int64_t>(type.dims, type.dims + type.rank),
+          std::vector<char>(data, data + size)};
 }
 
-std::vector<NamedArray> runOnce(const std::string &path, llvm::ArrayRef<NamedArray> inputs) {
+std::vector<NamedArray> runOnce(llmopt_model *model, llvm::ArrayRef<NamedArray> inputs, uint32_t numThreads) {
   llmopt_error error;
-  llmopt_model *rawModel = nullptr;
-  run::check(llmopt_model_load(path.c_str(), nullptr, &rawModel, &error), error);
-  std::unique_ptr<llmopt_model, ModelDeleter> model(rawModel);
+  llmopt_session_options options{};
+  options.struct_size = sizeof(options);
+  options.num_threads = numThreads;
   llmopt_session *rawSession = nullptr;
-  run::check(llmopt_session_create(model.get(), nullptr, &rawSession, &error), error);
+  run::check(llmopt_session_create(model, &options, &rawSession, &error), error);
   std::unique_ptr<llmopt_session, SessionDeleter> session(rawSession);
   llmopt_model_info info{};
   info.struct_size = sizeof(info);
-  run::check(llmopt_model_get_info(model.get(), &info, &error), error);
+  run::check(llmopt_model_get_info(model, &info, &error), error);
 
   std::vector<llmopt_tensor_type> types;
   std::vector<llmopt_input> data;
   for (uint32_t i = 0; i < info.num_inputs; ++i) {
     const char *name;
     llmopt_tensor_type type;
-    run::check(llmopt_model_get_input(model.get(), i, &name, &type, &error), error);
+    run::check(llmopt_model_get_input(model, i, &name, &type, &error), error);
     const NamedArray *found = nullptr;
     for (const NamedArray &input : inputs)
       if (input.name == name)
@@ -63,7 +63,7 @@ std::vector<NamedArray> runOnce(const std::string &path, llvm::ArrayRef<NamedArr
   for (uint32_t i = 0; i < info.num_outputs; ++i) {
     const char *name;
     llmopt_tensor_type type;
-    run::check(llmopt_model_get_output(model.get(), i, &name, &type, &error), error);
+    run::check(llmopt_model_get_output(model, i, &name, &type, &error), error);
     run::check(llmopt_session_get_output_type(session.get(), i, &type, &error), error);
     size_t size = llmopt_dtype_size(type.dtype);
     for (uint32_t d = 0; d < type.rank; ++d)
@@ -72,7 +72,18 @@ std::vector<NamedArray> runOnce(const std::string &path, llvm::ArrayRef<NamedArr
     results[i].data.resize(size);
     outputs.push_back({results[i].data.data(), size});
   }
-  run::check(llmopt_session_run(session.get(), data.data(), data.size(), outputs.data(), outputs.size(), &error), error);
+  run::check(llmopt_session_run(session.get(), data.data(), data.size(), outputs.data(), outputs.size(), &error),
+             error);
+  // Branches and loops may give less than they need room for.
+  for (uint32_t i = 0; i < info.num_outputs; ++i) {
+    llmopt_tensor_type type;
+    run::check(llmopt_session_get_output_type(session.get(), i, &type, &error), error);
+    size_t size = llmopt_dtype_size(type.dtype);
+    for (uint32_t d = 0; d < type.rank; ++d)
+      size *= type.dims[d];
+    results[i].dims.assign(type.dims, type.dims + type.rank);
+    results[i].data.resize(size);
+  }
   return results;
 }
 
@@ -99,5 +110,16 @@ llvm::Expected<std::vector<NamedArray>> llmopt::readArrays(llvm::StringRef npzPa
 }
 
 llvm::Expected<std::vector<NamedArray>> llmopt::runArtifact(llvm::StringRef path, llvm::ArrayRef<NamedArray> inputs) {
-  return guarded([&] { return runOnce(path.str(), inputs); });
+  return guarded([&] {
+    llmopt_error error;
+    llmopt_model *model = nullptr;
+    run::check(llmopt_model_load(path.str().c_str(), nullptr, &model, &error), error);
+    std::unique_ptr<llmopt_model, ModelDeleter> holder(model);
+    return runOnce(model, inputs, 0);
+  });
+}
+
+llvm::Expected<std::vector<NamedArray>> llmopt::runModel(llmopt_model *model, llvm::ArrayRef<NamedArray> inputs,
+                                                         uint32_t numThreads) {
+  return guarded([&] { return runOnce(model, inputs, numThreads); });
 }

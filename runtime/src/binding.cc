@@ -12,13 +12,13 @@ bool Binding::allocate(const llmopt_model &model) {
   size_t numItems = 0;
   for (uint32_t i = 0; i < d.num_buffers; ++i)
     numItems += d.buffers[i].kind == LLMOPT_BUFFER_ARENA;
-  return inputs.allocate(d.num_inputs) && outputs.allocate(d.num_outputs) && inputBytes.allocate(d.num_inputs) &&
-         outputBytes.allocate(d.num_outputs) && args.allocate(d.num_step_args) && steps.allocate(d.num_steps) &&
-         inputPatches.allocate(d.num_step_args) && outputPatches.allocate(d.num_step_args) &&
-         copies.allocate(d.num_outputs) && symbols.allocate(d.num_symbols) && definedBy.allocate(d.num_symbols) &&
-         values.allocate(d.num_exprs) && evaluated.allocate(d.num_exprs) && sizes.allocate(d.num_buffers) &&
-         locations.allocate(d.num_buffers) && items.allocate(numItems) && itemOf.allocate(d.num_buffers) &&
-         workspace.allocate(numItems, d.num_steps) && dims.allocate(d.num_step_dims);
+  return inputs.allocate(d.num_inputs) && outputs.allocate(d.num_outputs) && actual.allocate(d.num_outputs) &&
+         inputBytes.allocate(d.num_inputs) && outputBytes.allocate(d.num_outputs) && args.allocate(d.num_step_args) &&
+         steps.allocate(d.num_steps) && inputPatches.allocate(d.num_step_args) &&
+         outputPatches.allocate(d.num_step_args) && copies.allocate(d.num_outputs) && symbols.allocate(d.num_symbols) &&
+         definedBy.allocate(d.num_symbols) && values.allocate(d.num_exprs) && evaluated.allocate(d.num_exprs) &&
+         sizes.allocate(d.num_buffers) && locations.allocate(d.num_buffers) && items.allocate(numItems) &&
+         itemOf.allocate(d.num_buffers) && workspace.allocate(numItems, d.num_steps) && dims.allocate(d.num_step_dims);
 }
 
 bool Binding::matches(const llmopt_tensor_type *given) const {
@@ -115,23 +115,28 @@ llmopt_status Binding::solveSymbols(const llmopt_model &model, llmopt_error *err
 llmopt_status Binding::checkConstraints(const llmopt_model &model, llmopt_error *error) {
   for (uint32_t i = 0; i < model.desc.num_constraints; ++i) {
     const llmopt_constraint &c = model.desc.constraints[i];
-    bool defined = evaluated[c.lhs] && evaluated[c.rhs];
-    bool holds =
-        defined && (c.relation == LLMOPT_EQUAL ? values[c.lhs] == values[c.rhs] : values[c.lhs] <= values[c.rhs]);
-    if (holds)
+    if (c.flags & LLMOPT_CHECKED_BY_STEP)
       continue;
-    char lhs[128], rhs[128];
-    model.format(c.lhs, lhs, sizeof(lhs));
-    model.format(c.rhs, rhs, sizeof(rhs));
-    const char *relation = c.relation == LLMOPT_EQUAL ? "==" : "<=";
-    const char *reason = c.reason ? c.reason : "the model";
-    if (!defined)
-      return fail(error, LLMOPT_SHAPE_MISMATCH, "%s: %s %s %s has no value for these shapes", reason, lhs, relation,
-                  rhs);
-    return fail(error, LLMOPT_SHAPE_MISMATCH, "%s: expected %s %s %s, but got %lld and %lld", reason, lhs, relation,
-                rhs, static_cast<long long>(values[c.lhs]), static_cast<long long>(values[c.rhs]));
+    if (llmopt_status status = checkConstraint(model, i, error))
+      return status;
   }
   return LLMOPT_OK;
+}
+
+llmopt_status Binding::checkConstraint(const llmopt_model &model, uint32_t index, llmopt_error *error) const {
+  const llmopt_constraint &c = model.desc.constraints[index];
+  bool defined = evaluated[c.lhs] && evaluated[c.rhs];
+  if (defined && (c.relation == LLMOPT_EQUAL ? values[c.lhs] == values[c.rhs] : values[c.lhs] <= values[c.rhs]))
+    return LLMOPT_OK;
+  char lhs[128], rhs[128];
+  model.format(c.lhs, lhs, sizeof(lhs));
+  model.format(c.rhs, rhs, sizeof(rhs));
+  const char *relation = c.relation == LLMOPT_EQUAL ? "==" : "<=";
+  const char *reason = c.reason ? c.reason : "the model";
+  if (!defined)
+    return fail(error, LLMOPT_SHAPE_MISMATCH, "%s: %s %s %s has no value for these shapes", reason, lhs, relation, rhs);
+  return fail(error, LLMOPT_SHAPE_MISMATCH, "%s: expected %s %s %s, but got %lld and %lld", reason, lhs, relation, rhs,
+              static_cast<long long>(values[c.lhs]), static_cast<long long>(values[c.rhs]));
 }
 
 llmopt_status Binding::sizeOf(uint32_t expr, const char *what, const char *name, uint64_t *result,
@@ -263,19 +268,29 @@ llmopt_status Binding::sizeSteps(const llmopt_model &model, llmopt_error *error)
   const llmopt_model_desc &desc = model.desc;
   for (uint32_t s = 0; s < desc.num_steps; ++s) {
     const llmopt_step &step = desc.steps[s];
-    uint64_t tiles;
-    if (llmopt_status status = sizeOf(step.tiles, "the tile count", step.name, &tiles, error))
-      return status;
-    if (tiles > INT32_MAX)
-      return fail(error, LLMOPT_SHAPE_MISMATCH, "step '%s': expected at most %d tiles, but got %llu", step.name,
-                  INT32_MAX, ull(tiles));
+    uint64_t tiles = step.tiles; // or the target of a control step
+    if (step.control == LLMOPT_CONTROL_NONE) {
+      if (llmopt_status status = sizeOf(step.tiles, "the tile count", step.name, &tiles, error))
+        return status;
+      if (tiles > INT32_MAX)
+        return fail(error, LLMOPT_SHAPE_MISMATCH, "step '%s': expected at most %d tiles, but got %llu", step.name,
+                    INT32_MAX, ull(tiles));
+    }
     for (uint32_t d = 0; d < step.num_dims; ++d) {
       uint32_t e = desc.step_dims[step.first_dim + d];
       if (!evaluated[e])
         return fail(error, LLMOPT_SHAPE_MISMATCH, "step '%s': a size overflows for these shapes", step.name);
       dims[step.first_dim + d] = values[e];
     }
-    steps[s] = {step.kernel, args.data() + step.first_arg, dims.data() + step.first_dim, static_cast<uint32_t>(tiles)};
+    if (step.control == LLMOPT_CONTROL_COPY && dims[step.first_dim] < 0)
+      return fail(error, LLMOPT_SHAPE_MISMATCH, "step '%s': a size is negative for these shapes", step.name);
+    steps[s] = {step.kernel,
+                args.data() + step.first_arg,
+                dims.data() + step.first_dim,
+                static_cast<uint32_t>(tiles),
+                step.control,
+                step.num_args,
+                step.num_dims};
   }
   scratchBytes = 0;
   if (desc.scratch_bytes != LLMOPT_NONE)
@@ -338,5 +353,11 @@ void Binding::place(const llmopt_model &model, char *arena) {
       continue;
     copies[numCopies++] = {o, base.kind, base.index, address(at), at.offset};
   }
+  forgetRun();
   valid = true;
+}
+
+void Binding::forgetRun() {
+  for (size_t o = 0; o < outputs.size(); ++o)
+    actual[o] = outputs[o];
 }

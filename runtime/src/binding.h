@@ -46,8 +46,15 @@ public:
   /// Whether `given` asks for what is bound already.
   bool matches(const llmopt_tensor_type *given) const;
 
+  /// Makes `actual` the largest shapes again.
+  void forgetRun();
+
+  /// Whether a constraint of the model holds for the bound shapes.
+  llmopt_status checkConstraint(const llmopt_model &model, uint32_t index, llmopt_error *error) const;
+
   bool valid = false;
-  Array<llmopt_tensor_type> inputs, outputs;
+  /// `outputs` are the largest for these shapes, `actual` those of the last run.
+  Array<llmopt_tensor_type> inputs, outputs, actual;
   Array<uint64_t> inputBytes, outputBytes;
   uint64_t arenaSize = 0, arenaLowerBound = 0, scratchBytes = 0;
 

@@ -107,11 +107,13 @@ struct DtypeInfo {
   const char *name;
   size_t size;
 };
-constexpr DtypeInfo dtypes[] = {{"unknown", 0}, {"f32", 4}, {"f64", 8}, {"f16", 2}, {"bf16", 2},
-                                {"i8", 1},      {"u8", 1},  {"i16", 2}, {"u16", 2}, {"i32", 4},
-                                {"u32", 4},     {"i64", 8}, {"u64", 8}, {"bool", 1}};
+constexpr DtypeInfo dtypes[] = {{"unknown", 0}, {"f32", 4},        {"f64", 8},    {"f16", 2},      {"bf16", 2},
+                                {"i8", 1},      {"u8", 1},         {"i16", 2},    {"u16", 2},      {"i32", 4},
+                                {"u32", 4},     {"i64", 8},        {"u64", 8},    {"bool", 1},     {"i4", 1},
+                                {"u4", 1},      {"i2", 1},         {"u2", 1},     {"f8e4m3fn", 1}, {"f8e4m3fnuz", 1},
+                                {"f8e5m2", 1},  {"f8e5m2fnuz", 1}, {"f8e8m0", 1}, {"f4e2m1", 1}};
 constexpr uint32_t numDtypes = sizeof(dtypes) / sizeof(dtypes[0]);
-static_assert(numDtypes == LLMOPT_BOOL + 1, "one row per llmopt_dtype");
+static_assert(numDtypes == LLMOPT_F4E2M1 + 1, "one row per llmopt_dtype");
 } // namespace
 
 extern "C" size_t llmopt_dtype_size(uint32_t dtype) { return dtype < numDtypes ? dtypes[dtype].size : 0; }

@@ -21,12 +21,15 @@
 
 namespace llmopt::rt {
 
-/// A step with everything resolved: what remains is to call its tiles.
+/// A step with everything resolved: what remains is to call its tiles, or, where
+/// there is no kernel, to do what `control` says.
 struct PreparedStep {
   llmopt_kernel_fn kernel;
   void *const *args;
   const int64_t *dims;
-  uint32_t tiles;
+  uint32_t tiles; ///< of a control step: its target
+  uint32_t control;
+  uint32_t numArgs, numDims;
 };
 
 class Pool {

@@ -1,5 +1,6 @@
 // Sessions: bindings, the memory behind them, and the run itself.
 #include "binding.h"
+#include "control.h"
 #include "fp_state.h"
 
 #include <ctime>
@@ -109,24 +110,44 @@ llmopt_status checkData(const char *what, const llmopt_tensor_desc &declared, co
   return LLMOPT_OK;
 }
 
-void runSteps(llmopt_session *session) {
-  const Array<PreparedStep> &steps = session->binding().steps;
+llmopt_status runSteps(llmopt_session *session, llmopt_error *error) {
+  Binding &binding = session->binding();
+  const Array<PreparedStep> &steps = binding.steps;
   char *scratch = session->scratch.data();
   uint64_t stride = session->scratchStride;
-  for (size_t s = 0; s < steps.size(); ++s)
-    session->pool.run(steps[s], scratch, stride);
+  for (size_t s = 0; s < steps.size();) {
+    const PreparedStep &step = steps[s++];
+    if (step.kernel)
+      session->pool.run(step, scratch, stride);
+    else if (llmopt_status status = runControl(*session->model, binding, step, &s, error))
+      return status;
+  }
+  return LLMOPT_OK;
 }
 
-void runStepsTimed(llmopt_session *session) {
-  const Array<PreparedStep> &steps = session->binding().steps;
+llmopt_status runStepsTimed(llmopt_session *session, llmopt_error *error) {
+  Binding &binding = session->binding();
+  const Array<PreparedStep> &steps = binding.steps;
+  for (uint64_t &ns : session->lastNs)
+    ns = 0;
   uint64_t before = nowNs();
-  for (size_t s = 0; s < steps.size(); ++s) {
-    session->pool.run(steps[s], session->scratch.data(), session->scratchStride);
+  for (size_t s = 0; s < steps.size();) {
+    size_t now = s;
+    const PreparedStep &step = steps[s++];
+    llmopt_status status = LLMOPT_OK;
+    if (step.kernel)
+      session->pool.run(step, session->scratch.data(), session->scratchStride);
+    else
+      status = runControl(*session->model, binding, step, &s, error);
+    // A step of a loop runs often: its times add up.
     uint64_t after = nowNs();
-    session->lastNs[s] = after - before;
-    session->totalNs[s] += after - before;
+    session->lastNs[now] += after - before;
+    session->totalNs[now] += after - before;
     before = after;
+    if (status)
+      return status;
   }
+  return LLMOPT_OK;
 }
 } // namespace
 
@@ -182,8 +203,10 @@ extern "C" llmopt_status llmopt_session_bind(llmopt_session *session, const llmo
   Use use(session);
   if (!use.isFree())
     return isBusy(error);
-  if (session->binding().matches(inputs))
+  if (session->binding().matches(inputs)) {
+    session->binding().forgetRun();
     return LLMOPT_OK;
+  }
   Binding &next = session->bindings[1 - session->active];
   if (llmopt_status status = next.bind(model, inputs, error))
     return status;
@@ -204,7 +227,7 @@ extern "C" llmopt_status llmopt_session_get_output_type(const llmopt_session *se
                 session->model->desc.num_outputs);
   if (!binding.valid)
     return fail(error, LLMOPT_NOT_BOUND, "expected bind before output types");
-  *type = binding.outputs[index];
+  *type = binding.actual[index];
   return LLMOPT_OK;
 }
 
@@ -239,10 +262,8 @@ extern "C" llmopt_status llmopt_session_run(llmopt_session *session, const llmop
   }
   {
     ScopedFpState state;
-    if (session->profile)
-      runStepsTimed(session);
-    else
-      runSteps(session);
+    if (llmopt_status status = session->profile ? runStepsTimed(session, error) : runSteps(session, error))
+      return status;
   }
   for (size_t c = 0; c < binding.numCopies; ++c) {
     const OutputCopy &copy = binding.copies[c];
@@ -290,7 +311,7 @@ extern "C" llmopt_status llmopt_session_get_profile(const llmopt_session *sessio
     filled.last_ns = session->lastNs[step];
   }
   if (session->binding().valid)
-    filled.tiles = session->binding().steps[step].tiles;
+    filled.tiles = desc.steps[step].kernel ? session->binding().steps[step].tiles : 0;
   return writeInfo(profile, &filled, "step profile", error);
 }
 

@@ -155,10 +155,44 @@ private:
     return true;
   }
 
+  /// Arguments, sizes and target of a step without a kernel.
+  bool checkControl(const llmopt_step &s) const {
+    auto hasArgs = [&](uint32_t least, uint32_t most) {
+      if (s.num_args < least || s.num_args > most)
+        return false;
+      for (uint32_t a = 0; a < least; ++a)
+        if (desc.step_args[s.first_arg + a] == LLMOPT_NONE)
+          return false;
+      return true;
+    };
+    bool isStep = s.tiles <= desc.num_steps;
+    if (s.kernel)
+      return false;
+    switch (s.control) {
+    case LLMOPT_CONTROL_COPY:
+      return hasArgs(2, 3) && s.num_dims == (s.num_args == 3 ? 3 : 1);
+    case LLMOPT_CONTROL_RESET:
+      return hasArgs(1, 1);
+    case LLMOPT_CONTROL_JUMP:
+      return isStep;
+    case LLMOPT_CONTROL_BRANCH:
+    case LLMOPT_CONTROL_NEXT:
+      return isStep && hasArgs(1, 1);
+    case LLMOPT_CONTROL_LOOP:
+      return isStep && s.num_args == 3 && desc.step_args[s.first_arg] != LLMOPT_NONE;
+    case LLMOPT_CONTROL_CHECK:
+      return s.tiles < desc.num_constraints;
+    case LLMOPT_CONTROL_SHAPE:
+      return s.tiles < desc.num_outputs && s.num_dims == desc.outputs[s.tiles].rank && s.num_args <= 1;
+    default:
+      return false;
+    }
+  }
+
   bool checkSteps() {
     for (uint32_t i = 0; i < desc.num_steps; ++i) {
       const llmopt_step &s = desc.steps[i];
-      if (!s.kernel)
+      if (!s.kernel && s.control == LLMOPT_CONTROL_NONE)
         return bad("step", i, "has no kernel");
       if (!s.name)
         return bad("step", i, "has no name");
@@ -166,8 +200,9 @@ private:
         return bad("step", i, "its arguments lie outside the table");
       if (s.first_dim > desc.num_step_dims || s.num_dims > desc.num_step_dims - s.first_dim)
         return bad("step", i, "its sizes lie outside the table");
-      if (!isExpr(s.tiles))
-        return bad("step", i, "its tile count names no expression");
+      if (s.control == LLMOPT_CONTROL_NONE ? !isExpr(s.tiles) : !checkControl(s))
+        return s.control == LLMOPT_CONTROL_NONE ? bad("step", i, "its tile count names no expression")
+                                                : bad("step", i, "is no sound step of the runtime");
     }
     for (uint32_t i = 0; i < desc.num_step_args; ++i)
       if (desc.step_args[i] != LLMOPT_NONE && desc.step_args[i] >= desc.num_buffers)

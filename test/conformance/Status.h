@@ -1,9 +1,15 @@
 // The checked-in state: which tests pass, and why the others do not.
 //
-// passes.txt has one test per line ("node/test_add"); unsupported.txt one test
-// and its reason class per line ("node/test_top_k: operator ai.onnx.TopK").
+//   passes.txt          tests that pass in the evaluator ("node/test_add")
+//   unsupported.txt     the others, with a reason class ("node/test_top_k: operator ai.onnx.TopK")
+//   excluded.txt        written by hand: families out of scope, test by test; closed
+//   compiled-MODE.txt   of passes.txt, what does not compile in MODE, with the reason
+//
+// --update rewrites all but excluded.txt. Wrong results have no list.
 #ifndef LLMOPT_TEST_CONFORMANCE_STATUS_H
 #define LLMOPT_TEST_CONFORMANCE_STATUS_H
+
+#include "Case.h"
 
 #include <map>
 #include <set>
@@ -14,10 +20,18 @@ namespace llmopt::conformance {
 struct Status {
   std::set<std::string> passes;
   std::map<std::string, std::string> unsupported;
+  /// By test; the family.
+  std::map<std::string, std::string> excluded;
+  /// Of the compiled mode it was read for.
+  std::map<std::string, std::string> notCompiled;
 
-  /// False where a file cannot be read.
-  bool read(const std::string &directory);
-  bool write(const std::string &directory) const;
+  /// Reads all that `mode` needs. False where a file cannot be read.
+  bool read(const std::string &directory, Mode mode);
+  /// Writes the lists that `mode` decides.
+  bool write(const std::string &directory, Mode mode) const;
+
+  /// Empty where `outcome` of `name` in `mode` is as the lists say.
+  std::string check(const std::string &name, const Outcome &outcome, Mode mode) const;
 };
 
 } // namespace llmopt::conformance

@@ -9,10 +9,30 @@ struct TypeCode {
   const char *code;
   uint32_t dtype;
 };
-constexpr TypeCode typeCodes[] = {{"<f4", LLMOPT_F32}, {"<f8", LLMOPT_F64}, {"<f2", LLMOPT_F16}, {"|V2", LLMOPT_BF16},
-                                  {"|i1", LLMOPT_I8},  {"|u1", LLMOPT_U8},  {"<i2", LLMOPT_I16}, {"<u2", LLMOPT_U16},
-                                  {"<i4", LLMOPT_I32}, {"<u4", LLMOPT_U32}, {"<i8", LLMOPT_I64}, {"<u8", LLMOPT_U64},
-                                  {"|b1", LLMOPT_BOOL}};
+constexpr TypeCode typeCodes[] = {{"<f4", LLMOPT_F32},
+                                  {"<f8", LLMOPT_F64},
+                                  {"<f2", LLMOPT_F16},
+                                  {"|V2", LLMOPT_BF16},
+                                  {"|i1", LLMOPT_I8},
+                                  {"|u1", LLMOPT_U8},
+                                  {"<i2", LLMOPT_I16},
+                                  {"<u2", LLMOPT_U16},
+                                  {"<i4", LLMOPT_I32},
+                                  {"<u4", LLMOPT_U32},
+                                  {"<i8", LLMOPT_I64},
+                                  {"<u8", LLMOPT_U64},
+                                  {"|b1", LLMOPT_BOOL},
+                                  // Written as bytes; what is read is what comes first.
+                                  {"|i1", LLMOPT_I4},
+                                  {"|u1", LLMOPT_U4},
+                                  {"|i1", LLMOPT_I2},
+                                  {"|u1", LLMOPT_U2},
+                                  {"|u1", LLMOPT_F8E4M3FN},
+                                  {"|u1", LLMOPT_F8E4M3FNUZ},
+                                  {"|u1", LLMOPT_F8E5M2},
+                                  {"|u1", LLMOPT_F8E5M2FNUZ},
+                                  {"|u1", LLMOPT_F8E8M0},
+                                  {"|u1", LLMOPT_F4E2M1}};
 
 /// Reads the header's Python dictionary: string keys; string, bool and tuple
 /// of int values. Nothing else occurs in arrays that we take.

@@ -68,6 +68,17 @@ static std::vector<std::string> inputNames(const llmopt_model *model) {
   return names;
 }
 
+/// Files have no types for elements of less than a byte and small floats: these
+/// are bytes there.
+static void adoptNarrowType(const llmopt_model *model, uint32_t index, Tensor &tensor) {
+  llmopt_tensor_type type;
+  llmopt_error error;
+  check(llmopt_model_get_input(model, index, nullptr, &type, &error), error);
+  bool isByte = tensor.type.dtype == LLMOPT_I8 || tensor.type.dtype == LLMOPT_U8;
+  if (isByte && type.dtype >= LLMOPT_I4)
+    tensor.type.dtype = type.dtype;
+}
+
 std::vector<Tensor> llmopt::run::readInputs(const llmopt_model *model, const Options &options) {
   auto endsWith = [](const std::string &s, const char *end) {
     size_t n = strlen(end);
@@ -115,6 +126,7 @@ std::vector<Tensor> llmopt::run::readInputs(const llmopt_model *model, const Opt
     if (!found)
       throw Failure{BadData, "input '" + names[i] + "': expected " + inputText(model, i) +
                                  ", but the files have only " + quoted(present)};
+    adoptNarrowType(model, i, *found);
     inputs.push_back(std::move(*found));
     found->name = names[i]; // keeps the list of what is present whole
   }
@@ -257,6 +269,12 @@ void BoundSession::run() {
   check(llmopt_session_run(session.get(), inputPointers.data(), inputPointers.size(), outputPointers.data(),
                            outputPointers.size(), &error),
         error);
+  // Outputs of branches and loops may be smaller than the memory that they need.
+  for (uint32_t o = 0; o < outputs.size(); ++o) {
+    llmopt_tensor_type type;
+    check(llmopt_session_get_output_type(session.get(), o, &type, &error), error);
+    outputs[o].reshape(type);
+  }
 }
 
 llmopt_session_info BoundSession::info() const {

@@ -32,6 +32,14 @@ public:
 
   char *data() const { return storage.get() + headroom; }
   uint64_t size() const { return bytes; }
+  /// Takes another shape of no more bytes; the memory stays.
+  void reshape(const llmopt_tensor_type &smaller) {
+    uint64_t n = llmopt_dtype_size(smaller.dtype);
+    for (uint32_t d = 0; d < smaller.rank; ++d)
+      n *= uint64_t(smaller.dims[d]);
+    type = smaller;
+    bytes = n;
+  }
   uint64_t elements() const { return bytes / llmopt_dtype_size(type.dtype); }
 
   std::string name;

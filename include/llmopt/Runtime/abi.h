@@ -43,7 +43,19 @@ typedef enum llmopt_dtype {
   LLMOPT_U32 = 10,
   LLMOPT_I64 = 11,
   LLMOPT_U64 = 12,
-  LLMOPT_BOOL = 13 /* one byte, 0 or 1 */
+  LLMOPT_BOOL = 13, /* one byte, 0 or 1 */
+  /* Narrower than a byte or floats of eight bits. Every element takes one byte,
+   * its bits at the low end; signed integers are sign extended. */
+  LLMOPT_I4 = 14,
+  LLMOPT_U4 = 15,
+  LLMOPT_I2 = 16,
+  LLMOPT_U2 = 17,
+  LLMOPT_F8E4M3FN = 18,
+  LLMOPT_F8E4M3FNUZ = 19,
+  LLMOPT_F8E5M2 = 20,
+  LLMOPT_F8E5M2FNUZ = 21,
+  LLMOPT_F8E8M0 = 22,
+  LLMOPT_F4E2M1 = 23
 } llmopt_dtype;
 
 /* Size expressions: postfix code over int64, one stack, all arithmetic checked
@@ -119,17 +131,41 @@ typedef struct llmopt_buffer {
 typedef void (*llmopt_kernel_fn)(void *const *args, const int64_t *dims,
                                  int64_t tile, void *scratch);
 
+/* Steps without a kernel, which the runtime itself carries out. `target` is what
+ * `tiles` holds; a step that is jumped to may be the one behind the last. A
+ * counter is an int64 in an 8-byte buffer, a condition one byte. */
+typedef enum llmopt_control {
+  LLMOPT_CONTROL_NONE = 0,
+  /* args: to, from[, counter]; dims: bytes[, first, step]. Copies `bytes`; with a
+   * counter, to bytes * (first + step * counter) behind the start of `to`. */
+  LLMOPT_CONTROL_COPY = 1,
+  LLMOPT_CONTROL_RESET = 2,  /* args: counter; sets it to 0 */
+  LLMOPT_CONTROL_JUMP = 3,   /* goes to `target` */
+  LLMOPT_CONTROL_BRANCH = 4, /* args: condition; goes to `target` where it is 0 */
+  /* args: counter, limit (int64 or LLMOPT_NONE), condition (or LLMOPT_NONE); goes
+   * to `target` unless counter < limit and the condition holds */
+  LLMOPT_CONTROL_LOOP = 5,
+  LLMOPT_CONTROL_NEXT = 6, /* args: counter; adds 1 and goes to `target` */
+  /* `target` is a constraint with LLMOPT_CHECKED_BY_STEP: a run ends with
+   * LLMOPT_SHAPE_MISMATCH where it does not hold */
+  LLMOPT_CONTROL_CHECK = 7,
+  /* args: none, or a counter; dims: the dimensions of output `target` in this run,
+   * of which the counter, if any, replaces the first. What the output declares is
+   * the most that it can be. */
+  LLMOPT_CONTROL_SHAPE = 8
+} llmopt_control;
+
 /* A kernel runs its tiles to the end before the next step starts. */
 typedef struct llmopt_step {
   const char *name; /* ONNX nodes it computes, for profiles */
-  llmopt_kernel_fn kernel;
+  llmopt_kernel_fn kernel; /* NULL for steps of the runtime */
   uint32_t first_arg; /* step_args[first_arg .. first_arg + num_args): buffer indices,
                          LLMOPT_NONE for an absent operand */
   uint32_t num_args;
   uint32_t first_dim; /* step_dims[first_dim .. first_dim + num_dims): expressions */
   uint32_t num_dims;
-  uint32_t tiles;     /* expression: how many tiles */
-  uint32_t reserved;
+  uint32_t tiles;   /* expression: how many tiles; see llmopt_control */
+  uint32_t control; /* llmopt_control; NONE exactly where there is a kernel */
 } llmopt_step;
 
 /* A tensor in the weights file. `name` is the ONNX name where the bytes are
@@ -152,11 +188,14 @@ typedef enum llmopt_relation {
   LLMOPT_AT_MOST = 2 /* lhs <= rhs */
 } llmopt_relation;
 
+/* Holds only where a step says so: not checked when shapes are bound. */
+#define LLMOPT_CHECKED_BY_STEP 1u
+
 typedef struct llmopt_constraint {
   uint32_t lhs;       /* expression */
   uint32_t relation;  /* llmopt_relation */
   uint32_t rhs;       /* expression */
-  uint32_t reserved;
+  uint32_t flags;     /* LLMOPT_CHECKED_BY_STEP, or 0 */
   const char *reason; /* the ONNX node that asks for it, for the message */
 } llmopt_constraint;
 

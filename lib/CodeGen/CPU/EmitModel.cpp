@@ -30,7 +30,7 @@ static void setCodeId(PlannedModel &model, ModuleOp kernels) {
     os.write(reinterpret_cast<const char *>(b.data.data()), b.data.size());
   }
   for (const ModelTables::Step &s : t.steps) {
-    os << s.kernel << ',' << s.tiles;
+    os << s.kernel << ',' << s.tiles << ',' << s.control << ',';
     for (uint32_t v : s.args)
       os << 'a' << v;
     for (uint32_t v : s.dims)

@@ -89,7 +89,7 @@ bool addModelTables(llvm::Module &module, const ModelTables &t, StringRef symbol
 
   std::vector<uint32_t> stepArgs, stepDims;
   for (const ModelTables::Step &step : t.steps) {
-    if (!module.getFunction(step.kernel)) {
+    if (step.control == LLMOPT_CONTROL_NONE && !module.getFunction(step.kernel)) {
       error = "step '" + step.name + "' needs kernel '" + step.kernel + "', which was not generated";
       return false;
     }
@@ -98,9 +98,9 @@ bool addModelTables(llvm::Module &module, const ModelTables &t, StringRef symbol
     uint32_t firstArg = stepArgs.size(), firstDim = stepDims.size();
     stepArgs.insert(stepArgs.end(), s.args.begin(), s.args.end());
     stepDims.insert(stepDims.end(), s.dims.begin(), s.dims.end());
-    return w.record({w.string(s.name), module.getFunction(s.kernel), w.u32(firstArg),
-                     w.u32(s.args.size()), w.u32(firstDim), w.u32(s.dims.size()), w.u32(s.tiles),
-                     w.u32(0)});
+    Constant *kernel = s.control == LLMOPT_CONTROL_NONE ? module.getFunction(s.kernel) : w.null();
+    return w.record({w.string(s.name), kernel, w.u32(firstArg), w.u32(s.args.size()), w.u32(firstDim),
+                     w.u32(s.dims.size()), w.u32(s.tiles), w.u32(s.control)});
   });
   Constant *buffers = w.table(t.buffers, "buffers", [&](const ModelTables::Buffer &b) {
     return w.record({w.u32(b.kind), w.u32(b.index), w.u32(b.size), w.u32(b.offset), w.u32(b.firstStep),
@@ -119,22 +119,42 @@ bool addModelTables(llvm::Module &module, const ModelTables &t, StringRef symbol
   auto *id = ConstantDataArray::get(context, ArrayRef<uint8_t>(t.buildId.data(), t.buildId.size()));
 
   Constant *model = w.record(
-      {w.u32(sizeof(llmopt_model_desc)), w.u32(LLMOPT_ABI_VERSION), id, w.string(t.name),
-       w.string(t.compiler), w.string(t.target), w.string(t.cpuFeatures), w.u32(t.symbols.size()),
-       w.u32(t.inputs.size()), w.u32(t.outputs.size()), w.u32(t.buffers.size()), w.u32(t.steps.size()),
-       w.u32(t.weights.size()), w.u32(t.exprs.size()), w.u32(t.exprCode.size()),
-       w.u32(stepArgs.size()), w.u32(stepDims.size()),
+      {w.u32(sizeof(llmopt_model_desc)),
+       w.u32(LLMOPT_ABI_VERSION),
+       id,
+       w.string(t.name),
+       w.string(t.compiler),
+       w.string(t.target),
+       w.string(t.cpuFeatures),
+       w.u32(t.symbols.size()),
+       w.u32(t.inputs.size()),
+       w.u32(t.outputs.size()),
+       w.u32(t.buffers.size()),
+       w.u32(t.steps.size()),
+       w.u32(t.weights.size()),
+       w.u32(t.exprs.size()),
+       w.u32(t.exprCode.size()),
+       w.u32(stepArgs.size()),
+       w.u32(stepDims.size()),
        w.table(t.symbols, "symbols", [&](const std::string &s) { return w.string(s); }),
-       tensors(w, t.inputs, "inputs"), tensors(w, t.outputs, "outputs"), buffers, steps, weights,
-       w.table(t.exprs, "exprs",
-               [&](const llmopt_expr &e) { return w.record({w.u32(e.first), w.u32(e.count)}); }),
+       tensors(w, t.inputs, "inputs"),
+       tensors(w, t.outputs, "outputs"),
+       buffers,
+       steps,
+       weights,
+       w.table(t.exprs, "exprs", [&](const llmopt_expr &e) { return w.record({w.u32(e.first), w.u32(e.count)}); }),
        w.table(t.exprCode, "expr_code",
                [&](const llmopt_expr_insn &i) { return w.record({w.i64(i.op), w.i64(i.value)}); }),
-       w.table(stepArgs, "step_args", number), w.table(stepDims, "step_dims", number),
-       w.u32(t.scratchBytes), w.u32(0), w.i64(t.weightsSize), w.string(t.metadata),
-       w.u32(t.constraints.size()), w.u32(0),
+       w.table(stepArgs, "step_args", number),
+       w.table(stepDims, "step_dims", number),
+       w.u32(t.scratchBytes),
+       w.u32(0),
+       w.i64(t.weightsSize),
+       w.string(t.metadata),
+       w.u32(t.constraints.size()),
+       w.u32(0),
        w.table(t.constraints, "constraints", [&](const ModelTables::Constraint &c) {
-         return w.record({w.u32(c.lhs), w.u32(c.relation), w.u32(c.rhs), w.u32(0), w.string(c.reason)});
+         return w.record({w.u32(c.lhs), w.u32(c.relation), w.u32(c.rhs), w.u32(c.flags), w.string(c.reason)});
        })});
   assert(module.getDataLayout().getTypeAllocSize(model->getType()) == sizeof(llmopt_model_desc));
 

@@ -5,6 +5,7 @@
 // and clamping compares so that NaN passes through.
 #include "llmopt/CodeGen/CPU/VectorMath.h"
 
+#include "VectorMath64.h"
 #include "llmopt/CodeGen/CPU/Gemm.h"
 
 #include <cmath>
@@ -37,6 +38,8 @@ V intBits(V x) {
   return kb.bitcast(
       x, kb.builder.getIntegerType(x.elementType().getIntOrFloatBitWidth()));
 }
+
+bool isWide(V x) { return x.elementType().isF64(); }
 
 V clampBelow(V x, double low) {
   return x.kb->select(x < low, x.kb->like(x, low), x);
@@ -72,6 +75,8 @@ V expReduced(V r) {
 } // namespace
 
 V emitExp(KernelBuilder &kb, V x) {
+  if (isWide(x))
+    return wide::exp(kb, x);
   Reduced x2 = reduceByLn2(clampAbove(clampBelow(x, -104.0), 89.0));
   // Two factors, so that results reach infinity and the denormals correctly.
   V half = x2.n >> 1;
@@ -79,6 +84,8 @@ V emitExp(KernelBuilder &kb, V x) {
 }
 
 V emitExpNonPositive(KernelBuilder &kb, V x) {
+  if (isWide(x))
+    return wide::exp(kb, x);
   const double smallest = -87.33654022216797; // log(2^-126), rounded up
   Reduced x2 = reduceByLn2(clampBelow(x, smallest));
   V result = expReduced(x2.r) * powerOfTwo32(x2.n);
@@ -86,6 +93,8 @@ V emitExpNonPositive(KernelBuilder &kb, V x) {
 }
 
 V emitLog(KernelBuilder &kb, V x) {
+  if (isWide(x))
+    return wide::log(kb, x);
   V tiny = x < 1.17549435082229e-38;
   V scaled = kb.select(tiny, x * 8388608.0, x);
   // m in [sqrt(1/2), sqrt(2)): move the exponent's origin to sqrt(1/2).
@@ -112,6 +121,8 @@ V emitLog(KernelBuilder &kb, V x) {
 }
 
 V emitTanh(KernelBuilder &kb, V x) {
+  if (isWide(x))
+    return wide::tanh(kb, x);
   // e = exp(-2|x|) - 1, tanh|x| = -e / (2 + e)
   V z = clampBelow(kb.abs(x) * -2.0, -20.0);
   Reduced z2 = reduceByLn2(z);
@@ -125,6 +136,8 @@ V emitTanh(KernelBuilder &kb, V x) {
 }
 
 V emitErf(KernelBuilder &kb, V x) {
+  if (isWide(x))
+    return wide::erf(kb, x);
   V a = clampAbove(kb.abs(x), 3.95);
   V square = a * a;
   // x (1 + P(x^2)): the whole x is added last, so its rounding is the only one.
@@ -141,6 +154,8 @@ V emitErf(KernelBuilder &kb, V x) {
 }
 
 V emitSigmoid(KernelBuilder &kb, V x) {
+  if (isWide(x))
+    return wide::sigmoid(kb, x);
   V e = emitExp(kb, -kb.abs(x));
   V numerator = kb.select(x < 0.0, e, kb.like(x, 1.0));
   return numerator / (e + 1.0);
@@ -213,19 +228,25 @@ V expWide(KernelBuilder &kb, V x) {
 } // namespace
 
 V emitSin(KernelBuilder &kb, V x) {
+  if (isWide(x))
+    return kb.select(x == 0.0, x, wide::sinOfQuadrant(kb, x, 0));
   V result = sinOfQuadrant(kb, x, 0);
   return kb.select(x == 0.0, x, result); // keeps -0
 }
 
-V emitCos(KernelBuilder &kb, V x) { return sinOfQuadrant(kb, x, 1); }
+V emitCos(KernelBuilder &kb, V x) {
+  return isWide(x) ? wide::sinOfQuadrant(kb, x, 1) : sinOfQuadrant(kb, x, 1);
+}
 
 V emitPow(KernelBuilder &kb, V x, V y) {
-  V wx = kb.convert(kb.abs(x), kb.f64()), wy = kb.convert(y, kb.f64());
-  V log = logWide(kb, wx);
+  bool isF64 = isWide(x);
+  V wx = isF64 ? kb.abs(x) : kb.convert(kb.abs(x), kb.f64());
+  V wy = isF64 ? y : kb.convert(y, kb.f64());
+  V log = isF64 ? wide::log(kb, wx) : logWide(kb, wx);
   V product =
       kb.select(log == 0.0, log, wy * log); // |x| = 1, also to the power of inf
   product = kb.select(y == y, product, wy);
-  V magnitude = kb.convert(expWide(kb, product), kb.f32());
+  V magnitude = isF64 ? wide::exp(kb, product) : kb.convert(expWide(kb, product), kb.f32());
 
   auto isWhole = [&](V v) { // beyond 2^51 every f32 is whole, and even
     V rounded = (v + roundMagic64) - roundMagic64;

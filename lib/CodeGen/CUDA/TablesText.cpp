@@ -75,8 +75,9 @@ void cuda::printTables(const ModelTables &t, llvm::StringRef symbolPrefix, raw_o
   printBuffers(os, t.buffers);
   std::vector<uint32_t> args, dims;
   printArray(os, "llmopt_step", "steps", t.steps, [&](const ModelTables::Step &s) {
-    os << "{" << toLiteral(s.name) << ", run_" << s.kernel << ", " << args.size() << ", " << s.args.size() << ", "
-       << dims.size() << ", " << s.dims.size() << ", " << s.tiles << ", 0}";
+    os << "{" << toLiteral(s.name) << ", "
+       << (s.control == LLMOPT_CONTROL_NONE ? "run_" + s.kernel : std::string("nullptr")) << ", " << args.size() << ", "
+       << s.args.size() << ", " << dims.size() << ", " << s.dims.size() << ", " << s.tiles << "u, " << s.control << "}";
     args.insert(args.end(), s.args.begin(), s.args.end());
     dims.insert(dims.end(), s.dims.begin(), s.dims.end());
   });
@@ -92,7 +93,7 @@ void cuda::printTables(const ModelTables &t, llvm::StringRef symbolPrefix, raw_o
   printArray(os, "llmopt_expr_insn", "expr_code", t.exprCode,
              [&](const llmopt_expr_insn &i) { os << "{" << i.op << ", " << i.value << "ll}"; });
   printArray(os, "llmopt_constraint", "constraints", t.constraints, [&](const ModelTables::Constraint &c) {
-    os << "{" << c.lhs << ", " << c.relation << ", " << c.rhs << ", 0, " << toLiteral(c.reason) << "}";
+    os << "{" << c.lhs << ", " << c.relation << ", " << c.rhs << ", " << c.flags << "u, " << toLiteral(c.reason) << "}";
   });
 
   os << "const llmopt_model_desc model = {\n    sizeof(llmopt_model_desc),\n    LLMOPT_ABI_VERSION,\n    {";

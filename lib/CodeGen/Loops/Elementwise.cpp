@@ -97,7 +97,9 @@ S Emitter::emitUnary(Operation *op, S x) {
         }
         return result;
       })
-      .Case<lm::CastOp>([&](lm::CastOp castOp) { return cast(x, *elemOf(getElementTypeOrSelf(castOp.getType()))); })
+      .Case<lm::CastOp>([&](lm::CastOp castOp) {
+        return castTo(x, getElementTypeOrSelf(castOp.getType()), castOp.getSaturate(), castOp.getRounding());
+      })
       .Case<lm::GeluOp>([&](lm::GeluOp gelu) { return emitGelu(gelu.getKind(), x); })
       .Default([](Operation *) { return S(); });
 }

@@ -45,6 +45,13 @@ Emitter::Cached &Emitter::rowState(const std::string &key, int32_t level, llvm::
 
 // ---- elements
 
+/// Results are elements of operands, rounded already.
+static bool movesElements(Operation *op) {
+  return isa<lm::ConstantOp, lm::ReshapeOp, lm::BroadcastOp, lm::TransposeOp, lm::ConcatOp, lm::SliceOp, lm::PadOp,
+             lm::GatherOp, lm::GatherElementsOp, lm::GatherNDOp, lm::TriluOp, lm::WhereOp, lm::MinOp, lm::MaxOp,
+             lm::ClipOp, lm::NegOp, lm::AbsOp, lm::ReluOp, lm::CastOp>(op);
+}
+
 S Emitter::emit(Value value, ArrayRef<Index> indices) {
   std::string key = keyOf(value.getAsOpaquePointer(), indices);
   if (Cached *cached = lookUp(key))
@@ -55,9 +62,18 @@ S Emitter::emit(Value value, ArrayRef<Index> indices) {
     buffer.index = argument.getArgNumber();
     buffer.elem = elemOfTensor(value);
     Address address = addressOf(linearize(indices, lm::getDims(value)));
+    Elem elem = buffer.elem;
+    if (isSmallFloat(elem))
+      buffer.elem = Elem::U8;
     result = b.load(buffer, address.access, address.offset);
+    if (isSmallFloat(elem))
+      result = decode(result, elem);
   } else {
     result = emitOp(value.getDefiningOp(), indices);
+    // One rounding per operation, as if its result had been stored.
+    Elem elem = elemOfTensor(value);
+    if ((elem == Elem::F16 || elem == Elem::BF16) && !movesElements(value.getDefiningOp()))
+      result = b.op(elem == Elem::F16 ? Opcode::RoundF16 : Opcode::RoundBF16, {result});
   }
   remember(key, {{result}, std::nullopt, result.level, 0});
   return result;
@@ -106,6 +122,10 @@ void Emitter::store(int64_t arg, Type type, ArrayRef<Index> indices, S value) {
   Buffer buffer;
   buffer.index = arg;
   buffer.elem = *elemOf(getElementTypeOrSelf(type));
+  if (isSmallFloat(buffer.elem)) {
+    value = encode(value, buffer.elem);
+    buffer.elem = Elem::U8;
+  }
   Address address = addressOf(linearize(indices, lm::getDims(type)));
   auto write = [&] { b.store(buffer, address.access, address.offset, value); };
   if (b.hasThreads() && !b.inLanes()) // every thread has the value; one writes it

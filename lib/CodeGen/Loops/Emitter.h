@@ -117,6 +117,16 @@ private:
 
   // Arithmetic on values (Conversions.cpp).
   S cast(S value, Elem to);
+  /// As lm.cast: also wraps to integers of 2 and 4 bits, and rounds to narrow floats.
+  S castTo(S value, mlir::Type type, bool saturate = true, lm::Rounding rounding = lm::Rounding::Nearest);
+  /// An integer that holds at least `bits` bits, wrapped to them.
+  S wrap(S value, unsigned bits);
+
+  // Narrow floats as values of F32 (SmallFloats.cpp).
+  S roundTo(S value, Elem elem, bool saturate, lm::Rounding rounding);
+  S toExponent(S value, bool saturate, lm::Rounding rounding);
+  S encode(S value, Elem elem);
+  S decode(S bits, Elem elem);
   S divide(S a, S b);
   S modulo(S a, S b, bool fmod);
   S power(S base, S exponent);
@@ -183,6 +193,7 @@ private:
   llvm::StringMap<Quotient> quotients;
   llvm::DenseMap<mlir::Value, int64_t> costs;
   llvm::DenseMap<mlir::Operation *, Buffer> tables;
+  llvm::DenseMap<int, Buffer> decoders; // by small float
   int64_t reductionDepth = 0;
 };
 

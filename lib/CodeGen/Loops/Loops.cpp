@@ -21,7 +21,7 @@ static std::string checkType(Type type) {
   if (!ranked)
     return "expected a ranked tensor, but got " + text;
   if (!elemOf(ranked.getElementType()))
-    return "expected elements of bool, 8 to 64-bit integers, f16, bf16, f32 or f64, but got " + text;
+    return "expected elements of bool, integers of 2 to 64 bits, or floats of 4 to 64, but got " + text;
   for (const lm::SymExpr &dim : lm::getDims(type))
     if (dim.isUnknown())
       return "expected dimensions that are known as expressions, but got " + text;
@@ -33,6 +33,8 @@ static std::string check(Operation *op) {
     return "expected weights as arguments of the kernel";
   if (!isa_and_nonnull<lm::LMDialect>(op->getDialect()))
     return "expected an operation of the lm dialect";
+  if (op->getNumRegions() || op->hasTrait<OpTrait::IsTerminator>())
+    return "expected an operation without regions";
   if (isa<lm::EmbeddingGradOp>(op))
     return "expected gradients of embeddings as products";
   for (Type type : op->getOperandTypes())
@@ -54,22 +56,6 @@ static std::string check(Operation *op) {
   return {};
 }
 
-/// Operations whose f64 form only the C library has.
-static bool needsLibrary(Operation *op) {
-  if (isa<lm::ExpOp, lm::LogOp, lm::SinOp, lm::CosOp, lm::ErfOp, lm::TanhOp, lm::SigmoidOp, lm::SoftplusOp, lm::EluOp,
-          lm::GeluOp, lm::SoftmaxOp, lm::AttentionOp>(op))
-    return getElementTypeOrSelf(op->getResult(0)).isF64();
-  if (isa<lm::PowOp>(op)) {
-    Type base = getElementTypeOrSelf(op->getOperand(0)), exponent = getElementTypeOrSelf(op->getOperand(1));
-    bool floats = isa<FloatType>(base) || isa<FloatType>(exponent);
-    return floats && (!isa<FloatType>(base) || base.isF64() || exponent.isF64());
-  }
-  if (auto reduce = dyn_cast<lm::ReduceOp>(op))
-    return (reduce.getKind() == lm::ReduceKind::LogSum || reduce.getKind() == lm::ReduceKind::LogSumExp) &&
-           getElementTypeOrSelf(reduce.getInput()).isF64();
-  return false;
-}
-
 bool llmopt::loops::isSupported(Operation *op, std::string *reason) {
   std::string why = check(op);
   if (reason)
@@ -77,7 +63,7 @@ bool llmopt::loops::isSupported(Operation *op, std::string *reason) {
   return why.empty();
 }
 
-static LogicalResult verify(Region &region, bool library) {
+static LogicalResult verify(Region &region) {
   Operation *parent = region.getParentOp();
   if (!region.hasOneBlock())
     return parent->emitError("expected a region of one block to make loops of");
@@ -89,8 +75,6 @@ static LogicalResult verify(Region &region, bool library) {
       return parent->emitError(why);
   for (Operation &op : block.without_terminator()) {
     std::string why = check(&op);
-    if (why.empty() && !library && needsLibrary(&op))
-      why = "expected at most f32 for this function, but got f64";
     if (!why.empty())
       return op.emitError("cannot be made into loops: ") << why;
     for (Value operand : op.getOperands())
@@ -133,7 +117,7 @@ static LoopSpec emitKernel(ScalarBuilder &b, Block &block, StringRef name) {
 
 FailureOr<LoopSpec> llmopt::loops::emitLoopsMLIR(Region &region, StringRef name, ModuleOp into,
                                                  const cpu::TargetInfo &target) {
-  if (failed(verify(region, /*library=*/false)))
+  if (failed(verify(region)))
     return failure();
   MLIRBuilder builder(name, into, target);
   LoopSpec spec = emitKernel(builder, region.front(), name);
@@ -142,7 +126,7 @@ FailureOr<LoopSpec> llmopt::loops::emitLoopsMLIR(Region &region, StringRef name,
 }
 
 FailureOr<LoopSpec> llmopt::loops::emitLoopsText(Region &region, StringRef name, raw_ostream &os, TextStyle style) {
-  if (failed(verify(region, /*library=*/true)))
+  if (failed(verify(region)))
     return failure();
   TextBuilder builder(name, region.front(), style);
   LoopSpec spec = emitKernel(builder, region.front(), name);

@@ -123,6 +123,15 @@ Value MLIRBuilder::emit(Opcode op, ArrayRef<Value> in, S result, Elem from) {
   case Opcode::Truncate:
     return isUnsigned(result.elem) ? Value(arith::FPToUIOp::create(b, loc, typeOf(result), in[0]))
                                    : Value(arith::FPToSIOp::create(b, loc, typeOf(result), in[0]));
+  case Opcode::ToBits:
+    return kb.bitcast(kb.wrap(in[0]), b.getI32Type()).value;
+  case Opcode::FromBits:
+    return kb.bitcast(kb.wrap(in[0]), b.getF32Type()).value;
+  case Opcode::RoundF16:
+  case Opcode::RoundBF16: {
+    Elem memory = op == Opcode::RoundF16 ? Elem::F16 : Elem::BF16;
+    return afterLoad(beforeStore(in[0], memory, result.vec), memory, result.vec);
+  }
   case Opcode::Fma:
     return kb.fma(kb.wrap(in[0]), kb.wrap(in[1]), kb.wrap(in[2])).value;
   case Opcode::Abs:

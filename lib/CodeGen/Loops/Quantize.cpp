@@ -43,14 +43,22 @@ std::optional<S> Emitter::emitQuantization(Operation *op, ArrayRef<Index> indice
       })
       .Case<lm::QuantizeOp>([&](lm::QuantizeOp quantize) {
         SmallVector<SymExpr> dims = lm::getDims(quantize.getInput());
-        Elem to = *elemOf(getElementTypeOrSelf(quantize.getType()));
+        Type type = getElementTypeOrSelf(quantize.getType());
+        Elem to = *elemOf(type);
         S x = emit(quantize.getInput(), indices), scale = emitBroadcast(quantize.getScale(), indices, dims);
+        if (isFloat(to)) {
+          S quotient = b.op(Opcode::Div, {x, cast(scale, x.elem)});
+          if (quantize.getZeroPoint())
+            quotient = b.op(Opcode::Add,
+                            {quotient, cast(emitBroadcast(quantize.getZeroPoint(), indices, dims), quotient.elem)});
+          return castTo(quotient, type, quantize.getSaturate());
+        }
         S q = b.op(Opcode::Round, {b.op(Opcode::Div, {x, cast(scale, x.elem)})});
         if (bitWidth(to) >= 32) // f32 has no room for the limits
           q = cast(q, Elem::F64);
         if (quantize.getZeroPoint())
           q = b.op(Opcode::Add, {q, cast(emitBroadcast(quantize.getZeroPoint(), indices, dims), q.elem)});
-        unsigned bits = bitWidth(to);
+        unsigned bits = type.getIntOrFloatBitWidth();
         double low = isUnsigned(to) ? 0 : -std::ldexp(1.0, bits - 1) + (quantize.getNarrowRange() ? 1 : 0);
         double high = std::ldexp(1.0, isUnsigned(to) ? bits : bits - 1) - 1;
         S lowest = real(q.elem, low), highest = real(q.elem, high);
@@ -63,6 +71,11 @@ std::optional<S> Emitter::emitQuantization(Operation *op, ArrayRef<Index> indice
       .Case<lm::DequantizeOp>([&](lm::DequantizeOp dequantize) {
         SmallVector<SymExpr> dims = lm::getDims(dequantize.getInput());
         S q = emit(dequantize.getInput(), indices), scale = emitBroadcast(dequantize.getScale(), indices, dims);
+        if (isFloat(q.elem)) {
+          if (dequantize.getZeroPoint())
+            q = b.op(Opcode::Sub, {q, emitBroadcast(dequantize.getZeroPoint(), indices, dims)});
+          return b.op(Opcode::Mul, {cast(q, scale.elem), scale});
+        }
         Elem wide = bitWidth(q.elem) < 32 ? Elem::I32 : Elem::I64;
         if (q.elem != Elem::U64)
           q = cast(q, wide);

@@ -15,6 +15,18 @@ std::optional<Elem> llmopt::loops::elemOf(mlir::Type type) {
     return Elem::F16;
   if (type.isBF16())
     return Elem::BF16;
+  if (mlir::isa<mlir::Float8E4M3FNType>(type))
+    return Elem::F8E4M3FN;
+  if (mlir::isa<mlir::Float8E4M3FNUZType>(type))
+    return Elem::F8E4M3FNUZ;
+  if (mlir::isa<mlir::Float8E5M2Type>(type))
+    return Elem::F8E5M2;
+  if (mlir::isa<mlir::Float8E5M2FNUZType>(type))
+    return Elem::F8E5M2FNUZ;
+  if (mlir::isa<mlir::Float8E8M0FNUType>(type))
+    return Elem::F8E8M0;
+  if (mlir::isa<mlir::Float4E2M1FNType>(type))
+    return Elem::F4E2M1;
   auto integer = mlir::dyn_cast<mlir::IntegerType>(type);
   if (!integer)
     return std::nullopt;
@@ -22,6 +34,8 @@ std::optional<Elem> llmopt::loops::elemOf(mlir::Type type) {
   switch (integer.getWidth()) {
   case 1:
     return Elem::Bool;
+  case 2:
+  case 4:
   case 8:
     return isUnsigned ? Elem::U8 : Elem::I8;
   case 16:
@@ -41,6 +55,12 @@ unsigned llmopt::loops::bitWidth(Elem e) {
     return 1;
   case Elem::I8:
   case Elem::U8:
+  case Elem::F8E4M3FN:
+  case Elem::F8E4M3FNUZ:
+  case Elem::F8E5M2:
+  case Elem::F8E5M2FNUZ:
+  case Elem::F8E8M0:
+  case Elem::F4E2M1:
     return 8;
   case Elem::I16:
   case Elem::U16:

@@ -24,13 +24,36 @@ using lm::SymExpr;
 using llvm::ArrayRef;
 using llvm::SmallVector;
 
-/// Element types in memory. F16 and BF16 are F32 once loaded.
-enum class Elem { Bool, I8, U8, I16, U16, I32, U32, I64, U64, F16, BF16, F32, F64 };
+/// Element types in memory. Floats narrower than F32 are F32 once loaded; those of
+/// a byte or less never reach a back end (SmallFloats.cpp).
+enum class Elem {
+  Bool,
+  I8,
+  U8,
+  I16,
+  U16,
+  I32,
+  U32,
+  I64,
+  U64,
+  F8E4M3FN,
+  F8E4M3FNUZ,
+  F8E5M2,
+  F8E5M2FNUZ,
+  F8E8M0,
+  F4E2M1,
+  F16,
+  BF16,
+  F32,
+  F64
+};
 
-/// nullopt for what kernels have no arithmetic for (i4, f8, ...).
+/// Integers of 2 and 4 bits are kept one to a byte, as I8 and U8. nullopt for what
+/// kernels have no arithmetic for.
 std::optional<Elem> elemOf(mlir::Type elementType);
-inline Elem computeElem(Elem e) { return e == Elem::F16 || e == Elem::BF16 ? Elem::F32 : e; }
-inline bool isFloat(Elem e) { return e >= Elem::F16; }
+inline bool isSmallFloat(Elem e) { return e >= Elem::F8E4M3FN && e <= Elem::F4E2M1; }
+inline Elem computeElem(Elem e) { return e >= Elem::F8E4M3FN && e < Elem::F32 ? Elem::F32 : e; }
+inline bool isFloat(Elem e) { return e >= Elem::F8E4M3FN; }
 inline bool isUnsigned(Elem e) {
   return e == Elem::Bool || e == Elem::U8 || e == Elem::U16 || e == Elem::U32 || e == Elem::U64;
 }
@@ -49,18 +72,52 @@ struct S {
 enum class Opcode {
   // Data arithmetic; integers wrap. Div, Rem: integers only with divisors that
   // do not trap (see emitDivision), truncating.
-  Add, Sub, Mul, Div, Rem,
+  Add,
+  Sub,
+  Mul,
+  Div,
+  Rem,
   // Index arithmetic over I64 without overflow; IDiv and IRem of non-negative numbers.
-  IAdd, IMul, IDiv, IRem,
-  And, Or, Xor, Not, Neg,
-  Min, Max,             // floats: NaN if either is
-  Eq, Ne, Lt, Le, Gt, Ge, // floats: Ne is unordered, the others ordered
+  IAdd,
+  IMul,
+  IDiv,
+  IRem,
+  And,
+  Or,
+  Xor,
+  Not,
+  Neg,
+  Min,
+  Max, // floats: NaN if either is
+  Eq,
+  Ne,
+  Lt,
+  Le,
+  Gt,
+  Ge, // floats: Ne is unordered, the others ordered
   Select,
-  Cast, // all but float to integer and to Bool; integers wrap or extend
+  Cast,     // all but float to integer and to Bool; integers wrap or extend
   Truncate, // float to an integer type that holds the value
   Fma,
-  Abs, Sqrt, Floor, Ceil, Round, Trunc, // floats
-  Exp, ExpNonPositive, Log, Sin, Cos, Erf, Tanh, Sigmoid, Pow // floats
+  ToBits,
+  FromBits, // F32 as U32, and back
+  RoundF16,
+  RoundBF16, // F32 to a value that the narrower type has
+  Abs,
+  Sqrt,
+  Floor,
+  Ceil,
+  Round,
+  Trunc, // floats
+  Exp,
+  ExpNonPositive,
+  Log,
+  Sin,
+  Cos,
+  Erf,
+  Tanh,
+  Sigmoid,
+  Pow // floats
 };
 
 /// What a kernel reads and writes.

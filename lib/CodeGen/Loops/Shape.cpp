@@ -22,6 +22,8 @@ S Emitter::emitSymbols(ArrayRef<SymExpr> values, Elem elem, const Index &at) {
 S Emitter::emitConstant(lm::ConstantOp op, ArrayRef<Index> indices) {
   auto type = ::mlir::cast<RankedTensorType>(op.getType());
   Elem elem = *elemOf(type.getElementType());
+  if (isSmallFloat(elem))
+    elem = Elem::F32;
   Index at = linearize(indices, lm::getDims(type));
   if (auto symbols = dyn_cast<lm::SymValuesAttr>(op.getValue()))
     return emitSymbols(lm::getExprs(symbols), elem, at);

@@ -44,7 +44,7 @@ llvm::StringRef llmopt::loops::typeName(Elem elem) {
 }
 
 llvm::StringRef llmopt::loops::memoryTypeName(Elem elem) {
-  if (elem == Elem::Bool)
+  if (elem == Elem::Bool || isSmallFloat(elem))
     return "uint8_t";
   if (elem == Elem::F16 || elem == Elem::BF16)
     return "uint16_t";

@@ -19,6 +19,16 @@ LLMOPT_INLINE double llmopt_sigmoid(double x) {
   const double e = exp(-fabs(x));
   return (x < 0 ? e : 1.0) / (1.0 + e);
 }
+LLMOPT_INLINE uint32_t llmopt_to_bits(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  return bits;
+}
+LLMOPT_INLINE float llmopt_from_bits(uint32_t bits) {
+  float result;
+  memcpy(&result, &bits, 4);
+  return result;
+}
 LLMOPT_INLINE float llmopt_from_bf16(uint16_t x) {
   const uint32_t bits = (uint32_t)x << 16;
   float result;

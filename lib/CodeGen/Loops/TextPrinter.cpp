@@ -158,6 +158,14 @@ TextBuilder::Expression TextBuilder::renderOp(const Node &node) {
   case Opcode::Cast:
   case Opcode::Truncate:
     return {"(" + type + ")" + in(0, Unary), Unary};
+  case Opcode::ToBits:
+    return call("llmopt_to_bits");
+  case Opcode::FromBits:
+    return call("llmopt_from_bits");
+  case Opcode::RoundF16:
+    return {"llmopt_from_f16(llmopt_to_f16(" + in(0) + "))", Primary};
+  case Opcode::RoundBF16:
+    return {"llmopt_from_bf16(llmopt_to_bf16(" + in(0) + "))", Primary};
   case Opcode::Fma:
     return math("fma");
   case Opcode::Abs:

@@ -295,7 +295,9 @@ SmallVector<S> Emitter::reduce(ArrayRef<SymExpr> extents, ArrayRef<S> initial, B
     if (i + 1 < extents.size())
       return b.loop(LoopKind::Serial, zero, size, carried, [&](S variable, ArrayRef<S> inner) {
         at.push_back(Index::var(addVar(variable, extents[i])));
-        SmallVector<S> next = nest(i + 1, inner);
+        // Every inner sum by itself: rounding errors then grow with the sum of
+        // the extents, not with their product.
+        SmallVector<S> next = combine(inner, nest(i + 1, initial));
         at.pop_back();
         return next;
       });
@@ -326,7 +328,7 @@ SmallVector<S> Emitter::reduce(ArrayRef<SymExpr> extents, ArrayRef<S> initial, B
       for (S &s : partial)
         s = b.extractLane(s, 0);
     }
-    SmallVector<S> total = i == 0 ? partial : combine(carried, partial);
+    SmallVector<S> total = partial; // `carried` is neutral
     if (b.hasThreads() || (known && *known % lanes == 0))
       return total;
     return serial(middle, size, extents[i], total, false);

@@ -47,6 +47,12 @@ bool llmopt::isRecipe(Value value) {
     return false;
   if (!getDType(type.getElementType()))
     return false;
+  // The executor reads elements narrower than a byte and small floats, but makes none.
+  if (isa<lm::CastOp, lm::QuantizeOp>(op)) {
+    unsigned bits = type.getElementTypeBitWidth();
+    if (bits < 8 || (bits == 8 && isa<FloatType>(type.getElementType())))
+      return false;
+  }
   if (auto slice = dyn_cast<lm::SliceOp>(op))
     for (const SymExpr &start : lm::getExprs(slice.getStarts()))
       if (!start.getConstant())
@@ -143,6 +149,8 @@ static LogicalResult checkComplete(func::FuncOp function, const PlanTarget &targ
 }
 
 LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
+  if (failed(outlineRegions(module)))
+    return failure();
   LogicalResult result = success();
   for (auto function : module.getOps<func::FuncOp>()) {
     if (function.isExternal())
@@ -168,6 +176,8 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
     if (failed(checkComplete(function, target)))
       result = failure();
   }
+  if (succeeded(result))
+    storeReturned(module);
   return result;
 }
 

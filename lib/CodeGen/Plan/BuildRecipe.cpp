@@ -2,6 +2,7 @@
 #include "llmopt/CodeGen/Plan/BuildPlan.h"
 #include "llmopt/CodeGen/Plan/Tables.h"
 
+#include "mlir/IR/Builders.h"
 #include "mlir/IR/TypeUtilities.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -28,7 +29,32 @@ uint32_t llmopt::getDType(Type type) {
     return isUnsigned ? LLMOPT_U32 : LLMOPT_I32;
   if (type.isInteger(64))
     return isUnsigned ? LLMOPT_U64 : LLMOPT_I64;
-  return 0;
+  if (type.isInteger(4))
+    return isUnsigned ? LLMOPT_U4 : LLMOPT_I4;
+  if (type.isInteger(2))
+    return isUnsigned ? LLMOPT_U2 : LLMOPT_I2;
+  return llvm::TypeSwitch<Type, uint32_t>(type)
+      .Case<Float8E4M3FNType>([](Type) { return LLMOPT_F8E4M3FN; })
+      .Case<Float8E4M3FNUZType>([](Type) { return LLMOPT_F8E4M3FNUZ; })
+      .Case<Float8E5M2Type>([](Type) { return LLMOPT_F8E5M2; })
+      .Case<Float8E5M2FNUZType>([](Type) { return LLMOPT_F8E5M2FNUZ; })
+      .Case<Float8E8M0FNUType>([](Type) { return LLMOPT_F8E8M0; })
+      .Case<Float4E2M1FNType>([](Type) { return LLMOPT_F4E2M1; })
+      .Default([](Type) { return 0; });
+}
+
+Type llmopt::getTypeOfDType(MLIRContext *context, uint32_t dtype) {
+  Builder b(context);
+  SmallVector<Type> types{b.getF32Type(), b.getF64Type(), b.getF16Type(), b.getBF16Type(), b.getI1Type()};
+  types.append({Float8E4M3FNType::get(context), Float8E4M3FNUZType::get(context), Float8E5M2Type::get(context),
+                Float8E5M2FNUZType::get(context), Float8E8M0FNUType::get(context), Float4E2M1FNType::get(context)});
+  for (unsigned width : {2, 4, 8, 16, 32, 64})
+    for (auto sign : {IntegerType::Signless, IntegerType::Unsigned})
+      types.push_back(IntegerType::get(context, width, sign));
+  for (Type type : types)
+    if (dtype && getDType(type) == dtype)
+      return type;
+  return {};
 }
 
 std::vector<char> llmopt::getBytes(DenseElementsAttr attr) {
@@ -37,6 +63,12 @@ std::vector<char> llmopt::getBytes(DenseElementsAttr attr) {
   if (type.isInteger(1)) {
     for (bool value : attr.getValues<bool>())
       bytes.push_back(value);
+    return bytes;
+  }
+  // Signed integers of fewer than eight bits are sign extended (abi.h).
+  if (unsigned bits = type.getIntOrFloatBitWidth(); bits < 8 && type.isSignlessInteger()) {
+    for (const llvm::APInt &value : attr.getValues<llvm::APInt>())
+      bytes.push_back(static_cast<char>(value.getSExtValue()));
     return bytes;
   }
   ArrayRef<char> raw = attr.getRawData();

@@ -1,12 +1,15 @@
 // Live ranges, views and in-place results.
 #include "llmopt/CodeGen/Plan/Liveness.h"
 
+#include "Program.h"
+
 #include "llmopt/CodeGen/Plan/BuildPlan.h"
 
 #include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
 using namespace llmopt;
+using namespace llmopt::plan;
 using lm::getDims;
 using lm::SymExpr;
 
@@ -58,24 +61,28 @@ bool llmopt::mayWriteInPlace(OpOperand &operand) {
   return false;
 }
 
-Liveness llmopt::computeLiveness(func::FuncOp function) {
-  Liveness result;
+/// Results of one function: their ranges, and which operand's memory they take.
+static void addFunction(func::FuncOp function, const Program &program, Liveness &result, bool isMain) {
   Block &block = function.getBody().front();
   Operation *end = block.getTerminator();
-  for (Operation &op : block)
-    if (isStep(&op))
-      result.steps.push_back(&op);
-  uint32_t numSteps = result.steps.size(), lastStep = numSteps ? numSteps - 1 : 0;
-  DenseMap<Operation *, uint32_t> indexOf;
-  for (auto [i, op] : llvm::enumerate(result.steps))
-    indexOf[op] = i;
+  uint32_t numSteps = result.program.size(), lastStep = numSteps ? numSteps - 1 : 0;
+  // What the body of a repetition returns is copied behind its last step.
+  if (auto body = program.bodies.find(function); body != program.bodies.end())
+    lastStep = body->second.last;
+  else if (!isMain)
+    lastStep = 0;
+  auto spanOf = [&](Operation *op) {
+    auto span = program.spans.find(op);
+    return span == program.spans.end() ? nullptr : &span->second;
+  };
 
   // Last uses, those of views included.
   DenseMap<Value, uint32_t> lastUse;
   for (Operation &op : llvm::reverse(block)) {
     for (Value operand : op.getOperands()) {
+      const Span *span = spanOf(&op);
       uint32_t use = &op == end                ? lastStep
-                     : indexOf.count(&op)      ? indexOf[&op]
+                     : span                    ? span->last
                      : op.getNumResults() == 1 ? lastUse.lookup(op.getResult(0))
                                                : 0;
       uint32_t &last = lastUse[operand];
@@ -84,35 +91,40 @@ Liveness llmopt::computeLiveness(func::FuncOp function) {
   }
 
   // Outputs: a returned result of a step, whole, is written to the caller's memory.
-  for (OpOperand &returned : end->getOpOperands()) {
-    Value value = returned.get();
-    while (auto view = value.getDefiningOp<kernel::ViewOp>()) {
-      if (!lm::getExprs(view.getOffset())[0].isConstant(0) || !haveEqualBytes(view.getInput(), value))
-        break;
-      value = view.getInput();
+  if (isMain)
+    for (OpOperand &returned : end->getOpOperands()) {
+      Value value = getWhole(returned.get());
+      if (Operation *op = value.getDefiningOp(); op && spanOf(op))
+        result.outputs.try_emplace(value, returned.getOperandNumber());
     }
-    if (Operation *op = value.getDefiningOp(); op && indexOf.count(op))
-      result.outputs.try_emplace(value, returned.getOperandNumber());
-  }
 
   for (Operation &op : block) {
     if (auto view = dyn_cast<kernel::ViewOp>(op)) {
       result.storage[view.getResult()] = result.getStorage(view.getInput());
       continue;
     }
-    auto step = indexOf.find(&op);
-    if (step == indexOf.end())
+    const Span *span = spanOf(&op);
+    if (!span)
       continue;
-    uint32_t now = step->second;
-    for (Value value : op.getResults())
-      result.ranges[value] = {now, std::max(now, lastUse.lookup(value))};
-    Value written = op.getResult(0);
-    if (result.outputs.count(written))
+    for (Value value : op.getResults()) {
+      if (auto held = program.heldBy.find(value); held != program.heldBy.end()) {
+        const Span &holder = program.spans.find(held->second)->second;
+        result.ranges[value] = {holder.first, holder.last};
+      } else if (auto caller = program.returned.find(value); caller != program.returned.end()) {
+        result.storage[value] = caller->second;
+      } else {
+        result.ranges[value] = {span->first, std::max(span->last, lastUse.lookup(value))};
+      }
+    }
+    Value written = op.getNumResults() ? op.getResult(0) : Value();
+    bool isOwn = written && result.ranges.count(written) && !program.heldBy.count(written);
+    if (!isOwn || result.outputs.count(written) || isa<kernel::BranchOp, kernel::RepeatOp>(op))
       continue;
     for (OpOperand &operand : op.getOpOperands()) {
       Value storage = result.getStorage(operand.get());
       auto range = result.ranges.find(storage);
-      if (range == result.ranges.end() || range->second.last != now || result.outputs.count(storage) ||
+      if (range == result.ranges.end() || range->second.last != span->last || result.outputs.count(storage) ||
+          storage.getParentBlock() != &block || program.heldBy.count(storage) ||
           !haveEqualBytes(operand.get(), storage) || !haveEqualBytes(storage, written))
         continue;
       // Whoever else reads this memory in the step must do so at the same index, too.
@@ -127,5 +139,17 @@ Liveness llmopt::computeLiveness(func::FuncOp function) {
       break;
     }
   }
-  return result;
+}
+
+FailureOr<Liveness> llmopt::computeLiveness(func::FuncOp function) {
+  Liveness result;
+  Program program(result);
+  if (failed(program.build(function)))
+    return failure();
+  for (auto [value, op] : program.heldBy)
+    if (isa<BlockArgument>(value)) // a counter, which outlives the repetition by what states its count
+      result.ranges[value] = {program.spans[op].first, program.spans[op].last};
+  for (func::FuncOp called : program.functions)
+    addFunction(called, program, result, called == function);
+  return std::move(result);
 }

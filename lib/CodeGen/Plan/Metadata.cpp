@@ -63,6 +63,11 @@ SymExpr llmopt::getTraffic(Operation *op) {
   return sum;
 }
 
+static StringRef getControlName(uint32_t control) {
+  static constexpr StringRef names[] = {"none", "copy", "reset", "jump", "branch", "loop", "next", "check", "shape"};
+  return names[control];
+}
+
 std::string llmopt::writeMetadata(func::FuncOp function, const PlannedModel &model, ArrayRef<Operation *> steps) {
   const ModelTables &t = model.tables;
   std::string text;
@@ -97,9 +102,15 @@ std::string llmopt::writeMetadata(func::FuncOp function, const PlannedModel &mod
     json.attributeArray("steps", [&] {
       for (auto [op, step] : llvm::zip(steps, t.steps))
         json.object([&, op = op, &step = step] {
-          json.attribute("op", op->getName().getStringRef());
-          json.attribute("kernel", step.kernel);
+          json.attribute("op", op ? op->getName().getStringRef() : getControlName(step.control));
+          if (op)
+            json.attribute("kernel", step.kernel);
           json.attribute("nodes", llvm::json::fixUTF8(step.name));
+          if (!op) {
+            if (step.tiles != LLMOPT_NONE)
+              json.attribute("target", step.tiles);
+            return;
+          }
           json.attribute("flops", getFlops(op).str());
           json.attribute("bytes", getTraffic(op).str());
         });

@@ -7,6 +7,12 @@
 
 namespace llmopt::plan {
 
+/// The regions of lm.if and lm.loop -> private functions, kernel.branch and
+/// kernel.repeat. A failure has been reported.
+mlir::LogicalResult outlineRegions(mlir::ModuleOp module);
+/// What functions of branches and loops return -> results of steps of their own,
+/// wherever these are written to the caller's memory.
+void storeReturned(mlir::ModuleOp module);
 /// lm.conv with kernel = stride -> reshape, transpose, lm.linear.
 void lowerPatchConv(mlir::func::FuncOp function);
 /// lm.embedding_grad -> one-hot rows, lm.matmul.

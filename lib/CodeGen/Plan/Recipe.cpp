@@ -10,6 +10,16 @@ uint64_t llmopt::getDTypeBytes(uint32_t dtype) {
   case LLMOPT_I8:
   case LLMOPT_U8:
   case LLMOPT_BOOL:
+  case LLMOPT_I4:
+  case LLMOPT_U4:
+  case LLMOPT_I2:
+  case LLMOPT_U2:
+  case LLMOPT_F8E4M3FN:
+  case LLMOPT_F8E4M3FNUZ:
+  case LLMOPT_F8E5M2:
+  case LLMOPT_F8E5M2FNUZ:
+  case LLMOPT_F8E8M0:
+  case LLMOPT_F4E2M1:
     return 1;
   case LLMOPT_F16:
   case LLMOPT_BF16:
@@ -29,9 +39,11 @@ uint64_t llmopt::getDTypeBytes(uint32_t dtype) {
 }
 
 const char *llmopt::getDTypeName(uint32_t dtype) {
-  static const char *const names[] = {"unknown", "f32", "f64", "f16", "bf16", "i8",  "u8",
-                                      "i16",     "u16", "i32", "u32", "i64",  "u64", "bool"};
-  return dtype <= LLMOPT_BOOL ? names[dtype] : names[0];
+  static const char *const names[] = {"unknown",  "f32",        "f64",    "f16",        "bf16",   "i8",
+                                      "u8",       "i16",        "u16",    "i32",        "u32",    "i64",
+                                      "u64",      "bool",       "i4",     "u4",         "i2",     "u2",
+                                      "f8e4m3fn", "f8e4m3fnuz", "f8e5m2", "f8e5m2fnuz", "f8e8m0", "f4e2m1"};
+  return dtype <= LLMOPT_F4E2M1 ? names[dtype] : names[0];
 }
 
 static const char *getOpName(Recipe::Op op) {

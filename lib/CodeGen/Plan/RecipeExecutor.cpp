@@ -2,6 +2,8 @@
 // change strides; the other operations write a new block of memory.
 #include "llmopt/CodeGen/Plan/Recipe.h"
 
+#include "SmallFloats.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -106,8 +108,12 @@ double load(const char *p, uint32_t dtype) {
     return f;
   }
   case LLMOPT_I8:
+  case LLMOPT_I4:
+  case LLMOPT_I2:
     return loadAs<int8_t>(p);
   case LLMOPT_U8:
+  case LLMOPT_U4:
+  case LLMOPT_U2:
   case LLMOPT_BOOL:
     return loadAs<uint8_t>(p);
   case LLMOPT_I16:
@@ -122,8 +128,9 @@ double load(const char *p, uint32_t dtype) {
     return static_cast<double>(loadAs<int64_t>(p));
   case LLMOPT_U64:
     return static_cast<double>(loadAs<uint64_t>(p));
+  default:
+    return isSmallFloat(dtype) ? decodeSmallFloat(loadAs<uint8_t>(p), dtype) : 0;
   }
-  return 0;
 }
 
 template <typename T>

@@ -30,6 +30,9 @@ private:
   LogicalResult addConstraints();
   FailureOr<uint32_t> getExpr(const SymExpr &expr, Location loc);
   FailureOr<uint32_t> getBuffer(Value value);
+  LogicalResult addKernel(Operation *op, ModelTables::Step &step);
+  LogicalResult addControl(const PlanStep &planned, ModelTables::Step &step);
+  FailureOr<uint32_t> addConstraint(const ShapeConstraint &constraint, uint32_t flags, Location loc);
   FailureOr<uint32_t> addWeight(Value value);
   FailureOr<uint32_t> addTensor(std::vector<ModelTables::Tensor> &list, StringRef name, Value value);
   std::string getName(StringRef kind, size_t index);
@@ -97,7 +100,10 @@ FailureOr<uint32_t> TableBuilder::addTensor(std::vector<ModelTables::Tensor> &li
   if (getDims(value).size() > LLMOPT_MAX_RANK)
     return emitError(value.getLoc()) << "expected at most " << LLMOPT_MAX_RANK << " dimensions for '" << name
                                      << "', but got " << value.getType();
-  for (const SymExpr &dim : getDims(value)) {
+  FailureOr<SmallVector<SymExpr>> dims = getLargestDims(value);
+  if (failed(dims))
+    return failure();
+  for (const SymExpr &dim : *dims) {
     FailureOr<uint32_t> expr = getExpr(dim, value.getLoc());
     if (failed(expr))
       return failure();
@@ -159,6 +165,12 @@ FailureOr<uint32_t> TableBuilder::addWeight(Value value) {
 FailureOr<uint32_t> TableBuilder::getBuffer(Value value) {
   if (auto it = bufferOf.find(value); it != bufferOf.end())
     return it->second;
+  if (auto argument = liveness.arguments.find(value); argument != liveness.arguments.end()) {
+    FailureOr<uint32_t> index = getBuffer(argument->second);
+    if (succeeded(index))
+      bufferOf[value] = *index;
+    return index;
+  }
   if (isRecipe(value)) {
     FailureOr<uint32_t> index = addWeight(value);
     if (succeeded(index))
@@ -169,8 +181,10 @@ FailureOr<uint32_t> TableBuilder::getBuffer(Value value) {
   uint32_t dtype = getDType(getElementTypeOrSelf(value));
   if (!dtype)
     return emitError(value.getLoc()) << "expected an element type of whole bytes, but got " << value.getType();
-  FailureOr<uint32_t> size =
-      getExpr(lm::getNumElements(value.getType()) * SymExpr(int64_t(getDTypeBytes(dtype))), value.getLoc());
+  FailureOr<SmallVector<SymExpr>> dims = getLargestDims(value);
+  if (failed(dims))
+    return failure();
+  FailureOr<uint32_t> size = getExpr(lm::product(*dims) * SymExpr(int64_t(getDTypeBytes(dtype))), value.getLoc());
   if (failed(size))
     return failure();
   buffer.size = *size;
@@ -187,7 +201,7 @@ FailureOr<uint32_t> TableBuilder::getBuffer(Value value) {
     buffer.kind = LLMOPT_BUFFER_VIEW;
     buffer.index = *base;
     buffer.offset = *offset;
-  } else if (auto argument = dyn_cast<BlockArgument>(value)) {
+  } else if (auto argument = dyn_cast<BlockArgument>(value); argument && !liveness.ranges.count(value)) {
     buffer.kind = LLMOPT_BUFFER_INPUT;
     buffer.index = argument.getArgNumber();
   } else if (auto constant = value.getDefiningOp<lm::ConstantOp>()) {
@@ -211,8 +225,8 @@ FailureOr<uint32_t> TableBuilder::getBuffer(Value value) {
     } else {
       auto range = liveness.ranges.find(value);
       if (range == liveness.ranges.end())
-        return emitError(value.getLoc()) << "expected a result of a kernel, but got one of "
-                                         << value.getDefiningOp()->getName();
+        return emitError(value.getLoc()) << "expected a result of a kernel, but got a value of type "
+                                         << value.getType();
       buffer.kind = LLMOPT_BUFFER_ARENA;
       buffer.firstStep = range->second.first;
       buffer.lastStep = range->second.last;
@@ -222,35 +236,66 @@ FailureOr<uint32_t> TableBuilder::getBuffer(Value value) {
   return bufferOf[value] = t.buffers.size() - 1;
 }
 
-LogicalResult TableBuilder::addSteps() {
-  for (Operation *op : liveness.steps) {
-    ModelTables::Step step;
-    FailureOr<StepKernel> kernel = emitter.emit(op);
-    if (failed(kernel))
-      return failure();
-    step.name = getNodeNames(op->getLoc());
-    if (step.name.empty())
-      step.name = op->getName().getStringRef().str();
-    step.kernel = kernel->kernel;
-    for (ValueRange values : {ValueRange(op->getOperands()), ValueRange(op->getResults())})
-      for (Value value : values) {
-        FailureOr<uint32_t> buffer = getBuffer(value);
-        if (failed(buffer))
-          return failure();
-        step.args.push_back(*buffer);
-      }
-    for (const SymExpr &dim : kernel->dims) {
-      FailureOr<uint32_t> expr = getExpr(dim, op->getLoc());
-      if (failed(expr))
+LogicalResult TableBuilder::addKernel(Operation *op, ModelTables::Step &step) {
+  FailureOr<StepKernel> kernel = emitter.emit(op);
+  if (failed(kernel))
+    return failure();
+  step.kernel = kernel->kernel;
+  for (ValueRange values : {ValueRange(op->getOperands()), ValueRange(op->getResults())})
+    for (Value value : values) {
+      FailureOr<uint32_t> buffer = getBuffer(value);
+      if (failed(buffer))
         return failure();
-      step.dims.push_back(*expr);
+      step.args.push_back(*buffer);
     }
-    FailureOr<uint32_t> tiles = getExpr(kernel->tiles, op->getLoc());
-    if (failed(tiles))
+  for (const SymExpr &dim : kernel->dims) {
+    FailureOr<uint32_t> expr = getExpr(dim, op->getLoc());
+    if (failed(expr))
       return failure();
-    step.tiles = *tiles;
+    step.dims.push_back(*expr);
+  }
+  FailureOr<uint32_t> tiles = getExpr(kernel->tiles, op->getLoc());
+  if (failed(tiles))
+    return failure();
+  step.tiles = *tiles;
+  scratch = SymExpr::max(scratch, kernel->scratchBytes);
+  return success();
+}
+
+LogicalResult TableBuilder::addControl(const PlanStep &planned, ModelTables::Step &step) {
+  Location loc = planned.op->getLoc();
+  step.control = planned.control;
+  step.tiles = planned.target;
+  for (Value value : planned.args) {
+    FailureOr<uint32_t> buffer = value ? getBuffer(value) : FailureOr<uint32_t>(LLMOPT_NONE);
+    if (failed(buffer))
+      return failure();
+    step.args.push_back(*buffer);
+  }
+  for (const SymExpr &dim : planned.dims) {
+    FailureOr<uint32_t> expr = getExpr(dim, loc);
+    if (failed(expr))
+      return failure();
+    step.dims.push_back(*expr);
+  }
+  if (planned.control == LLMOPT_CONTROL_CHECK) {
+    FailureOr<uint32_t> constraint = addConstraint(planned.constraint, LLMOPT_CHECKED_BY_STEP, loc);
+    if (failed(constraint))
+      return failure();
+    step.tiles = *constraint;
+  }
+  return success();
+}
+
+LogicalResult TableBuilder::addSteps() {
+  for (const PlanStep &planned : liveness.program) {
+    ModelTables::Step step;
+    step.name = getNodeNames(planned.op->getLoc());
+    if (step.name.empty())
+      step.name = planned.op->getName().getStringRef().str();
+    if (failed(planned.control == LLMOPT_CONTROL_NONE ? addKernel(planned.op, step) : addControl(planned, step)))
+      return failure();
     t.steps.push_back(std::move(step));
-    scratch = SymExpr::max(scratch, kernel->scratchBytes);
   }
   return success();
 }
@@ -270,18 +315,25 @@ LogicalResult TableBuilder::addConstraints() {
   FailureOr<std::vector<ShapeConstraint>> constraints = collectConstraints(function);
   if (failed(constraints))
     return failure();
-  for (const ShapeConstraint &constraint : *constraints) {
-    FailureOr<uint32_t> lhs = getExpr(constraint.lhs, function.getLoc());
-    FailureOr<uint32_t> rhs = getExpr(constraint.rhs, function.getLoc());
-    if (failed(lhs) || failed(rhs))
+  for (const ShapeConstraint &constraint : *constraints)
+    if (failed(addConstraint(constraint, 0, function.getLoc())))
       return failure();
-    t.constraints.push_back({*lhs, uint32_t(constraint.relation), *rhs, constraint.reason});
-  }
   return success();
 }
 
+FailureOr<uint32_t> TableBuilder::addConstraint(const ShapeConstraint &constraint, uint32_t flags, Location loc) {
+  FailureOr<uint32_t> lhs = getExpr(constraint.lhs, loc), rhs = getExpr(constraint.rhs, loc);
+  if (failed(lhs) || failed(rhs))
+    return failure();
+  t.constraints.push_back({*lhs, uint32_t(constraint.relation), *rhs, constraint.reason, flags});
+  return uint32_t(t.constraints.size() - 1);
+}
+
 FailureOr<PlannedModel> TableBuilder::build() {
-  liveness = computeLiveness(function);
+  FailureOr<Liveness> computed = computeLiveness(function);
+  if (failed(computed))
+    return failure();
+  liveness = std::move(*computed);
   if (failed(addSymbols()) || failed(addInterface()) || failed(addSteps()))
     return failure();
   Operation *end = function.getBody().front().getTerminator();
@@ -306,15 +358,25 @@ FailureOr<PlannedModel> TableBuilder::build() {
       if (node.op == Recipe::Op::Weight)
         used[node.name] = true;
   llvm::StringMap<lm::WeightOp> seen;
-  for (auto weight : function.getOps<lm::WeightOp>())
-    if (used.count(weight.getName())) {
-      auto [it, isNew] = seen.try_emplace(weight.getName(), weight);
-      if (!isNew && it->second.getSource() != weight.getSource())
-        return weight.emitError() << "expected one weight of the name '" << weight.getName() << "', but got two";
-      if (isNew)
-        model.sources.emplace_back(weight.getName().str(), weight);
+  // Those of branches and loops, too: they are functions of their own.
+  WalkResult walked = function->getParentOfType<ModuleOp>().walk([&](lm::WeightOp weight) {
+    if (!used.count(weight.getName()))
+      return WalkResult::advance();
+    auto [it, isNew] = seen.try_emplace(weight.getName(), weight);
+    if (!isNew && it->second.getSource() != weight.getSource()) {
+      weight.emitError() << "expected one weight of the name '" << weight.getName() << "', but got two";
+      return WalkResult::interrupt();
     }
-  t.metadata = writeMetadata(function, model, liveness.steps);
+    if (isNew)
+      model.sources.emplace_back(weight.getName().str(), weight);
+    return WalkResult::advance();
+  });
+  if (walked.wasInterrupted())
+    return failure();
+  SmallVector<Operation *> kernels;
+  for (const PlanStep &step : liveness.program)
+    kernels.push_back(step.control == LLMOPT_CONTROL_NONE ? step.op : nullptr);
+  t.metadata = writeMetadata(function, model, kernels);
   return std::move(model);
 }
 

@@ -4,6 +4,7 @@
 #include "llmopt/Dialect/LM/IR/WeightStore.h"
 #include "llmopt/weights.h"
 
+#include "mlir/IR/TypeUtilities.h"
 #include "llvm/ADT/StringMap.h"
 
 using namespace llmopt;
@@ -32,6 +33,10 @@ public:
       return bytes.data();
     }
     llvm::Expected<ArrayRef<char>> bytes = lm::WeightStore::get(op.getContext()).getBytes(op);
+    mlir::Type type = mlir::getElementTypeOrSelf(op.getType());
+    if (unsigned bits = type.getIntOrFloatBitWidth(); bytes && bits > 1 && bits < 8)
+      return expand(name, *bytes, bits, type.isSignlessInteger(),
+                    mlir::cast<mlir::RankedTensorType>(op.getType()).getNumElements());
     if (bytes)
       return bytes->data();
     error = llvm::toString(bytes.takeError());
@@ -45,6 +50,17 @@ public:
   }
 
 private:
+  /// Elements of a few bits, one in a byte each.
+  const char *expand(const std::string &name, ArrayRef<char> packed, unsigned bits, bool isSigned, int64_t count) {
+    std::vector<char> &bytes = expanded[name];
+    unsigned perByte = 8 / bits, up = 8 - bits;
+    for (int64_t i = bytes.size(); i < count; ++i) {
+      auto high = static_cast<uint8_t>((static_cast<uint8_t>(packed[i / perByte]) >> (i % perByte * bits)) << up);
+      bytes.push_back(static_cast<char>(isSigned ? static_cast<int8_t>(high) >> up : high >> up));
+    }
+    return bytes.data();
+  }
+
   llvm::StringMap<lm::WeightOp> weights;
   llvm::StringMap<std::vector<char>> expanded;
 };

@@ -35,10 +35,24 @@ Value GraphImporter::makeTensor(const onnx::TensorProto &tensor, StringRef name,
     source = lm::FileAttr::get(context, builder.getStringAttr(data.path), data.offset, data.bytes.size());
   else
     source = toDense(data);
+  // Subgraphs repeat what others have: branches of one model, unrolled iterations.
   std::string unique = name.str();
-  for (unsigned i = 1; !weightNames.insert(unique).second; ++i)
+  for (unsigned i = 1;; ++i) {
+    auto earlier = weights.find(unique);
+    if (earlier == weights.end())
+      break;
+    const NamedWeight &other = earlier->second;
+    if (!other.bytes.empty() && !data.path.empty() && other.value.getType() == data.type && other.bytes == data.bytes)
+      return other.value;
     unique = (name + "_" + Twine(i)).str();
-  return lm::WeightOp::create(builder, loc, data.type, builder.getStringAttr(unique), source);
+  }
+  // Weights stand outside of regions, where all of these see them.
+  OpBuilder::InsertionGuard guard(builder);
+  if (builder.getInsertionBlock() != entry)
+    builder.setInsertionPointToStart(entry);
+  Value weight = lm::WeightOp::create(builder, loc, data.type, builder.getStringAttr(unique), source);
+  weights[unique] = {weight, data.path.empty() ? ArrayRef<uint8_t>() : data.bytes};
+  return weight;
 }
 
 void GraphImporter::addInitializers(const onnx::GraphProto &graph, Scope &scope) {
@@ -237,8 +251,22 @@ void GraphImporter::importNode(const NodeProto &proto, Scope &scope) {
   defineOutputs(proto, scope, node.results);
 }
 
-std::optional<SmallVector<Value>> GraphImporter::importSubgraph(const onnx::GraphProto &graph, const Scope &parent) {
+void GraphImporter::inRegion(Block &block, std::set<std::string> &asked, llvm::function_ref<void()> body) {
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPointToEnd(&block);
+  asked.swap(constraints);
+  body();
+  asked.swap(constraints);
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+    if (isOpTriviallyDead(&op))
+      op.erase();
+}
+
+std::optional<SmallVector<Value>> GraphImporter::importSubgraph(const onnx::GraphProto &graph, const Scope &parent,
+                                                                ArrayRef<Value> inputs) {
   Scope scope;
+  for (auto [input, value] : llvm::zip(graph.input(), inputs))
+    scope.values[input.name()] = value;
   scope.parent = &parent;
   scope.opsets = parent.opsets;
   scope.prefix = parent.prefix;

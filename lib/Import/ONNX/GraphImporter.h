@@ -44,8 +44,12 @@ public:
 
   //===--- for Node and the converters -------------------------------------===//
 
-  /// Imports a subgraph without inputs at the current place; its outputs.
-  std::optional<llvm::SmallVector<mlir::Value>> importSubgraph(const onnx::GraphProto &graph, const Scope &parent);
+  /// Imports a subgraph at the current place, its inputs being these; its outputs.
+  std::optional<llvm::SmallVector<mlir::Value>> importSubgraph(const onnx::GraphProto &graph, const Scope &parent,
+                                                               llvm::ArrayRef<mlir::Value> inputs = {});
+  /// Runs `body` with `block` as the current place. What must hold for it to be
+  /// right goes to `asked`, and operations that nobody uses are erased.
+  void inRegion(mlir::Block &block, std::set<std::string> &asked, llvm::function_ref<void()> body);
   /// A tensor as constant or weight. Null and `error` where it cannot be read.
   /// `isNode`: the tensor of a Constant node, where few elements are a constant.
   mlir::Value makeTensor(const onnx::TensorProto &tensor, llvm::StringRef name, bool isNode, mlir::Location loc,
@@ -79,7 +83,13 @@ private:
   void inlineFunction(const onnx::FunctionProto &function, Node &node);
 
   std::set<std::string> constraints;
-  std::set<std::string> weightNames;
+  /// Weights by name; `bytes` while they are in a mapped file.
+  struct NamedWeight {
+    mlir::Value value;
+    llvm::ArrayRef<uint8_t> bytes;
+  };
+  llvm::StringMap<NamedWeight> weights;
+  mlir::Block *entry = nullptr; // of @main
   uint64_t numNodes = 0;
 };
 

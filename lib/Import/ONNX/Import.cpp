@@ -5,6 +5,8 @@
 #include "GraphImporter.h"
 #include "OpTable.h"
 
+#include "llmopt/Dialect/LM/IR/NodeLocation.h"
+
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
 
@@ -219,13 +221,30 @@ static void eraseDead(Block &block) {
       op.erase();
 }
 
+/// Rows without a limit to their number have no place to go. Loops whose rows
+/// nobody reads are fine, so this is known only in the end.
+static void checkScanOutputs(ModuleOp module, Reporter &reporter) {
+  module.walk([&](lm::LoopOp loop) {
+    for (OpResult result : loop.getResults().drop_front(loop.getNumStates())) {
+      if (result.use_empty() || !loop.getKnownTrips().isUnknown())
+        continue;
+      SmallVector<lm::NodeInfo> nodes = lm::getNodes(loop.getLoc());
+      reporter.error("node '" + (nodes.empty() ? std::string() : printable(nodes.front().node)) +
+                     "': expected the trip count of a loop with scan outputs to follow from the shapes of inputs, but "
+                     "it depends on their data");
+      return;
+    }
+  });
+}
+
 OwningOpRef<ModuleOp> GraphImporter::run() {
   const onnx::ModelProto &model = file.model();
   Location loc = UnknownLoc::get(context);
   OwningOpRef<ModuleOp> module = ModuleOp::create(loc);
   builder.setInsertionPointToEnd(module->getBody());
   auto function = func::FuncOp::create(builder, loc, "main", builder.getFunctionType({}, {}));
-  builder.setInsertionPointToEnd(function.addEntryBlock());
+  entry = function.addEntryBlock();
+  builder.setInsertionPointToEnd(entry);
 
   Scope scope;
   for (const onnx::OperatorSetIdProto &opset : model.opset_import())
@@ -245,6 +264,9 @@ OwningOpRef<ModuleOp> GraphImporter::run() {
   if (!importOutputs(scope, function, argNames))
     return nullptr;
   eraseDead(function.getBody().front());
+  checkScanOutputs(*module, reporter);
+  if (reporter.hasErrors())
+    return nullptr;
   setModuleAttributes(*module);
   if (failed(verify(*module))) {
     reporter.error("the imported module is not valid: " + lastDiagnostic);

@@ -180,6 +180,27 @@ Value Node::finish(OperationState &state, function_ref<LogicalResult(SmallVector
   return op->getResult(0);
 }
 
+SmallVector<Value> Node::createRegionOp(OperationState &state,
+                                        ArrayRef<std::pair<StringRef, std::set<std::string>>> constraints) {
+  if (failed_)
+    return {};
+  for (const auto &[name, texts] : constraints) {
+    SmallVector<Attribute> list;
+    for (const std::string &text : texts)
+      list.push_back(b.getStringAttr(text));
+    if (!list.empty())
+      state.addAttribute(name, b.getArrayAttr(list));
+  }
+  importer.lastDiagnostic.clear();
+  Operation *op = b.create(state);
+  if (mlir::failed(state.name.verifyInvariants(op))) {
+    op->erase();
+    error(importer.lastDiagnostic.empty() ? "the operands do not fit" : importer.lastDiagnostic);
+    return {};
+  }
+  return SmallVector<Value>(op->getResults());
+}
+
 Value Node::constant(TypedAttr value) { return create<ConstantOp>(value); }
 
 Value Node::scalar(Type type, double value) {

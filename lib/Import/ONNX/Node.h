@@ -102,6 +102,12 @@ public:
     }
   }
 
+  /// Builds and verifies an operation with regions. Constraints that hold only
+  /// inside of it become attributes. Its results; empty after an error.
+  llvm::SmallVector<mlir::Value>
+  createRegionOp(mlir::OperationState &state,
+                 llvm::ArrayRef<std::pair<llvm::StringRef, std::set<std::string>>> constraints);
+
   mlir::Value constant(mlir::TypedAttr value);
   /// A scalar (rank 0) of `type`, rounded to it.
   mlir::Value scalar(mlir::Type type, double value);

@@ -32,13 +32,18 @@ const OpTable &OpTable::get() {
     addConstantOps(t);
     addContribAttentionOps(t);
     addContribOps(t);
+    addContribQuantOps(t);
+    addControlOps(t);
     addConvOps(t);
     addEinsumOps(t);
     addElementwiseOps(t);
     addGatherOps(t);
+    addGroupQueryOps(t);
     addMatmulOps(t);
     addNormOps(t);
+    addQLinearOps(t);
     addQuantOps(t);
+    addRecurrentOps(t);
     addReduceOps(t);
     addShapeOps(t);
     addSliceOps(t);

@@ -36,8 +36,16 @@ mlir::Type llmopt::onnx_import::getElementType(mlir::MLIRContext *context, int32
     return mlir::Float8E5M2Type::get(context);
   case TensorProto::FLOAT8E5M2FNUZ:
     return mlir::Float8E5M2FNUZType::get(context);
+  case TensorProto::FLOAT8E8M0:
+    return mlir::Float8E8M0FNUType::get(context);
+  case TensorProto::FLOAT4E2M1:
+    return mlir::Float4E2M1FNType::get(context);
   case TensorProto::BOOL:
     return integer(1);
+  case TensorProto::INT2:
+    return integer(2);
+  case TensorProto::UINT2:
+    return integer(2, true);
   case TensorProto::INT4:
     return integer(4);
   case TensorProto::UINT4:
@@ -71,8 +79,8 @@ mlir::Type llmopt::onnx_import::getElementType(mlir::MLIRContext *context, int32
 // Bytes of `count` elements as ONNX stores them; nullopt on overflow.
 static std::optional<uint64_t> getBytes(mlir::Type type, uint64_t count) {
   unsigned bits = type.getIntOrFloatBitWidth();
-  if (bits == 4)
-    return count / 2 + count % 2;
+  if (bits == 2 || bits == 4)
+    return llvm::divideCeil(count, 8 / bits);
   uint64_t width = bits == 1 ? 1 : bits / 8;
   if (count > UINT64_MAX / width)
     return std::nullopt;
@@ -108,7 +116,7 @@ static void decodeFields(const TensorProto &tensor, std::vector<uint8_t> &out) {
   case TensorProto::INT16:
   case TensorProto::UINT16:
     return appendAs<uint16_t>(tensor.int32_data(), out);
-  default: // one byte per element, or two elements of four bits
+  default: // one byte per element, or several elements of four or two bits
     return appendAs<uint8_t>(tensor.int32_data(), out);
   }
 }
@@ -237,11 +245,12 @@ mlir::DenseElementsAttr llmopt::onnx_import::toDense(const TensorData &data) {
     return mlir::DenseElementsAttr::get(type, llvm::ArrayRef<bool>(values));
   }
   std::vector<char> raw;
-  if (bits == 4) {
+  if (bits < 8) {
     // MLIR keeps one element per byte.
+    unsigned perByte = 8 / bits, mask = (1u << bits) - 1;
     raw.resize(count);
     for (uint64_t i = 0; i < count; ++i)
-      raw[i] = static_cast<char>((bytes[i / 2] >> (i % 2 * 4)) & 15);
+      raw[i] = static_cast<char>((bytes[i / perByte] >> (i % perByte * bits)) & mask);
   } else {
     raw.assign(bytes.begin(), bytes.end());
   }

@@ -2,6 +2,7 @@
 #include "llmopt/Transforms/Cleanup.h"
 #include "llmopt/Transforms/Matching.h"
 
+#include "mlir/IR/Matchers.h"
 #include "mlir/IR/TypeUtilities.h"
 
 #include <cmath>
@@ -59,12 +60,13 @@ template <typename BinaryOp> struct ByOne : OpRewritePattern<BinaryOp> {
   }
 };
 
-/// Constants and scalars of weights move to the right.
+/// Constants and scalars of weights move to the right. Beside a constant a scalar
+/// stays where it is: commutative operations move constants to the right, always.
 template <typename BinaryOp> struct ScalarToTheRight : OpRewritePattern<BinaryOp> {
   using OpRewritePattern<BinaryOp>::OpRewritePattern;
 
   LogicalResult matchAndRewrite(BinaryOp op, PatternRewriter &rewriter) const override {
-    if (!getScalar(op.getLhs(), op.getRhs()) || getScalar(op.getRhs()))
+    if (!getScalar(op.getLhs(), op.getRhs()) || getScalar(op.getRhs()) || matchPattern(op.getRhs(), m_Constant()))
       return failure();
     rewriter.modifyOpInPlace(op, [&] {
       Value lhs = op.getLhs();

@@ -69,6 +69,25 @@ LogicalResult substituteConstraints(func::FuncOp function, const Substitution &s
   return success();
 }
 
+/// The same in branches and loops, whose constraints may fail: they are checked
+/// where a run comes to them.
+void substituteInnerConstraints(func::FuncOp function, const Substitution &symbols) {
+  function.walk([&](Operation *op) {
+    for (StringRef name : {"lm.then_constraints", "lm.else_constraints", "lm.body_constraints"}) {
+      auto constraints = op->getAttrOfType<ArrayAttr>(name);
+      if (!constraints)
+        continue;
+      SmallVector<Attribute> open;
+      for (auto text : constraints.getAsRange<StringAttr>()) {
+        std::string rewritten = text.str();
+        if (!decideConstraint(text, symbols, rewritten).value_or(false))
+          open.push_back(StringAttr::get(op->getContext(), rewritten));
+      }
+      op->setAttr(name, ArrayAttr::get(op->getContext(), open));
+    }
+  });
+}
+
 void substituteEverywhere(func::FuncOp function, const Substitution &symbols) {
   AttrTypeReplacer replacer;
   replacer.addReplacement([&](RankedTensorType type) -> std::optional<std::pair<Type, WalkResult>> {
@@ -125,6 +144,7 @@ LogicalResult llmopt::pinInputShape(func::FuncOp function, StringRef name, Array
   }
   if (failed(substituteConstraints(function, symbols)))
     return failure();
+  substituteInnerConstraints(function, symbols);
   substituteEverywhere(function, symbols);
   argument.setType(getTensorType(pinned, type.getElementType()));
   function.setType(

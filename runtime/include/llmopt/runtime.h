@@ -209,7 +209,9 @@ LLMOPT_API llmopt_status llmopt_session_bind(llmopt_session *session,
                                              const llmopt_tensor_type *inputs, size_t num_inputs,
                                              llmopt_error *error);
 
-/* The type of an output under the present binding. */
+/* The type of an output: behind bind, the largest that it can be for these shapes,
+ * for which run needs room; behind run, that of this run. They differ only for
+ * outputs of branches and loops whose shape depends on the data. */
 LLMOPT_API llmopt_status llmopt_session_get_output_type(const llmopt_session *session,
                                                         uint32_t index, llmopt_tensor_type *type,
                                                         llmopt_error *error);

@@ -281,7 +281,7 @@ TEST_F(LoopsFixture, Diagnostics) {
   EXPECT_TRUE(failed(emitLoopsMLIR(unknown.function.getBody(), "a", *module, *target)));
   EXPECT_NE(why.find("expected dimensions that are known"), std::string::npos) << why;
   why.clear();
-  Case &nibbles = op("lm.neg %0", "tensor<4xi4>", "tensor<4xi4>");
+  Case &nibbles = op("lm.neg %0", "tensor<4xi7>", "tensor<4xi7>");
   EXPECT_TRUE(failed(emitLoopsMLIR(nibbles.function.getBody(), "b", *module, *target)));
   EXPECT_NE(why.find("expected elements of bool"), std::string::npos) << why;
 }

@@ -7,6 +7,7 @@
 #include "llmopt/CodeGen/CPU/Compile.h"
 #include "llmopt/CodeGen/Loops/Loops.h"
 #include "llmopt/Dialect/LM/Eval/Evaluator.h"
+#include "llmopt/Dialect/LM/Eval/RuntimeBytes.h"
 #include "llmopt/Dialect/LM/IR/LM.h"
 #include "llmopt/Runtime/abi.h"
 
@@ -36,6 +37,7 @@ struct Case {
   std::vector<Fill> fills;  // Normal for floats, Any for integers, where absent
   int64_t indexBound = 1;   // Fill::Index: [-bound, bound)
   bool emulate = true;      // also as CUDA; slow, a switch per thread and barrier
+  bool exact = false;       // bit for bit
   double tolerance = 2e-6;  // of the largest magnitude in the result, and of the element
 };
 
@@ -172,6 +174,8 @@ protected:
         same = expected.ints()[i] == got.ints()[i];
       else if (!std::isfinite(e))
         same = std::isnan(e) ? std::isnan(g) : e == g;
+      else if (c.exact)
+        same = e == g;
       else // for elementwise cases with special values the largest says nothing
         same = std::abs(e - g) <= step * std::max(std::abs(e), std::min(largest, 16.0));
       if (!same && ++failures)
@@ -193,13 +197,12 @@ protected:
     std::vector<std::unique_ptr<Guarded>> buffers;
     std::vector<void *> args;
     for (const lm::Tensor &input : inputs) {
-      std::vector<char> bytes = input.toBytes();
+      std::vector<char> bytes = lm::toRuntimeBytes(input);
       buffers.push_back(std::make_unique<Guarded>(bytes.size()));
       memcpy(buffers.back()->data, bytes.data(), bytes.size());
     }
     for (const lm::Tensor &result : expected)
-      buffers.push_back(std::make_unique<Guarded>(
-          *lm::getStorageBytes(result.getElementType(), result.getNumElements())));
+      buffers.push_back(std::make_unique<Guarded>(lm::toRuntimeBytes(result).size()));
     for (auto &buffer : buffers)
       args.push_back(buffer->data);
     std::vector<int64_t> dims;
@@ -228,8 +231,9 @@ protected:
     for (size_t i = 0; i < expected.size(); ++i) {
       Guarded &buffer = *buffers[inputs.size() + i];
       EXPECT_TRUE(buffer.intact()) << c.name << " wrote in front of result " << i;
-      compare(c, expected[i], llvm::cantFail(lm::Tensor::fromBytes(expected[i].getElementType(), expected[i].getDims(),
-                                                                   {buffer.data, buffer.size})),
+      compare(c, expected[i],
+              llvm::cantFail(lm::fromRuntimeBytes(expected[i].getElementType(), expected[i].getDims(),
+                                                  {buffer.data, buffer.size})),
               how);
     }
   }

@@ -86,6 +86,60 @@ TEST_F(LoopsFixture, Casts) {
   runAll();
 }
 
+/// Elements of less than a byte, and floats of a byte and less.
+TEST_F(LoopsFixture, NarrowTypes) {
+  auto of = [](const std::string &type) { return "tensor<67x" + type + ">"; };
+  for (const std::string narrow :
+       {"i4", "ui4", "i2", "ui2", "f8E4M3FN", "f8E4M3FNUZ", "f8E5M2", "f8E5M2FNUZ", "f8E8M0FNU", "f4E2M1FN"}) {
+    bool isFloat = narrow[0] == 'f';
+    for (const std::string wide : {"i8", "ui8", "i32", "f16", "bf16", "f32"}) {
+      Fill from = wide.find('f') != std::string::npos ? Fill::Special : Fill::Any;
+      op("lm.cast %0", of(wide), of(narrow), {}, {from});
+      op("lm.cast %0", of(narrow), of(wide), {}, {isFloat ? Fill::Special : Fill::Any});
+      if (isFloat)
+        op("lm.cast %0 {saturate = false}", of(wide), of(narrow), {}, {from});
+    }
+    // Within one kernel nothing is stored in between, and still rounds and wraps.
+    add(of("f32"),
+        "%n = lm.cast %0 : (" + of("f32") + ") -> " + of(narrow) + "\n%r = lm.cast %n : (" + of(narrow) + ") -> " +
+            of("f32"),
+        "%r : " + of("f32"), {}, {Fill::Special});
+    op("lm.transpose %0 {perm = array<i64: 1, 0>}", "tensor<5x7x" + narrow + ">", "tensor<7x5x" + narrow + ">");
+    if (narrow == "f8E8M0FNU") {
+      for (const char *rounding : {"up", "down", "nearest"})
+        for (const char *saturate : {"true", "false"})
+          op(std::string("lm.cast %0 {rounding = #lm.rounding<") + rounding + ">, saturate = " + saturate + "}",
+             of("f32"), of(narrow), {}, {Fill::Special});
+      continue;
+    }
+    const std::string q = "tensor<9x53x" + narrow + ">", zero = "tensor<53x" + narrow + ">";
+    if (isFloat) {
+      op("lm.quantize %0 scale %1", "tensor<9x53xf32>;tensor<53xf32>", q, {}, {Fill::Special, Fill::Positive});
+      op("lm.quantize %0 scale %1 {saturate = false}", "tensor<9x53xf32>;tensor<53xf32>", q, {},
+         {Fill::Special, Fill::Positive});
+      op("lm.dequantize %0 scale %1", q + ";tensor<53xf32>", "tensor<9x53xf32>", {}, {Fill::Special});
+      continue;
+    }
+    op("lm.quantize %0 scale %1 zero_point %2", "tensor<9x53xf32>;tensor<53xf32>;" + zero, q, {},
+       {Fill::Special, Fill::Positive});
+    op("lm.dequantize %0 scale %1 zero_point %2", q + ";tensor<53xf32>;" + zero, "tensor<9x53xf32>");
+  }
+  runAll();
+}
+
+/// Half precision is rounded after every operation, fused or not.
+TEST_F(LoopsFixture, RoundsEveryOperation) {
+  for (const std::string type : {"f16", "bf16"}) {
+    const std::string t = "tensor<301x" + type + ">";
+    Case &c = add(t + ";" + t,
+                  "%a = lm.mul %0, %1 : (" + t + ", " + t + ") -> " + t + "\n%b = lm.add %a, %0 : (" + t + ", " + t +
+                      ") -> " + t + "\n%r = lm.sub %b, %0 : (" + t + ", " + t + ") -> " + t,
+                  "%r : " + t);
+    c.exact = true;
+  }
+  runAll();
+}
+
 TEST_F(LoopsFixture, Shapes) {
   op("lm.reshape %0", "tensor<6x40xf32>", "tensor<3x8x10xf32>");
   op("lm.reshape %0", "tensor<3x8x10xi64>", "tensor<6x40xi64>");

@@ -7,13 +7,14 @@
 // its operands at indices, down to loads. Every operation that the dialect has
 // on tensors of run-time data is covered; hot ones have better kernels elsewhere.
 //
-// Semantics are the evaluator's, with f32 (f16 and bf16: in f32, rounded when
-// stored) instead of f64 inside, and with two additions for what the evaluator
+// Semantics are the evaluator's, with f32 (f16 and bf16: in f32, rounded once per
+// operation) instead of f64 inside, and with two additions for what the evaluator
 // refuses, since a kernel never fails: integer x / 0 and x mod 0 give 0, and an
 // index outside of [-n, n) is clamped into the dimension.
 //
 // Sums along a row run in 16 partial sums (element k goes to sum k mod 16),
-// which are then added by halving, then the last n mod 16 elements in order; sums
+// which are then added by halving, then the last n mod 16 elements in order; over
+// several dimensions, the sums of inner ones are added in order; sums
 // for several elements at once (matrix products) run in the order of the
 // contracted index. Neither depends on tiles or threads.
 #ifndef LLMOPT_CODEGEN_LOOPS_LOOPS_H

@@ -36,6 +36,7 @@ struct ModelTables {
     std::vector<uint32_t> args;
     std::vector<uint32_t> dims;
     uint32_t tiles = LLMOPT_NONE;
+    uint32_t control = LLMOPT_CONTROL_NONE; // without a kernel
   };
   struct Weight {
     std::string name;
@@ -52,6 +53,7 @@ struct ModelTables {
     uint32_t relation = 0;
     uint32_t rhs = LLMOPT_NONE;
     std::string reason;
+    uint32_t flags = 0;
   };
 
   std::array<uint8_t, LLMOPT_BUILD_ID_BYTES> buildId{};

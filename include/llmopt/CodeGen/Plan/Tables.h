@@ -52,10 +52,13 @@ mlir::FailureOr<Recipe> buildRecipe(mlir::Value value);
 
 /// llmopt_dtype of an element type; 0 where there is none.
 uint32_t getDType(mlir::Type elementType);
+/// The inverse; null where there is none.
+mlir::Type getTypeOfDType(mlir::MLIRContext *context, uint32_t dtype);
 /// Elements of a dense attribute as the runtime keeps them.
 std::vector<char> getBytes(mlir::DenseElementsAttr attr);
 
-/// JSON that describes the model (docs/formats.md).
+/// JSON that describes the model (docs/formats.md). `steps` are the kernels of
+/// its steps, null for those of the runtime.
 std::string writeMetadata(mlir::func::FuncOp function, const PlannedModel &model,
                           llvm::ArrayRef<mlir::Operation *> steps);
 

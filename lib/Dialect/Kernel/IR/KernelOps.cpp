@@ -212,6 +212,26 @@ LogicalResult EmbedOp::verify() {
   return success();
 }
 
+static bool isScalar(Value value) {
+  return llvm::all_of(getDims(value), [](const SymExpr &dim) { return dim.isConstant(1); });
+}
+
+LogicalResult BranchOp::verify() {
+  if (!isScalar(getCondition())) // (C1)
+    return emitOpError() << "expected a condition of one element, but got " << getCondition().getType();
+  return success();
+}
+
+LogicalResult RepeatOp::verify() {
+  for (Value control : {Value(getTripCount()), Value(getCondition())}) // (C1)
+    if (control && !isScalar(control))
+      return emitOpError() << "expected a trip count and a condition of one element, but got " << control.getType();
+  if (getReverseRows().size() + getInits().size() != getNumResults()) // (C2)
+    return emitOpError() << "expected an entry of reverse_rows for each of " << getNumResults() - getInits().size()
+                         << " scan outputs, but got " << getReverseRows().size();
+  return success();
+}
+
 // kernel.loops (%block = %operand, ...) : types -> types { ... }
 ParseResult LoopsOp::parse(OpAsmParser &parser, OperationState &result) {
   SmallVector<OpAsmParser::Argument> arguments;

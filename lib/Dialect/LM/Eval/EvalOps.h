@@ -56,7 +56,14 @@ struct AxisView {
 };
 
 /// Conversion of the element type (lm.cast).
-Result castTo(const Tensor &input, mlir::Type elementType);
+Result castTo(const Tensor &input, mlir::Type elementType, bool saturate = true, Rounding rounding = Rounding::Nearest);
+/// One float, as lm.cast converts it.
+double convertFloat(mlir::Type elementType, double value, bool saturate, Rounding rounding);
+
+/// Runs the operations of a block, those in regions included; what its
+/// terminator names. A failure has been reported.
+mlir::FailureOr<SmallVector<Tensor>> evaluateBlock(mlir::Block &block, ArrayRef<Tensor> arguments,
+                                                   const SymbolBindings &bindings);
 
 /// One function per family: nullopt for an operation of another one.
 std::optional<Result> evaluateConstants(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);

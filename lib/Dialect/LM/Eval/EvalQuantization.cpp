@@ -52,6 +52,14 @@ Result evaluateQuantize(QuantizeOp op, ArrayRef<Tensor> in) {
   Result result = Tensor::create(type, input.getDims());
   if (!result)
     return result;
+  if (result->isFloat()) {
+    for (int64_t i = 0, count = input.getNumElements(); i < count; ++i) {
+      double quotient = roundToType(scale->getElementType(), input.floats()[i] / scale->floats()[i]);
+      double shifted = roundToType(scale->getElementType(), quotient + zeroPoint->asDouble(i));
+      result->mutableFloats()[i] = convertFloat(type, shifted, op.getSaturate(), Rounding::Nearest);
+    }
+    return result;
+  }
   unsigned width = type.getIntOrFloatBitWidth();
   bool isUnsigned = result->isUnsigned();
   double low = isUnsigned ? 0 : -std::ldexp(1.0, width - 1) + (op.getNarrowRange() ? 1 : 0);

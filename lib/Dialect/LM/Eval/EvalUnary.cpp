@@ -63,7 +63,34 @@ double sigmoid(double x) { return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) 
 
 } // namespace
 
-Result eval::castTo(const Tensor &input, Type elementType) {
+/// f8E8M0FNU from the exponent of an f32; infinities and NaN give NaN.
+static double convertToExponent(double value, bool saturate, Rounding rounding) {
+  auto bits = llvm::bit_cast<uint32_t>(static_cast<float>(value));
+  uint32_t exponent = (bits >> 23) & 255, fraction = bits & 0x7fffff;
+  if (exponent == 255)
+    return std::numeric_limits<double>::quiet_NaN();
+  bool up = rounding == Rounding::Up
+                ? fraction != 0
+                : rounding == Rounding::Nearest && (fraction > 0x400000 || (fraction == 0x400000 && exponent > 0));
+  if (up && !(saturate && exponent == 254))
+    ++exponent;
+  return exponent == 255 ? std::numeric_limits<double>::quiet_NaN() : std::ldexp(1.0, int(exponent) - 127);
+}
+
+double eval::convertFloat(Type elementType, double value, bool saturate, Rounding rounding) {
+  if (isa<Float8E8M0FNUType>(elementType))
+    return convertToExponent(value, saturate, rounding);
+  auto type = cast<FloatType>(elementType);
+  if (type.getWidth() > 8)
+    return roundToType(type, value);
+  bool isFourBits = type.getWidth() < 8;
+  if (std::isnan(value))
+    return isFourBits ? -0.0 : value;
+  double largest = llvm::APFloat::getLargest(type.getFloatSemantics()).convertToDouble();
+  return roundToType(type, saturate || isFourBits ? std::clamp(value, -largest, largest) : value);
+}
+
+Result eval::castTo(const Tensor &input, Type elementType, bool saturate, Rounding rounding) {
   if (elementType == input.getElementType())
     return input;
   Result result = Tensor::create(elementType, input.getDims());
@@ -78,9 +105,9 @@ Result eval::castTo(const Tensor &input, Type elementType) {
         result->mutableFloats()[i] =
             isUnsigned ? static_cast<float>(static_cast<uint64_t>(value)) : static_cast<float>(value);
       else
-        result->mutableFloats()[i] = roundToType(elementType, input.asDouble(i));
+        result->mutableFloats()[i] = convertFloat(elementType, input.asDouble(i), saturate, rounding);
     } else if (result->isFloat()) {
-      result->mutableFloats()[i] = roundToType(elementType, input.floats()[i]);
+      result->mutableFloats()[i] = convertFloat(elementType, input.floats()[i], saturate, rounding);
     } else if (input.isFloat()) {
       result->mutableInts()[i] = floatToInt(input.floats()[i], elementType);
     } else {
@@ -143,7 +170,9 @@ std::optional<Result> eval::evaluateUnary(Operation *op, ArrayRef<Tensor> in, co
           return std::isinf(x) && (x < 0 ? isInf.getDetectNegative() : isInf.getDetectPositive());
         });
       })
-      .Case<CastOp>([&](CastOp cast) { return castTo(in[0], getElementTypeOrSelf(cast.getType())); })
+      .Case<CastOp>([&](CastOp cast) {
+        return castTo(in[0], getElementTypeOrSelf(cast.getType()), cast.getSaturate(), cast.getRounding());
+      })
       .Case<GeluOp>([&](GeluOp gelu) -> Result {
         switch (gelu.getKind()) {
         case GeluKind::Erf:

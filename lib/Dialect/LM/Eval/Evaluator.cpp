@@ -85,31 +85,5 @@ FailureOr<SmallVector<Tensor>> llmopt::lm::evaluate(func::FuncOp function, Array
   llvm::Expected<SymbolBindings> bindings = bindSymbols(function.getArgumentTypes(), inputs);
   if (!bindings)
     return function.emitError() << llvm::toString(bindings.takeError());
-  // A value is dropped after its last use, so that peak memory follows liveness.
-  llvm::DenseMap<Value, Tensor> values;
-  llvm::DenseMap<Value, size_t> usesLeft;
-  auto define = [&](Value value, const Tensor &tensor) {
-    usesLeft[value] = std::distance(value.use_begin(), value.use_end());
-    if (usesLeft[value])
-      values[value] = tensor;
-  };
-  for (auto [argument, tensor] : llvm::zip(function.getArguments(), inputs))
-    define(argument, tensor);
-  for (Operation &op : function.getBody().front()) {
-    SmallVector<Tensor> operands;
-    for (Value operand : op.getOperands())
-      operands.push_back(values.lookup(operand));
-    if (isa<func::ReturnOp>(op))
-      return operands;
-    FailureOr<SmallVector<Tensor>> results = evaluateOp(&op, operands, *bindings);
-    if (failed(results))
-      return failure();
-    operands.clear();
-    for (Value operand : op.getOperands())
-      if (--usesLeft[operand] == 0)
-        values.erase(operand);
-    for (auto [value, tensor] : llvm::zip(op.getResults(), *results))
-      define(value, tensor);
-  }
-  return function.emitError() << "expected a function that ends in a return";
+  return evaluateBlock(function.getBody().front(), inputs, *bindings);
 }

@@ -64,6 +64,14 @@ double llmopt::lm::roundToType(Type elementType, double value) {
     return roundIEEE(value, 11, -14, 65504.0);
   if (elementType.isBF16())
     return roundIEEE(value, 8, -126, 0x1.FEp127);
+  // Types without zero, infinities or NaN take what they have instead.
+  if (isa<Float8E8M0FNUType>(elementType)) {
+    if (!std::isfinite(value) || value >= 0x1.8p127)
+      return std::numeric_limits<double>::quiet_NaN();
+    value = std::max(value, 0x1p-127);
+  }
+  if (isa<Float4E2M1FNType>(elementType))
+    value = std::isnan(value) ? -0.0 : std::clamp(value, -6.0, 6.0);
   bool inexact;
   llvm::APFloat narrow(value);
   narrow.convert(cast<FloatType>(elementType).getFloatSemantics(), llvm::APFloat::rmNearestTiesToEven, &inexact);

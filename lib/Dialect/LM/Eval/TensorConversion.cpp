@@ -42,6 +42,8 @@ double decodeFloat(FloatType type, uint64_t bits) {
     return decode16(bits, 10);
   if (type.isBF16())
     return decode16(bits, 7);
+  if (isa<Float8E8M0FNUType>(type)) // an exponent; APFloat takes its NaN for an infinity
+    return bits == 255 ? std::numeric_limits<double>::quiet_NaN() : std::ldexp(1.0, static_cast<int>(bits) - 127);
   return llvm::APFloat(type.getFloatSemantics(), llvm::APInt(type.getWidth(), bits)).convertToDouble();
 }
 
@@ -53,11 +55,13 @@ llvm::APFloat toAPFloat(FloatType type, double value) {
 }
 
 uint64_t encodeFloat(FloatType type, double value) {
+  if (isa<Float8E8M0FNUType>(type))
+    return std::isnan(value) ? 255 : static_cast<uint64_t>(std::ilogb(roundToType(type, value)) + 127);
   if (type.isF64())
     return llvm::bit_cast<uint64_t>(value);
   if (type.isF32())
     return llvm::bit_cast<uint32_t>(static_cast<float>(value));
-  return toAPFloat(type, value).bitcastToAPInt().getZExtValue();
+  return toAPFloat(type, roundToType(type, value)).bitcastToAPInt().getZExtValue();
 }
 
 /// Bits per element in files; i1 takes a byte.

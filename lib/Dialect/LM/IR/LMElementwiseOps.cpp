@@ -118,6 +118,8 @@ void CastOp::build(OpBuilder &builder, OperationState &state, Value input, Type 
 LogicalResult CastOp::verify() {
   if (failed(verifyCompatibleShape(getInput().getType(), getType()))) // (C1)
     return emitOpError() << "expected compatible shapes, but got " << getInput().getType() << " and " << getType();
+  if (getRounding() != Rounding::Nearest && !isa<Float8E8M0FNUType>(getElementTypeOrSelf(getType()))) // (C2)
+    return emitOpError() << "expected a rounding only to f8E8M0FNU, but got a result of " << getType();
   return success();
 }
 

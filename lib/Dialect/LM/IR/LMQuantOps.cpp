@@ -50,6 +50,8 @@ LogicalResult QuantizeOp::verify() {
     return emitOpError() << "expected compatible shapes, but got " << getInput().getType() << " and " << getType();
   if (failed(verifyParameters(*this, getInput(), getOperands().drop_front())))
     return failure();
+  if (isa<FloatType>(getElementTypeOrSelf(getType())) && getElementTypeOrSelf(getType()).getIntOrFloatBitWidth() > 8)
+    return emitOpError() << "expected a result of integers or floats of at most 8 bits, but got " << getType();
   if (getNarrowRange() && !getElementTypeOrSelf(getType()).isSignlessInteger()) // (C3)
     return emitOpError() << "expected a signed result with narrow_range, but got " << getType();
   if (getZeroPoint() && getElementTypeOrSelf(getZeroPoint()) != getElementTypeOrSelf(getType())) // (C1)

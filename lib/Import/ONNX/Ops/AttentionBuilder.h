@@ -31,6 +31,11 @@ mlir::Value keysBelow(Node &n, mlir::Value lengths, const SymExpr &keys);
 /// j <= i + offset for query i and key j: [1, 1, S, T].
 mlir::Value causalMask(Node &n, const SymExpr &queries, const SymExpr &keys, const SymExpr &offset);
 
+/// Rotates pairs of the last dimension of x, [B, A, C, D], of which the first
+/// `width` elements take part; cos and sin broadcast to [B, A, C, width / 2].
+/// Pairs are neighbours (`interleaved`) or half the width apart.
+mlir::Value rotate(Node &n, mlir::Value x, mlir::Value cos, mlir::Value sin, int64_t width, bool interleaved);
+
 } // namespace llmopt::onnx_import
 
 #endif

@@ -265,9 +265,7 @@ static void attention(Node &n) {
 
 //===- Rotary embeddings ---------------------------------------------------------------===//
 
-/// Rotates pairs of the last dimension of x [B, A, C, D]; cos and sin broadcast to
-/// its halves.
-static Value rotate(Node &n, Value x, Value cos, Value sin, int64_t width, bool interleaved) {
+Value onnx_import::rotate(Node &n, Value x, Value cos, Value sin, int64_t width, bool interleaved) {
   int64_t size = n.staticDim(x, 3, "the head size");
   if (!n.failed() && (width < 2 || width % 2 || width > size))
     n.error("expected an even rotary dimension of at most " + llvm::Twine(size) + ", but got " + llvm::Twine(width));

@@ -69,33 +69,9 @@ static void dropout(Node &n) {
     n.out(1, n.filled(n.opset() < 10 ? n.elem(x) : n.b.getI1Type(), 1, n.dims(x)));
 }
 
-static void conditional(Node &n) {
-  Value condition = n.in(0);
-  std::optional<Dims> known = condition ? getSymbolicValue(condition) : std::nullopt;
-  std::optional<int64_t> taken;
-  if (known && known->size() == 1)
-    taken = known->front().getConstant();
-  if (n.failed())
-    return;
-  if (!taken)
-    return n.unsupported("whose condition is not known when compiling", "fix the shapes it looks at with -shape");
-  const AttributeProto *branch = n.attr(*taken ? "then_branch" : "else_branch");
-  if (!branch || !branch->has_g())
-    return n.error("expected a then_branch and an else_branch");
-  auto results = n.importer.importSubgraph(branch->g(), n.getScope());
-  if (!results)
-    return n.poison();
-  if (results->size() != n.numOutputs())
-    return n.error("expected a branch with " + llvm::Twine(n.numOutputs()) + " outputs, but got " +
-                   llvm::Twine(results->size()));
-  for (auto [i, value] : llvm::enumerate(*results))
-    n.out(i, value);
-}
-
 void onnx_import::addConstantOps(OpTable &t) {
   t.add(kOnnx, "Constant", constant);
   t.add(kOnnx, "ConstantOfShape", constantOfShape);
   t.add(kOnnx, "Identity", identity);
   t.add(kOnnx, "Dropout", dropout);
-  t.add(kOnnx, "If", conditional);
 }

@@ -3,6 +3,7 @@
 // that is kept, since it decides what fully masked rows give.
 #include "OpTable.h"
 #include "Ops/AttentionBuilder.h"
+#include "Ops/QuantBuilder.h"
 
 using namespace llmopt;
 using namespace llmopt::onnx_import;
@@ -65,26 +66,20 @@ static Value extendPast(Node &n, Value past, Value x, int64_t heads, Value &pres
   return past ? toTokens(n, present) : x;
 }
 
-// input [B, S, H], weight [H, 3H'], bias [3H'], mask, past [2, B, N, P, D], attention
-// bias; outputs: result, present.
-static void attention(Node &n) {
-  Value x = n.in(0), weight = n.in(1), bias = n.opt(2), past = n.opt(4);
+/// Attention on a joint projection `all` [B, S, 3H'], of input 1's width. past is
+/// [2, B, N, P, D]; outputs: result, present.
+static void attendJoint(Node &n, Value all, Value maskInput, Value past, Value attentionBias) {
   if (n.boolAttr("do_rotary", false) || n.boolAttr("past_present_share_buffer", false))
     return n.unsupported("with rotary embeddings or a shared past buffer");
-  int64_t total = n.staticDim(weight, 1, "the width of the projection");
+  int64_t total = n.staticDim(all, 2, "the width of the projection");
   Ints sizes = n.intsAttr("qkv_hidden_sizes").value_or(Ints());
   if (sizes.empty())
     sizes.assign(3, total / 3);
   if (!n.failed() && (sizes.size() != 3 || sizes[0] < 1 || sizes[1] < 1 || sizes[2] < 1 || sizes[0] > total ||
                       sizes[1] > total || sizes[0] + sizes[1] + sizes[2] != total))
     return n.error("expected three hidden sizes that sum to " + llvm::Twine(total));
-  Value all = n.create<MatMulOp>(x, weight);
-  if (bias)
-    all = n.add(all, bias);
   if (n.failed())
     return;
-  if (n.rank(all) != 3)
-    return n.error("expected an input [batch, sequence, hidden]");
   AttentionParts p;
   p.heads = p.kvHeads = n.intAttr("num_heads", 0);
   p.query = n.slice(all, 2, 0, sizes[0]);
@@ -114,11 +109,34 @@ static void attention(Node &n) {
   if (n.failed())
     return;
   p.scale = n.floatAttr("scale", 0);
-  Value mask = readMask(n, n.opt(3), p.query, p.key);
-  p.additive = joinMasks(n, mask, n.opt(5));
+  Value mask = readMask(n, maskInput, p.query, p.key);
+  p.additive = joinMasks(n, mask, attentionBias);
   p.causal = n.boolAttr("unidirectional", false);
   p.fullyMasked = FullyMasked::Source;
   n.out(0, buildAttention(n, p));
+}
+
+// input [B, S, H], weight [H, 3H'], bias [3H'], mask, past, attention bias.
+static void attention(Node &n) {
+  if (!n.failed() && n.rank(n.in(0)) != 3)
+    return n.error("expected an input [batch, sequence, hidden]");
+  Value all = n.create<MatMulOp>(n.in(0), n.in(1));
+  attendJoint(n, n.has(2) ? n.add(all, n.in(2)) : all, n.opt(3), n.opt(4), n.opt(5));
+}
+
+// The same on integers: input, weight, bias, input scale, weight scale (per tensor
+// or column), mask, input zero point, weight zero point, past.
+static void qAttention(Node &n) {
+  Value x = n.in(0), weight = n.in(1);
+  auto flat = [&](Value v) { return v && n.rank(v) == 1 && n.dims(v)[0].isConstant(1) ? n.reshape(v, {}) : v; };
+  if (!n.failed() && n.rank(x) != 3)
+    return n.error("expected an input [batch, sequence, hidden]");
+  Value product = integerProduct(n, x, flat(n.opt(6)), weight, flat(n.opt(7)));
+  Value scale = n.mul(flat(n.in(3)), flat(n.in(4)));
+  if (n.failed())
+    return;
+  Value all = n.mul(n.cast(product, n.elem(scale)), scale);
+  attendJoint(n, n.has(2) ? n.add(all, n.in(2)) : all, n.opt(5), n.opt(8), Value());
 }
 
 /// Parts of a packed projection [B, S, N, parts, D] as [B, S, N D].
@@ -183,4 +201,5 @@ static void multiHeadAttention(Node &n) {
 void onnx_import::addContribAttentionOps(OpTable &t) {
   t.add(kMicrosoft, "Attention", attention);
   t.add(kMicrosoft, "MultiHeadAttention", multiHeadAttention);
+  t.add(kMicrosoft, "QAttention", qAttention);
 }

@@ -74,18 +74,21 @@ static void clip(Node &n) {
   n.out(low || high ? n.create<ClipOp>(x, low, high) : x);
 }
 
-/// Eight-bit floats take their largest value for what is beyond it, infinities
-/// too, unless `saturate` is 0.
-static Value castSaturating(Node &n, Value x, mlir::Type type) {
-  auto target = llvm::dyn_cast<mlir::FloatType>(type);
-  if (n.failed() || !target || target.getWidth() != 8 || !n.boolAttr("saturate", true) || n.elem(x) == type)
-    return n.cast(x, type);
-  double largest = llvm::APFloat::getLargest(target.getFloatSemantics()).convertToDouble();
-  mlir::Type source = n.elem(x);
-  bool isWide = source.isF32() || source.isF64() || source.isF16() || source.isBF16();
-  Value wide = isWide ? x : n.cast(x, n.b.getF32Type());
-  Value limited = n.create<ClipOp>(wide, n.scalar(n.elem(wide), -largest), n.scalar(n.elem(wide), largest));
-  return n.cast(limited, type);
+/// `saturate` and `round_mode` matter to floats of eight bits only.
+static Value castAsAsked(Node &n, Value x, mlir::Type type) {
+  if (n.failed() || !x || n.elem(x) == type)
+    return x;
+  Rounding rounding = Rounding::Nearest;
+  if (llvm::isa<mlir::Float8E8M0FNUType>(type)) {
+    std::string mode = n.stringAttr("round_mode", "up");
+    std::optional<Rounding> known = symbolizeRounding(mode);
+    if (!known) {
+      n.error("expected a round_mode of up, down or nearest, but got '" + printable(mode) + "'");
+      return {};
+    }
+    rounding = *known;
+  }
+  return n.create<CastOp>(withElementType(x.getType(), type), x, n.boolAttr("saturate", true), rounding);
 }
 
 static void castTo(Node &n) {
@@ -93,7 +96,7 @@ static void castTo(Node &n) {
   mlir::Type type = onnx_import::getElementType(n.b.getContext(), n.intAttr("to", 0), error);
   if (!type)
     return n.unsupported("to: " + error);
-  n.out(castSaturating(n, n.in(0), type));
+  n.out(castAsAsked(n, n.in(0), type));
 }
 
 // Before opset 6, `to` was the name of a type.
@@ -110,7 +113,7 @@ static void castToName(Node &n) {
 
 static void castLike(Node &n) {
   Value like = n.in(1);
-  n.out(castSaturating(n, n.in(0), n.elem(like)));
+  n.out(castAsAsked(n, n.in(0), n.elem(like)));
 }
 
 static void tangent(Node &n) { n.out(n.div(n.create<SinOp>(n.in(0)), n.create<CosOp>(n.in(0)))); }

@@ -2,15 +2,14 @@
 // lm.dequantize around ordinary operations; only products of integers that a
 // model asks for as integers (MatMulInteger) stay such.
 #include "OpTable.h"
+#include "Ops/QuantBuilder.h"
 
 using namespace llmopt;
 using namespace llmopt::onnx_import;
 using namespace llmopt::lm;
 using mlir::Value;
 
-/// A scale or zero point so that it broadcasts to x: per tensor, along `axis`, or
-/// per block of `block` elements along it.
-static Value spread(Node &n, Value v, Value x, int64_t axis, int64_t block) {
+Value onnx_import::spread(Node &n, Value v, Value x, int64_t axis, int64_t block) {
   Dims dims = n.dims(x), own = n.dims(v);
   if (!v || n.failed() || own.empty())
     return v;
@@ -36,13 +35,16 @@ static Value spread(Node &n, Value v, Value x, int64_t axis, int64_t block) {
   return n.slice(repeated, axis, 0, dims[axis]);
 }
 
-static bool isInteger(mlir::Type type) { return type.isInteger() && !type.isInteger(1); }
+/// Integers, and floats of four or eight bits.
+static bool isQuantized(mlir::Type type) {
+  return type && !type.isInteger(1) && (type.isInteger() || type.getIntOrFloatBitWidth() <= 8);
+}
 
-static Value quantizeTo(Node &n, Value x, Value scale, Value zero, mlir::Type type) {
+Value onnx_import::quantizeTo(Node &n, Value x, Value scale, Value zero, mlir::Type type) {
   if (n.failed() || !x)
     return {};
   return n.create<QuantizeOp>(withElementType(x.getType(), type), x, scale, zero,
-                              /*narrow_range=*/false);
+                              /*narrow_range=*/false, n.boolAttr("saturate", true));
 }
 
 static void quantize(Node &n) {
@@ -55,19 +57,24 @@ static void quantize(Node &n) {
     type = n.elem(zero);
   if (n.failed())
     return;
-  if (!type || !isInteger(type))
-    return n.unsupported("to a type that is no integer");
+  if (!isQuantized(type))
+    return n.unsupported("to a type of more than 8 bits that is no integer");
+  mlir::Type precision = n.elem(scale);
+  if (int64_t given = n.intAttr("precision", 0))
+    precision = onnx_import::getElementType(n.b.getContext(), given, error);
+  if (!precision || !llvm::isa<mlir::FloatType>(precision))
+    return n.unsupported("in a precision that is no float");
   int64_t axis = n.intAttr("axis", 1), block = n.intAttr("block_size", 0);
-  scale = spread(n, scale, x, axis, block);
-  n.out(quantizeTo(n, n.cast(x, n.elem(scale)), scale, spread(n, zero, x, axis, block), type));
+  scale = n.cast(spread(n, scale, x, axis, block), precision);
+  n.out(quantizeTo(n, n.cast(x, precision), scale, spread(n, zero, x, axis, block), type));
 }
 
 static void dequantize(Node &n) {
   Value x = n.in(0), scale = n.in(1), zero = n.opt(2);
   if (n.failed())
     return;
-  if (!isInteger(n.elem(x)))
-    return n.unsupported("of a type that is no integer");
+  if (!isQuantized(n.elem(x)))
+    return n.unsupported("of a type of more than 8 bits that is no integer");
   int64_t axis = n.intAttr("axis", 1), block = n.intAttr("block_size", 0);
   Value result = n.create<DequantizeOp>(x, spread(n, scale, x, axis, block), spread(n, zero, x, axis, block));
   std::string error;
@@ -113,8 +120,7 @@ static Value asColumn(Node &n, Value v) {
   return n.reshape(v, {n.dims(v)[0], 1});
 }
 
-/// (a - zeroA) (b - zeroB) in 32 bits.
-static Value integerProduct(Node &n, Value a, Value zeroA, Value b, Value zeroB) {
+Value onnx_import::integerProduct(Node &n, Value a, Value zeroA, Value b, Value zeroB) {
   mlir::Type i32 = n.b.getI32Type();
   auto centered = [&](Value v, Value zero) { return zero ? n.sub(n.cast(v, i32), n.cast(zero, i32)) : n.cast(v, i32); };
   return n.create<MatMulOp>(centered(a, asColumn(n, zeroA)), centered(b, zeroB));

@@ -148,6 +148,38 @@ static int64_t sourceIndex(int64_t i, int64_t size, llvm::StringRef mode) {
   return i < size ? i : period - i;
 }
 
+/// The same for a dimension known by name only, and pads of less than its size:
+/// slices of x in front of x and behind it.
+static Value padSymbolic(Node &n, Value x, int64_t axis, const SymExpr &low, const SymExpr &high,
+                         llvm::StringRef mode) {
+  Dims dims = n.dims(x);
+  const SymExpr size = dims[axis], last = size - SymExpr(1);
+  auto piece = [&](const SymExpr &start, const SymExpr &count, int64_t step) {
+    Dims starts(dims.size(), SymExpr(0)), sizes = dims;
+    Ints steps(dims.size(), 1);
+    starts[axis] = start;
+    sizes[axis] = count;
+    steps[axis] = step;
+    return n.create<SliceOp>(x, starts, sizes, steps);
+  };
+  auto repeated = [&](const SymExpr &start, const SymExpr &count) {
+    Dims sizes = dims;
+    sizes[axis] = count;
+    return n.broadcast(piece(start, 1, 1), sizes);
+  };
+  bool mirrors = mode == "reflect";
+  n.require(mode == "edge" ? SymExpr(1) : SymExpr::max(low, high), mirrors ? last : size);
+  llvm::SmallVector<Value> parts;
+  if (!low.isConstant(0))
+    parts.push_back(mode == "edge" ? repeated(0, low) : mirrors ? piece(low, low, -1) : piece(size - low, low, 1));
+  parts.push_back(x);
+  if (!high.isConstant(0))
+    parts.push_back(mode == "edge" ? repeated(last, high)
+                    : mirrors      ? piece(last - SymExpr(1), high, -1)
+                                   : piece(0, high, 1));
+  return n.concat(parts, axis);
+}
+
 static void pad(Node &n) {
   Value x = n.in(0);
   Dims dims = n.dims(x), pads;
@@ -209,6 +241,10 @@ static void pad(Node &n) {
   for (int64_t i = 0; i < rank; ++i) {
     if (low[i].isConstant(0) && high[i].isConstant(0))
       continue;
+    if (!n.failed() && !n.dims(x)[i].getConstant()) {
+      x = padSymbolic(n, x, i, low[i], high[i], mode);
+      continue;
+    }
     int64_t size = n.staticDim(x, i, "a padded dimension");
     std::optional<int64_t> before = low[i].getConstant(), after = high[i].getConstant();
     if (n.failed() || !before || !after || size < 1 || *before + *after > 1 << 20)

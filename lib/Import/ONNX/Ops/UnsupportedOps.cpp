@@ -8,18 +8,15 @@ llvm::StringRef llmopt::onnx_import::getRemedy(llvm::StringRef domain, llvm::Str
     return llvm::StringSwitch<llvm::StringRef>(op)
         .Cases({"BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"},
                "export the decoder alone and let llmopt-run generate")
-        .Cases({"MatMulNBits", "MatMulBnb4", "QAttention", "QEmbedLayerNormalization"},
+        .Cases({"MatMulFpQ4", "QEmbedLayerNormalization", "QMoE"},
                "import the fp32 model and quantize with -quantize-int8 or -quantize-int4")
-        .Cases({"PackedAttention", "PackedMultiHeadAttention", "RemovePadding", "RestorePadding"},
-               "export without packing mode")
+        .Cases({"PackedMultiHeadAttention", "RemovePadding", "RestorePadding"}, "export without packing mode")
         .Default("export without ONNX Runtime's own operators (optimization level 0)");
   if (!domain.empty() && domain != "ai.onnx.ml")
     return "operators of this domain are not known; export it as a model-local function";
   if (domain == "ai.onnx.ml")
     return "keep classical machine-learning steps outside the model";
   return llvm::StringSwitch<llvm::StringRef>(op)
-      .Cases({"Loop", "Scan"}, "export with the loop unrolled, or only its body")
-      .Cases({"LSTM", "GRU", "RNN"}, "recurrent layers are not supported")
       .Cases({"SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceInsert", "SequenceErase", "SequenceLength",
               "SequenceMap", "SplitToSequence", "ConcatFromSequence", "Optional", "OptionalGetElement",
               "OptionalHasElement"},

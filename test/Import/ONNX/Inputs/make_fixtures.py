@@ -81,8 +81,8 @@ save(
     "unsupported",
     [
         node("TopK", ["x", "k"], ["v", "i"], name="top", axis=-1),
-        node("LSTM", ["x", "w", "w"], ["h"], name="/rnn/LSTM", hidden_size=4),
-        node("LSTM", ["h", "w", "w"], ["h2"], name="/rnn/LSTM_1", hidden_size=4),
+        node("SequenceConstruct", ["x"], ["h"], name="/list/SequenceConstruct"),
+        node("SequenceConstruct", ["w"], ["h2"], name="/list/SequenceConstruct_1"),
         node("BeamSearch", ["x"], ["z"], name="beam", domain="com.microsoft"),
         node("Relu", ["v"], ["y"]),
     ],

@@ -216,4 +216,6 @@ def Kernel_YieldOp : Kernel_Op<"yield", [Terminator, ReturnLike, ParentOneOf<["L
   let assemblyFormat = "$values attr-dict `:` type($values)";
 }
 
+include "llmopt/Dialect/Kernel/IR/KernelControlOps.td"
+
 #endif

@@ -68,6 +68,11 @@ def LM_Predicate : LM_Enum<"Predicate", "comparison", [
   I32EnumAttrCase<"GE", 4, "ge">]>;
 def LM_PredicateAttr : LM_EnumAttr<LM_Predicate, "predicate">;
 
+def LM_Rounding : LM_Enum<"Rounding", "which neighbour a conversion takes", [
+  I32EnumAttrCase<"Nearest", 0, "nearest">, I32EnumAttrCase<"Up", 1, "up">,
+  I32EnumAttrCase<"Down", 2, "down">]>;
+def LM_RoundingAttr : LM_EnumAttr<LM_Rounding, "rounding">;
+
 def LM_NormKind : LM_Enum<"NormKind", "which normalisation", [
   I32EnumAttrCase<"Layer", 0, "layer">, I32EnumAttrCase<"RMS", 1, "rms">]>;
 def LM_NormKindAttr : LM_EnumAttr<LM_NormKind, "norm_kind">;

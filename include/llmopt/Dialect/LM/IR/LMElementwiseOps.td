@@ -56,9 +56,18 @@ def LM_CastOp : LM_Op<"cast"> {
     Floats to integers truncate; out of range wraps as ONNX Runtime does on x86
     for finite values and is otherwise unspecified. To bool: x != 0.
 
+    Floats are rounded to nearest, ties to even. To floats of 8 bits, what is too
+    large takes the largest value with `saturate`, infinities too; without it, an
+    infinity where the type has one, else NaN. f4E2M1FN always saturates, and NaN
+    becomes -0. f8E8M0FNU keeps the exponent of |x|: `rounding` says what a
+    fraction does (nearest: halves go up), infinities become NaN, and 0 the smallest
+    value.
+
     - (C1) operand and result have compatible shapes.
+    - (C2) `rounding` is nearest unless the result is f8E8M0FNU.
   }];
-  let arguments = (ins LM_AnyTensor:$input);
+  let arguments = (ins LM_AnyTensor:$input, DefaultValuedAttr<BoolAttr, "true">:$saturate,
+                       DefaultValuedAttr<LM_RoundingAttr, "::llmopt::lm::Rounding::Nearest">:$rounding);
   let results = (outs LM_AnyTensor:$result);
   let builders = [OpBuilder<(ins "::mlir::Value":$input, "::mlir::Type":$elementType)>];
   let hasFolder = 1;

@@ -10,5 +10,6 @@ include "llmopt/Dialect/LM/IR/LMMatmulOps.td"
 include "llmopt/Dialect/LM/IR/LMTransformerOps.td"
 include "llmopt/Dialect/LM/IR/LMQuantOps.td"
 include "llmopt/Dialect/LM/IR/LMTrainingOps.td"
+include "llmopt/Dialect/LM/IR/LMControlOps.td"
 
 #endif

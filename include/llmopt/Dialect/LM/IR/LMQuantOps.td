@@ -23,15 +23,17 @@ def LM_QuantizeOp : LM_Op<"quantize"> {
   let description = [{
     `scale` and `zero_point` broadcast to `input`. The quotient is rounded to the
     type of `scale` (ONNX's default precision); NaN gives the smallest value.
-    `narrow_range` leaves the smallest value out.
+    `narrow_range` leaves the smallest value out. To floats of 4 or 8 bits the
+    quotient (plus zero point, for 4 bits) is converted as by `lm.cast`.
 
     - (C1) `zero_point`, where present, has the result's element type.
     - (C2) `scale` and `zero_point` broadcast to `input`; the result has its shape.
     - (C3) `narrow_range` goes with a signed result.
   }];
-  let arguments = (ins LM_FloatTensor:$input, LM_FloatTensor:$scale, Optional<LM_IntTensor>:$zero_point,
-                       DefaultValuedAttr<BoolAttr, "false">:$narrow_range);
-  let results = (outs LM_IntTensor:$result);
+  let arguments = (ins LM_FloatTensor:$input, LM_FloatTensor:$scale, Optional<LM_AnyTensor>:$zero_point,
+                       DefaultValuedAttr<BoolAttr, "false">:$narrow_range,
+                       DefaultValuedAttr<BoolAttr, "true">:$saturate);
+  let results = (outs LM_AnyTensor:$result);
   let assemblyFormat = "$input `scale` $scale (`zero_point` $zero_point^)? attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
@@ -44,7 +46,7 @@ def LM_DequantizeOp : LM_InferredOp<"dequantize"> {
     - (C1) `zero_point`, where present, has the operand's element type.
     - (C2) `scale` and `zero_point` broadcast to `input`.
   }];
-  let arguments = (ins LM_IntTensor:$input, LM_FloatTensor:$scale, Optional<LM_IntTensor>:$zero_point);
+  let arguments = (ins LM_AnyTensor:$input, LM_FloatTensor:$scale, Optional<LM_AnyTensor>:$zero_point);
   let results = (outs LM_FloatTensor:$result);
   let assemblyFormat = "$input `scale` $scale (`zero_point` $zero_point^)? attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;

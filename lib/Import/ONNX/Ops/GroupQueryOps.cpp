@@ -1,0 +1,202 @@
+// com.microsoft.GroupQueryAttention and PackedAttention: causal attention of
+// generators with a length per row, and attention over rows without padding.
+#include "OpTable.h"
+#include "Ops/AttentionBuilder.h"
+
+using namespace llmopt;
+using namespace llmopt::onnx_import;
+using namespace llmopt::lm;
+using mlir::Value;
+
+/// A scalar i64 of a size.
+static Value sizeOf(Node &n, const SymExpr &size) {
+  return n.constant(getSymbolicAttr(mlir::RankedTensorType::get({}, n.b.getI64Type()), {size}));
+}
+
+namespace {
+struct Group {
+  Value query, key, value; // [B, S, N, D], [B, S, Nkv, D] twice
+  int64_t heads, kvHeads;
+  SymExpr batch, length;
+  Value start; // i64 [B]: how many positions of each row are past
+};
+} // namespace
+
+static Value splitHeads(Node &n, Value x, int64_t heads) {
+  Dims d = n.dims(x);
+  int64_t hidden = n.staticDim(x, 2, "the hidden size");
+  if (!n.failed() && hidden % heads)
+    n.error("expected a hidden size that is a multiple of " + llvm::Twine(heads) + " heads, but got " +
+            llvm::Twine(hidden));
+  return n.failed() ? Value() : n.reshape(x, {d[0], d[1], heads, hidden / heads});
+}
+
+static Group readGroup(Node &n) {
+  Group g;
+  g.heads = n.intAttr("num_heads", 0);
+  g.kvHeads = n.intAttr("kv_num_heads", 0);
+  Value q = n.in(0), k = n.opt(1), v = n.opt(2), lengths = n.in(5);
+  if (!n.failed() && (g.heads < 1 || g.kvHeads < 1 || g.heads % g.kvHeads || n.rank(q) != 3))
+    n.error("expected a query [batch, sequence, hidden] and num_heads that is a multiple of kv_num_heads");
+  if (n.failed())
+    return g;
+  if (!k) { // query, key and value in one
+    int64_t hidden = n.staticDim(q, 2, "the hidden size"), parts = g.heads + 2 * g.kvHeads;
+    if (!n.failed() && hidden % parts)
+      n.error("expected a packed hidden size that is a multiple of " + llvm::Twine(parts) + ", but got " +
+              llvm::Twine(hidden));
+    if (n.failed())
+      return g;
+    int64_t size = hidden / parts, kv = g.kvHeads * size;
+    v = n.slice(q, 2, g.heads * size + kv, kv);
+    k = n.slice(q, 2, g.heads * size, kv);
+    q = n.slice(q, 2, 0, g.heads * size);
+  }
+  g.batch = n.dims(q)[0];
+  g.length = n.dims(q)[1];
+  g.query = splitHeads(n, q, g.heads);
+  g.key = splitHeads(n, k, g.kvHeads);
+  g.value = v ? splitHeads(n, v, g.kvHeads) : Value();
+  Dims rows = n.dims(lengths);
+  if (!n.failed() && (!g.value || rows.empty() || rows.size() > 2))
+    n.error("expected a value, and one length per row");
+  if (n.failed())
+    return g;
+  if (rows[0] != g.batch) {
+    n.require(rows[0], g.batch);
+    n.require(g.batch, rows[0]);
+  }
+  // seqlens_k is the last position; a prompt may be shorter than its row.
+  mlir::Type i64 = n.b.getI64Type();
+  Value last = n.cast(n.reshape(lengths, {g.batch}), i64);
+  Value start = n.sub(n.add(last, n.scalar(i64, 1)), sizeOf(n, g.length));
+  g.start = n.create<MaxOp>(start, n.scalar(i64, 0));
+  return g;
+}
+
+/// Row b of the result, [B, N, P + S, D]: the first start[b] positions of the past,
+/// then the new ones. What is behind them is never attended to.
+static Value append(Node &n, Value past, Value now, const Group &g, int64_t heads) {
+  Value added = n.transpose(now, {0, 2, 1, 3});
+  if (!past || n.failed())
+    return added;
+  Dims d = n.dims(past);
+  if (d.size() != 4) {
+    n.error("expected a past [batch, heads, length, size]");
+    return {};
+  }
+  if (d[2].isConstant(0))
+    return added;
+  SymExpr total = d[2] + g.length;
+  Value all = n.concat({past, added}, 2);
+  mlir::Type i64 = n.b.getI64Type();
+  Value at = n.iota(i64, {1, 1, total, 1}, 2), start = n.reshape(g.start, {g.batch, 1, 1, 1});
+  Value moved = n.add(n.sub(at, start), sizeOf(n, d[2]));
+  moved = n.create<MinOp>(moved, n.sub(sizeOf(n, total), n.scalar(i64, 1)));
+  Value index = n.select(n.compare(Predicate::LT, at, start), at, moved);
+  Dims wide = {g.batch, heads, total, n.dims(all).size() == 4 ? n.dims(all)[3] : SymExpr(1)};
+  return n.create<GatherElementsOp>(all, n.broadcast(index, wide), 2);
+}
+
+// query (or all three packed), key, value, past key, past value, last positions,
+// total length, cos cache, sin cache, position ids, attention bias.
+static void groupQueryAttention(Node &n) {
+  if (n.floatAttr("softcap", 0) != 0 || n.boolAttr("smooth_softmax", false) || n.has(11))
+    return n.unsupported("with softcap, smooth_softmax or head sinks");
+  if (n.stringAttr("k_quant_type", "NONE") != "NONE" || n.stringAttr("v_quant_type", "NONE") != "NONE")
+    return n.unsupported("with a quantized cache");
+  Group g = readGroup(n);
+  if (n.failed())
+    return;
+  mlir::Type i64 = n.b.getI64Type();
+  Value now = n.add(n.iota(i64, {1, g.length}, 1), n.reshape(g.start, {g.batch, 1}));
+  if (n.boolAttr("do_rotary", false)) {
+    Value ids = n.has(9) ? n.in(9) : now;
+    auto table = [&](unsigned i) {
+      Value rows = n.create<GatherOp>(n.in(i), ids, 0);
+      Dims d = n.dims(rows);
+      if (!n.failed() && d.size() != 3)
+        n.error("expected caches [positions, half]");
+      return n.failed() ? Value() : n.reshape(rows, {d[0], d[1], 1, d[2]});
+    };
+    Value cos = table(7), sin = table(8);
+    if (n.failed())
+      return;
+    int64_t width = 2 * n.staticDim(cos, 3, "the width of the cache");
+    bool interleaved = n.boolAttr("rotary_interleaved", false);
+    g.query = rotate(n, g.query, cos, sin, width, interleaved);
+    g.key = rotate(n, g.key, cos, sin, width, interleaved);
+  }
+  Value key = append(n, n.opt(3), g.key, g, g.kvHeads), value = append(n, n.opt(4), g.value, g, g.kvHeads);
+  if (n.failed())
+    return;
+  n.out(1, key);
+  n.out(2, value);
+  AttentionParts p;
+  int64_t size = n.staticDim(g.query, 3, "the head size");
+  p.query = n.reshape(g.query, {g.batch, g.length, g.heads * size});
+  p.key = toTokens(n, key);
+  p.value = toTokens(n, value);
+  p.heads = g.heads;
+  p.kvHeads = g.kvHeads;
+  p.scale = n.floatAttr("scale", 0);
+  p.additive = n.has(10) ? n.padRank(n.in(10), 4) : Value();
+  p.fullyMasked = FullyMasked::Zero;
+  if (n.failed())
+    return;
+  SymExpr keys = n.dims(key)[2];
+  int64_t window = n.intAttr("local_window_size", -1);
+  p.causal = keys == g.length && window < 0; // no past: every row starts at 0
+  if (!p.causal) {
+    Value column = n.iota(i64, {1, 1, 1, keys}, 3), row = n.reshape(now, {g.batch, 1, g.length, 1});
+    p.keep = n.compare(Predicate::LE, column, row);
+    if (window >= 0)
+      p.keep = n.create<AndOp>(p.keep, n.compare(Predicate::LT, n.sub(row, n.scalar(i64, window)), column));
+  }
+  n.out(0, buildAttention(n, p));
+}
+
+// Tokens of all rows one after another: input [T, H], weight [H, 3H'], bias,
+// token offsets, cumulated lengths [B + 1], attention bias. A token attends to
+// those of its row.
+static void packedAttention(Node &n) {
+  Value x = n.in(0), weight = n.in(1), bias = n.opt(2), ends = n.in(4);
+  if (n.has(5))
+    return n.unsupported("with an attention bias");
+  int64_t total = n.staticDim(weight, 1, "the width of the projection");
+  Ints sizes = n.intsAttr("qkv_hidden_sizes").value_or(Ints());
+  if (sizes.empty())
+    sizes.assign(3, total / 3);
+  if (!n.failed() && (sizes.size() != 3 || sizes[0] < 1 || sizes[1] < 1 || sizes[2] < 1 || sizes[0] > total ||
+                      sizes[1] > total || sizes[0] + sizes[1] + sizes[2] != total))
+    return n.error("expected three hidden sizes that sum to " + llvm::Twine(total));
+  if (!n.failed() && (n.rank(x) != 2 || n.rank(ends) != 1))
+    return n.error("expected an input [tokens, hidden] and cumulated lengths of rank 1");
+  Value all = n.create<MatMulOp>(x, weight);
+  if (bias)
+    all = n.add(all, bias);
+  if (n.failed())
+    return;
+  SymExpr tokens = n.dims(x)[0];
+  all = n.reshape(all, {1, tokens, total});
+  AttentionParts p;
+  p.heads = p.kvHeads = n.intAttr("num_heads", 0);
+  p.query = n.slice(all, 2, 0, sizes[0]);
+  p.key = n.slice(all, 2, sizes[0], sizes[1]);
+  p.value = n.slice(all, 2, sizes[0] + sizes[1], sizes[2]);
+  p.scale = n.floatAttr("scale", 0);
+  p.fullyMasked = FullyMasked::Zero;
+  // The number of rows that begin at or before a token names its row.
+  mlir::Type i64 = n.b.getI64Type();
+  Value begins =
+      n.compare(Predicate::LE, n.reshape(n.cast(ends, i64), {1, n.dims(ends)[0]}), n.iota(i64, {tokens, 1}, 0));
+  Value row = n.reduce(ReduceKind::Sum, n.cast(begins, i64), {1}, /*keepDims=*/false);
+  p.keep = n.compare(Predicate::EQ, n.reshape(row, {1, 1, tokens, 1}), n.reshape(row, {1, 1, 1, tokens}));
+  Value result = buildAttention(n, p);
+  n.out(n.failed() ? Value() : n.reshape(result, {tokens, sizes[2]}));
+}
+
+void onnx_import::addGroupQueryOps(OpTable &t) {
+  t.add(kMicrosoft, "GroupQueryAttention", groupQueryAttention);
+  t.add(kMicrosoft, "PackedAttention", packedAttention);
+}

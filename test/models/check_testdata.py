@@ -1,0 +1,280 @@
+#!/usr/bin/env python3
+"""Compile every model of the test data for the CPU, and compare it with ONNX Runtime.
+
+    check_testdata.py LLMOPT LLMOPT_RUN [--data FOLDER] [--filter TEXT] [--update] [-v]
+
+The models are those of other projects' tests (testdata/models), most of them
+the inputs of ONNX Runtime's fusions. testdata.txt, beside this file, says of
+each whether it passes, or why not; any other result fails, a better one too.
+--update rewrites it, but never records a wrong result: those always fail.
+
+Results beyond the tolerance are wrong unless ONNX Runtime's own results move as
+far when inputs change in their last bit; such a model is ill-conditioned, and
+listed as that.
+
+Inputs are made by shape and consumers (check_model.py); the first binding of
+symbolic dimensions that ONNX Runtime accepts is used. ONNX Runtime runs the
+graph as written, without fusions of its own. Tolerances: 1e-4 on models of
+fp32, 5e-3 on models with any fp16.
+"""
+
+import argparse
+import multiprocessing
+import multiprocessing.connection
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
+import onnxruntime  # noqa: E402
+
+import check_model  # noqa: E402
+
+STATUS = HERE / "testdata.txt"
+SECONDS = 120
+LARGEST = 1 << 26  # elements of all inputs together
+HALF = onnx.TensorProto.FLOAT16
+
+
+# --- inputs -----------------------------------------------------------------
+
+def size_of(name, axis, batch, length, past):
+    """Sizes that fit together: total = past + length."""
+    name = name.lower()
+    if "+" in name or "total" in name or "present" in name:
+        return past + length
+    if "past" in name:
+        return past
+    if "batch" in name or (axis == 0 and "seq" not in name and "len" not in name):
+        return batch
+    return length
+
+
+def bindings(inputs):
+    """Candidate bindings of the symbolic dimensions, most telling first."""
+    if not any(isinstance(d, str) for i in inputs for d in i.shape):
+        yield {}
+        return
+    for batch, length, past in ((2, 5, 3), (2, 4, 4), (2, 8, 8), (1, 1, 4), (1, 16, 0), (1, 1, 1)):
+        sizes = {}
+        for entry in inputs:
+            for axis, dim in enumerate(entry.shape):
+                if isinstance(dim, str):
+                    sizes.setdefault(dim, size_of(dim, axis, batch, length, past))
+        yield sizes
+
+
+def uses_half(model):
+    graphs, pending = [model.graph], [model.graph]
+    while pending:
+        for node in pending.pop().node:
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    graphs.append(attribute.g)
+                    pending.append(attribute.g)
+    return any(HALF in [t.data_type for t in g.initializer]
+               + [v.type.tensor_type.elem_type for v in [*g.input, *g.output, *g.value_info]]
+               + [a.t.data_type for n in g.node for a in n.attribute]
+               + [a.i for n in g.node if n.op_type == "Cast" for a in n.attribute if a.name == "to"]
+               for g in graphs)
+
+
+# --- one model ----------------------------------------------------------------
+
+def reason_of(text, model):
+    """The first message of a tool, without what differs from run to run."""
+    lines = [line for line in text.strip().splitlines() if "warning:" not in line]
+    line = lines[0] if lines else "no message"
+    line = line.replace(str(model), "").replace("llmopt: ", "", 1).replace("llmopt-run: ", "", 1)
+    return re.sub(r"\s+", " ", line.lstrip(": "))[:160]
+
+
+def open_session(model_path):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(str(model_path), options, providers=["CPUExecutionProvider"])
+
+
+def reference_of(session, inputs):
+    """The feed that ONNX Runtime accepts, and its outputs; or why there is none."""
+    names = [o.name for o in session.get_outputs()]
+    problem = ""
+    for sizes in bindings(inputs):
+        if sum(np.prod([sizes.get(d, d) for d in i.shape], dtype=np.int64) for i in inputs) > LARGEST:
+            return None, None, f"no reference: inputs of more than {LARGEST} elements"
+        feed = check_model.make_inputs(inputs, sizes, 1)
+        try:
+            return feed, dict(zip(names, session.run(None, feed))), ""
+        except Exception as error:
+            problem = problem or short(error)
+    return None, None, "no reference: " + problem
+
+
+def short(error):
+    """ONNX Runtime's message without its code, sources and addresses."""
+    text = str(error).strip().splitlines()[0]
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : ", "", text)
+    text = re.sub(r"/\S+/", "", text)
+    return text[:110]
+
+
+def movement(session, feed, expected):
+    """By output: the largest error when float inputs change in their last bit."""
+    moved, rng = dict.fromkeys(expected, 0.0), np.random.default_rng(2)
+    for _ in range(4):
+        near = {name: np.nextafter(v, np.where(rng.random(v.shape) < 0.5, -np.inf, np.inf).astype(v.dtype))
+                if np.issubdtype(v.dtype, np.floating) else v for name, v in feed.items()}
+        for name, value in zip(expected, session.run(list(expected), near)):
+            moved[name] = max(moved[name], check_model.compare(value, expected[name]).error)
+    return moved
+
+
+def check(model_path, llmopt, run):
+    """"pass", "wrong: ...", or the reason why there is nothing to compare."""
+    try:
+        model = onnx.load(str(model_path), load_external_data=False)
+        inputs = check_model.model_inputs(model)
+    except Exception as error:
+        return "no reference: " + short(error)
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = pathlib.Path(folder, "model.so")
+        compiled = subprocess.run([llmopt, model_path, "-o", artifact], capture_output=True, text=True, cwd=folder)
+        if compiled.returncode not in (0, 1):
+            return f"wrong: llmopt ended with {compiled.returncode}: {reason_of(compiled.stderr, model_path)}"
+        try:
+            session = open_session(model_path)
+            feed, expected, problem = reference_of(session, inputs)
+        except Exception as error:  # whatever it has against the model
+            problem = "no reference: " + short(error)
+        if problem:
+            return problem
+        if compiled.returncode == 1:
+            return "unsupported: " + reason_of(compiled.stderr, model_path)
+        try:
+            actual = check_model.run_artifact(run, artifact, feed, 1, SECONDS)
+        except RuntimeError as error:
+            return "wrong: " + str(error)[:200]
+    tolerance = 5e-3 if uses_half(model) else check_model.TOLERANCE
+    if not expected:
+        return "no reference: no outputs"
+    if not all(isinstance(value, np.ndarray) for value in expected.values()):
+        return "no reference: outputs that are no tensors"
+    verdict, moved = "pass", None
+    for name, value in expected.items():
+        difference = check_model.compare(actual.get(name), value, tolerance)
+        if check_model.passes(difference, tolerance):
+            continue
+        moved = moved or movement(session, feed, expected)
+        if not difference.problem and difference.error <= 2 * moved[name]:
+            verdict = "ill-conditioned: the last bit of the inputs moves ONNX Runtime's results as far"
+        else:
+            return f"wrong: {name}: {difference.problem or f'error {difference.error:.1e}'}"
+    return verdict
+
+
+def child(pipe, *arguments):
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    try:
+        pipe.send(check(*arguments))
+    except Exception as error:  # a defect of this script
+        pipe.send(f"wrong: {type(error).__name__}: {error}")
+    pipe.close()
+
+
+def check_all(models, llmopt, run, jobs):
+    """Results by model, each from a process of its own, since ONNX Runtime may crash."""
+    results, waiting, running = {}, list(reversed(models)), {}
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            model = waiting.pop()
+            ours, theirs = multiprocessing.Pipe(duplex=False)
+            process = multiprocessing.Process(target=child, args=(theirs, model, llmopt, run))
+            process.start()
+            theirs.close()
+            running[ours] = (model, process, time.monotonic())
+        for pipe in multiprocessing.connection.wait(list(running), timeout=5):
+            model, process, _ = running.pop(pipe)
+            try:
+                results[model] = pipe.recv()
+            except EOFError:
+                results[model] = "no reference: ONNX Runtime crashes"
+            process.join()
+        for pipe, (model, process, start) in list(running.items()):
+            if time.monotonic() - start > SECONDS:
+                process.kill()
+                process.join()
+                results[model] = f"wrong: no result after {SECONDS} s"
+                del running[pipe]
+    return results
+
+
+# --- the list -------------------------------------------------------------------
+
+def read_status():
+    known = {}
+    if STATUS.exists():
+        for line in STATUS.read_text().splitlines():
+            if line and not line.startswith("#"):
+                name, _, text = line.partition(": ")
+                known[name] = text
+    return known
+
+
+def write_status(known):
+    lines = ["# Models of the test data: pass, or why not. Written by check_testdata.py --update."]
+    lines += [f"{name}: {text}" for name, text in sorted(known.items())]
+    STATUS.write_text("\n".join(lines) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Compare the test data's models with ONNX Runtime.")
+    parser.add_argument("llmopt")
+    parser.add_argument("run")
+    parser.add_argument("--data", type=pathlib.Path, default=HERE.parents[2] / "shared/testdata/models")
+    parser.add_argument("--filter", default="")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--update", action="store_true")
+    parser.add_argument("-v", "--verbose", action="store_true")
+    args = parser.parse_args()
+    if not args.data.is_dir():
+        print(f"skipped: no test data at {args.data}")
+        return 0
+    models = [m for m in sorted(args.data.rglob("*.onnx")) if args.filter in str(m.relative_to(args.data))]
+    if not models:
+        sys.exit(f"no models in {args.data}")
+    llmopt, run = (pathlib.Path(tool).resolve() for tool in (args.llmopt, args.run))
+    results = check_all(models, llmopt, run, args.jobs)
+    known, unexpected = read_status(), 0
+    counts = {}
+    for model in models:
+        name, text = str(model.relative_to(args.data)), results[model]
+        kind = text.partition(":")[0]
+        counts[kind] = counts.get(kind, 0) + 1
+        if args.verbose:
+            print(f"{name}: {text}")
+        if kind == "wrong":
+            print(f"WRONG {name}: {text}")
+            unexpected += 1
+        elif args.update:
+            known[name] = text
+        elif known.get(name, "").partition(":")[0] != kind:
+            print(f"UNEXPECTED {name}: {text}, but listed is: {known.get(name, 'nothing')}")
+            unexpected += 1
+    print(", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())))
+    if args.update:
+        write_status(known)
+    return 1 if unexpected else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

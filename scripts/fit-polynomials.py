@@ -69,3 +69,6 @@ fit("erf large", lambda x: -mp.log(mp.erfc(x)), lambda x: mp.erfc(x), mp.mpf("0.
 q = (mp.pi / 4 * mp.mpf("1.01")) ** 2
 fit("sin f64", lambda z: tail(mp.sin, lambda r: r, 3)(mp.sqrt(z)), lambda z: z, mp.mpf("1e-12"), q, 4)
 fit("cos f64", lambda z: tail(mp.cos, lambda r: 1 - r * r / 2, 4)(mp.sqrt(z)), lambda z: z * z, mp.mpf("1e-12"), q, 4)
+#atan(x) = x + x ^ 3 P(x ^ 2), | x | <= 1
+fit("atan f32", lambda z: (mp.atan(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, lambda z: z * mp.sqrt(z) / mp.atan(mp.sqrt(z)),
+    mp.mpf("1e-12"), 1, 8)

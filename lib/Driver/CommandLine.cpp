@@ -175,6 +175,9 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
     return !value.empty() || fail(errors, "expected a path behind -o");
   case OPT_emit_EQ:
     return parseEmit(value, line, errors);
+  case OPT_kv_cache:
+    line.kvCache = true;
+    return true;
   case OPT_embed_weights:
     line.embedWeights = true;
     return true;

@@ -3,6 +3,7 @@
 
 #include "llmopt/Import/ONNX/Import.h"
 #include "llmopt/Support/AtomicFile.h"
+#include "llmopt/Transforms/Cache/Passes.h"
 #include "llmopt/Transforms/FusionReport.h"
 #include "llmopt/Transforms/Passes.h"
 #include "llmopt/Transforms/Pruning/Passes.h"
@@ -70,6 +71,15 @@ int llmopt::rewriteModel(Session &session) {
       manager.addNestedPass<func::FuncOp>(createQuantizeInt8Pass());
     });
   return kOk;
+}
+
+int llmopt::keepCache(Session &session) {
+  if (!session.line.kvCache)
+    return kOk;
+  return session.runPasses("cache", [&](OpPassManager &manager) {
+    manager.addNestedPass<func::FuncOp>(createKVCachePass());
+    manager.addPass(createCleanupPass());
+  });
 }
 
 int llmopt::reportFusion(Session &session) {

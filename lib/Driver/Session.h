@@ -64,6 +64,7 @@ private:
 int importModel(Session &session);
 int raiseModel(Session &session);
 int pruneModel(Session &session);
+int keepCache(Session &session);    // -kv-cache
 int rewriteModel(Session &session); // train, quantize
 /// Reports and gates on fusion.
 int reportFusion(Session &session);

@@ -12,17 +12,30 @@ bool Binding::allocate(const llmopt_model &model) {
   size_t numItems = 0;
   for (uint32_t i = 0; i < d.num_buffers; ++i)
     numItems += d.buffers[i].kind == LLMOPT_BUFFER_ARENA;
-  return inputs.allocate(d.num_inputs) && outputs.allocate(d.num_outputs) && actual.allocate(d.num_outputs) &&
-         inputBytes.allocate(d.num_inputs) && outputBytes.allocate(d.num_outputs) && args.allocate(d.num_step_args) &&
-         steps.allocate(d.num_steps) && inputPatches.allocate(d.num_step_args) &&
-         outputPatches.allocate(d.num_step_args) && copies.allocate(d.num_outputs) && symbols.allocate(d.num_symbols) &&
-         definedBy.allocate(d.num_symbols) && values.allocate(d.num_exprs) && evaluated.allocate(d.num_exprs) &&
-         sizes.allocate(d.num_buffers) && locations.allocate(d.num_buffers) && items.allocate(numItems) &&
-         itemOf.allocate(d.num_buffers) && workspace.allocate(numItems, d.num_steps) && dims.allocate(d.num_step_dims);
+  if (!stages.allocate(d.num_exprs))
+    return false;
+  uint32_t firstCount = d.num_symbols - d.num_data_symbols;
+  for (uint32_t e = 0; e < d.num_exprs; ++e) {
+    stages[e] = 0;
+    for (uint32_t i = 0; i < d.exprs[e].count; ++i) {
+      const llmopt_expr_insn &insn = d.expr_code[d.exprs[e].first + i];
+      if (insn.op == LLMOPT_EXPR_SYMBOL && insn.value >= int64_t(firstCount) && insn.value - firstCount >= stages[e])
+        stages[e] = uint32_t(insn.value) - firstCount + 1;
+    }
+  }
+  return counts.allocate(d.num_data_symbols) && writtenBytes.allocate(d.num_outputs) && inputs.allocate(d.num_inputs) &&
+         outputs.allocate(d.num_outputs) && actual.allocate(d.num_outputs) && inputBytes.allocate(d.num_inputs) &&
+         outputBytes.allocate(d.num_outputs) && args.allocate(d.num_step_args) && steps.allocate(d.num_steps) &&
+         inputPatches.allocate(d.num_step_args) && outputPatches.allocate(d.num_step_args) &&
+         copies.allocate(d.num_outputs) && symbols.allocate(d.num_symbols) && definedBy.allocate(d.num_symbols) &&
+         values.allocate(d.num_exprs) && evaluated.allocate(d.num_exprs) && sizes.allocate(d.num_buffers) &&
+         locations.allocate(d.num_buffers) && items.allocate(numItems) && itemOf.allocate(d.num_buffers) &&
+         workspace.allocate(numItems, d.num_steps) && dims.allocate(d.num_step_dims) &&
+         cacheOffsets.allocate(d.num_caches);
 }
 
-bool Binding::matches(const llmopt_tensor_type *given) const {
-  if (!valid)
+bool Binding::matches(const llmopt_tensor_type *given, const CacheState &now) const {
+  if (!valid || now.past != cache.past || now.capacity != cache.capacity)
     return false;
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (given[i].dtype && given[i].dtype != inputs[i].dtype)
@@ -66,10 +79,18 @@ llmopt_status Binding::checkTypes(const llmopt_model &model, const llmopt_tensor
   return LLMOPT_OK;
 }
 
+/// Where a symbol comes from that no input defines.
+static constexpr uint32_t bySession = LLMOPT_NONE - 1;
+
 llmopt_status Binding::solveSymbols(const llmopt_model &model, llmopt_error *error) {
   const llmopt_model_desc &desc = model.desc;
   for (uint32_t &input : definedBy)
     input = LLMOPT_NONE;
+  if (desc.num_caches) {
+    symbols[desc.past_symbol] = cache.past;
+    symbols[desc.capacity_symbol] = cache.capacity;
+    definedBy[desc.past_symbol] = definedBy[desc.capacity_symbol] = bySession;
+  }
   // First the dimensions that define symbols, then those that depend on them.
   for (uint32_t i = 0; i < desc.num_inputs; ++i)
     for (uint32_t d = 0; d < desc.inputs[i].rank; ++d) {
@@ -80,6 +101,10 @@ llmopt_status Binding::solveSymbols(const llmopt_model &model, llmopt_error *err
       if (definedBy[symbol] == LLMOPT_NONE) {
         definedBy[symbol] = i;
         symbols[symbol] = size;
+      } else if (symbols[symbol] != size && definedBy[symbol] == bySession) {
+        return fail(error, LLMOPT_SHAPE_MISMATCH, "input '%s', dimension %u: expected %lld (%s of the session), but got %lld",
+                    desc.inputs[i].name, d, static_cast<long long>(symbols[symbol]), desc.symbols[symbol],
+                    static_cast<long long>(size));
       } else if (symbols[symbol] != size) {
         return fail(error, LLMOPT_SHAPE_MISMATCH,
                     "input '%s', dimension %u: expected %lld (%s, as in input "
@@ -88,6 +113,13 @@ llmopt_status Binding::solveSymbols(const llmopt_model &model, llmopt_error *err
                     desc.inputs[definedBy[symbol]].name, static_cast<long long>(size));
       }
     }
+  // What depends on data is worked out for the most that can come.
+  for (uint32_t k = 0; k < desc.num_data_symbols; ++k) {
+    const llmopt_data_symbol &count = desc.data_symbols[k];
+    if (!model.evaluate(count.bound, symbols.data(), &symbols[count.symbol]) || symbols[count.symbol] < 0)
+      return fail(error, LLMOPT_SHAPE_MISMATCH, "the size '%s' has no bound for these shapes",
+                  desc.symbols[count.symbol]);
+  }
   for (uint32_t e = 0; e < desc.num_exprs; ++e)
     evaluated[e] = model.evaluate(e, symbols.data(), &values[e]);
   for (uint32_t i = 0; i < desc.num_inputs; ++i)
@@ -112,10 +144,11 @@ llmopt_status Binding::solveSymbols(const llmopt_model &model, llmopt_error *err
   return LLMOPT_OK;
 }
 
-llmopt_status Binding::checkConstraints(const llmopt_model &model, llmopt_error *error) {
+/// Those that can be checked when `stage` data symbols are known, not before.
+llmopt_status Binding::checkConstraints(const llmopt_model &model, uint32_t stage, llmopt_error *error) {
   for (uint32_t i = 0; i < model.desc.num_constraints; ++i) {
     const llmopt_constraint &c = model.desc.constraints[i];
-    if (c.flags & LLMOPT_CHECKED_BY_STEP)
+    if (c.flags & LLMOPT_CHECKED_BY_STEP || (stages[c.lhs] > stages[c.rhs] ? stages[c.lhs] : stages[c.rhs]) != stage)
       continue;
     if (llmopt_status status = checkConstraint(model, i, error))
       return status;
@@ -171,18 +204,38 @@ llmopt_status Binding::sizeTensors(const llmopt_model &model, llmopt_error *erro
   for (uint32_t i = 0; i < desc.num_inputs; ++i)
     if (!tensorBytes(inputs[i], &inputBytes[i]))
       return fail(error, LLMOPT_SHAPE_MISMATCH, "input '%s': its size in bytes overflows", desc.inputs[i].name);
+  const llmopt_tensor_desc *largest = desc.num_data_symbols ? desc.output_bounds : desc.outputs;
+  for (uint32_t i = 0; i < desc.num_outputs; ++i)
+    if (llmopt_status status = sizeOutput(largest[i], &outputs[i], &outputBytes[i], error))
+      return status;
+  return LLMOPT_OK;
+}
+
+llmopt_status Binding::sizeOutput(const llmopt_tensor_desc &declared, llmopt_tensor_type *type, uint64_t *bytes,
+                                  llmopt_error *error) const {
+  type->dtype = declared.dtype;
+  type->rank = declared.rank;
+  for (uint32_t d = 0; d < declared.rank; ++d) {
+    uint64_t size;
+    if (llmopt_status status = sizeOf(declared.dims[d], "a dimension", declared.name, &size, error))
+      return status;
+    type->dims[d] = static_cast<int64_t>(size);
+  }
+  if (!tensorBytes(*type, bytes))
+    return fail(error, LLMOPT_SHAPE_MISMATCH, "output '%s': its size in bytes overflows", declared.name);
+  return LLMOPT_OK;
+}
+
+llmopt_status Binding::sizeOutputsOfRun(const llmopt_model &model, llmopt_error *error) {
+  const llmopt_model_desc &desc = model.desc;
   for (uint32_t i = 0; i < desc.num_outputs; ++i) {
-    const llmopt_tensor_desc &declared = desc.outputs[i];
-    outputs[i].dtype = declared.dtype;
-    outputs[i].rank = declared.rank;
-    for (uint32_t d = 0; d < declared.rank; ++d) {
-      uint64_t size;
-      if (llmopt_status status = sizeOf(declared.dims[d], "a dimension", declared.name, &size, error))
-        return status;
-      outputs[i].dims[d] = static_cast<int64_t>(size);
-    }
-    if (!tensorBytes(outputs[i], &outputBytes[i]))
-      return fail(error, LLMOPT_SHAPE_MISMATCH, "output '%s': its size in bytes overflows", declared.name);
+    bool counted = false;
+    for (uint32_t d = 0; d < desc.outputs[i].rank; ++d)
+      counted = counted || stages[desc.outputs[i].dims[d]] != 0;
+    if (!counted)
+      continue; // as bound, or as a step has said
+    if (llmopt_status status = sizeOutput(desc.outputs[i], &actual[i], &writtenBytes[i], error))
+      return status;
   }
   return LLMOPT_OK;
 }
@@ -264,47 +317,99 @@ llmopt_status Binding::locateBuffers(const llmopt_model &model, llmopt_error *er
   return LLMOPT_OK;
 }
 
-llmopt_status Binding::sizeSteps(const llmopt_model &model, llmopt_error *error) {
+/// Tiles and sizes of steps as far as they wait for `stage` data symbols exactly.
+llmopt_status Binding::sizeSteps(const llmopt_model &model, uint32_t stage, llmopt_error *error) {
   const llmopt_model_desc &desc = model.desc;
   for (uint32_t s = 0; s < desc.num_steps; ++s) {
     const llmopt_step &step = desc.steps[s];
-    uint64_t tiles = step.tiles; // or the target of a control step
-    if (step.control == LLMOPT_CONTROL_NONE) {
+    if (stage == 0)
+      steps[s] = {step.kernel,
+                  args.data() + step.first_arg,
+                  dims.data() + step.first_dim,
+                  step.tiles, // of a control step: its target
+                  step.control,
+                  step.num_args,
+                  step.num_dims};
+    if (step.control == LLMOPT_CONTROL_NONE && stages[step.tiles] == stage) {
+      uint64_t tiles;
       if (llmopt_status status = sizeOf(step.tiles, "the tile count", step.name, &tiles, error))
         return status;
       if (tiles > INT32_MAX)
         return fail(error, LLMOPT_SHAPE_MISMATCH, "step '%s': expected at most %d tiles, but got %llu", step.name,
                     INT32_MAX, ull(tiles));
+      steps[s].tiles = static_cast<uint32_t>(tiles);
     }
     for (uint32_t d = 0; d < step.num_dims; ++d) {
       uint32_t e = desc.step_dims[step.first_dim + d];
+      if (stages[e] != stage)
+        continue;
       if (!evaluated[e])
         return fail(error, LLMOPT_SHAPE_MISMATCH, "step '%s': a size overflows for these shapes", step.name);
       dims[step.first_dim + d] = values[e];
     }
-    if (step.control == LLMOPT_CONTROL_COPY && dims[step.first_dim] < 0)
+    if (step.control == LLMOPT_CONTROL_COPY && stages[desc.step_dims[step.first_dim]] == stage &&
+        dims[step.first_dim] < 0)
       return fail(error, LLMOPT_SHAPE_MISMATCH, "step '%s': a size is negative for these shapes", step.name);
-    steps[s] = {step.kernel,
-                args.data() + step.first_arg,
-                dims.data() + step.first_dim,
-                static_cast<uint32_t>(tiles),
-                step.control,
-                step.num_args,
-                step.num_dims};
   }
-  scratchBytes = 0;
-  if (desc.scratch_bytes != LLMOPT_NONE)
-    return sizeOf(desc.scratch_bytes, "the scratch memory", "model", &scratchBytes, error);
   return LLMOPT_OK;
 }
 
-llmopt_status Binding::bind(const llmopt_model &model, const llmopt_tensor_type *given, llmopt_error *error) {
+llmopt_status Binding::publish(const llmopt_model &model, uint32_t dataSymbol, int64_t number, llmopt_error *error) {
+  const llmopt_model_desc &desc = model.desc;
+  const llmopt_data_symbol &count = desc.data_symbols[dataSymbol];
+  if (number < 0 || number > values[count.bound])
+    return fail(error, LLMOPT_SHAPE_MISMATCH, "the size '%s': expected a number in [0, %lld], but got %lld",
+                desc.symbols[count.symbol], static_cast<long long>(values[count.bound]),
+                static_cast<long long>(number));
+  symbols[count.symbol] = number;
+  uint32_t stage = dataSymbol + 1;
+  for (uint32_t e = 0; e < desc.num_exprs; ++e)
+    if (stages[e] == stage)
+      evaluated[e] = model.evaluate(e, symbols.data(), &values[e]);
+  if (llmopt_status status = checkConstraints(model, stage, error))
+    return status;
+  return sizeSteps(model, stage, error);
+}
+
+/// Where each cache lies, and that the new tokens fit.
+llmopt_status Binding::sizeCaches(const llmopt_model &model, llmopt_error *error) {
+  const llmopt_model_desc &desc = model.desc;
+  cacheSize = cacheBytes = 0;
+  if (!desc.num_caches)
+    return LLMOPT_OK;
+  uint64_t tokens;
+  if (llmopt_status status = sizeOf(desc.new_tokens, "the number of new tokens", "caches", &tokens, error))
+    return status;
+  newTokens = static_cast<int64_t>(tokens);
+  if (newTokens > cache.capacity - cache.past)
+    return fail(error, LLMOPT_SHAPE_MISMATCH,
+                "the cache holds %lld tokens and has room for %lld more, but got %lld; a session may be created "
+                "with a larger cache_capacity",
+                static_cast<long long>(cache.past), static_cast<long long>(cache.capacity - cache.past),
+                static_cast<long long>(newTokens));
+  for (uint32_t i = 0; i < desc.num_caches; ++i) {
+    uint64_t size, end;
+    if (llmopt_status status = sizeOf(desc.caches[i].size, "the size", desc.caches[i].name, &size, error))
+      return status;
+    cacheOffsets[i] = cacheSize;
+    cacheBytes += size;
+    if (__builtin_add_overflow(cacheSize, size, &end) || !alignUp(end, arenaAlignment, &cacheSize))
+      return fail(error, LLMOPT_SHAPE_MISMATCH, "the memory for caches overflows for these shapes");
+  }
+  return LLMOPT_OK;
+}
+
+llmopt_status Binding::bind(const llmopt_model &model, const llmopt_tensor_type *given, const CacheState &state,
+                            llmopt_error *error) {
   valid = false;
+  cache = state;
   llmopt_status status = checkTypes(model, given, error);
   if (!status)
     status = solveSymbols(model, error);
   if (!status)
-    status = checkConstraints(model, error);
+    status = checkConstraints(model, 0, error);
+  if (!status)
+    status = sizeCaches(model, error);
   if (!status)
     status = sizeTensors(model, error);
   if (!status)
@@ -312,11 +417,14 @@ llmopt_status Binding::bind(const llmopt_model &model, const llmopt_tensor_type 
   if (!status)
     status = locateBuffers(model, error);
   if (!status)
-    status = sizeSteps(model, error);
+    status = sizeSteps(model, 0, error);
+  scratchBytes = 0;
+  if (!status && model.desc.scratch_bytes != LLMOPT_NONE)
+    status = sizeOf(model.desc.scratch_bytes, "the scratch memory", "model", &scratchBytes, error);
   return status;
 }
 
-void Binding::place(const llmopt_model &model, char *arena) {
+void Binding::place(const llmopt_model &model, char *arena, char *caches) {
   const llmopt_model_desc &desc = model.desc;
   // The address of a location; NULL for what the caller brings to a run.
   auto address = [&](const Location &at) -> const char * {
@@ -324,6 +432,8 @@ void Binding::place(const llmopt_model &model, char *arena) {
     switch (base.kind) {
     case LLMOPT_BUFFER_ARENA:
       return arena + items[itemOf[at.buffer]].offset + at.offset;
+    case LLMOPT_BUFFER_CACHE:
+      return caches + cacheOffsets[base.index] + at.offset;
     case LLMOPT_BUFFER_WEIGHT:
       return model.weights.data() + at.offset;
     case LLMOPT_BUFFER_CONSTANT:
@@ -353,11 +463,18 @@ void Binding::place(const llmopt_model &model, char *arena) {
       continue;
     copies[numCopies++] = {o, base.kind, base.index, address(at), at.offset};
   }
+  for (uint32_t k = 0; k < desc.num_data_symbols; ++k) {
+    const Location &at = locations[desc.data_symbols[k].buffer];
+    const llmopt_buffer &base = desc.buffers[at.buffer];
+    counts[k] = {k, base.kind, base.index, address(at), at.offset};
+  }
   forgetRun();
   valid = true;
 }
 
 void Binding::forgetRun() {
-  for (size_t o = 0; o < outputs.size(); ++o)
+  for (size_t o = 0; o < outputs.size(); ++o) {
     actual[o] = outputs[o];
+    writtenBytes[o] = outputBytes[o];
+  }
 }

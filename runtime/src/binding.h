@@ -32,19 +32,33 @@ struct OutputCopy {
   uint64_t offset; ///< from the start of that input or output
 };
 
+/// What a session's caches contribute to a binding: how many tokens they hold,
+/// and how many they have room for.
+struct CacheState {
+  int64_t past = 0, capacity = 0;
+};
+
 class Binding {
 public:
   /// All memory a binding ever needs, except for arena and scratch.
   [[nodiscard]] bool allocate(const llmopt_model &model);
 
   /// Works out sizes and layout. Fails without side effects on anything else.
-  llmopt_status bind(const llmopt_model &model, const llmopt_tensor_type *inputs, llmopt_error *error);
+  llmopt_status bind(const llmopt_model &model, const llmopt_tensor_type *inputs, const CacheState &cache,
+                     llmopt_error *error);
 
-  /// Fills in pointers, once there is an arena of `arenaSize` bytes.
-  void place(const llmopt_model &model, char *arena);
+  /// Fills in pointers, once there is an arena of `arenaSize` bytes, and caches of
+  /// `cacheSize`.
+  void place(const llmopt_model &model, char *arena, char *caches);
+
+  /// A number of the data: checks it, and evaluates what waits for it.
+  llmopt_status publish(const llmopt_model &model, uint32_t dataSymbol, int64_t number, llmopt_error *error);
+
+  /// Sets `actual` of outputs whose size the numbers of this run settle.
+  llmopt_status sizeOutputsOfRun(const llmopt_model &model, llmopt_error *error);
 
   /// Whether `given` asks for what is bound already.
-  bool matches(const llmopt_tensor_type *given) const;
+  bool matches(const llmopt_tensor_type *given, const CacheState &cache) const;
 
   /// Makes `actual` the largest shapes again.
   void forgetRun();
@@ -56,7 +70,11 @@ public:
   /// `outputs` are the largest for these shapes, `actual` those of the last run.
   Array<llmopt_tensor_type> inputs, outputs, actual;
   Array<uint64_t> inputBytes, outputBytes;
-  uint64_t arenaSize = 0, arenaLowerBound = 0, scratchBytes = 0;
+  Array<uint64_t> writtenBytes; ///< of `actual`
+  uint64_t arenaSize = 0, arenaLowerBound = 0, scratchBytes = 0, cacheSize = 0;
+  uint64_t cacheBytes = 0; ///< of the values alone: equal where the batch is
+  CacheState cache;
+  int64_t newTokens = 0; ///< that a run adds to the caches
 
   Array<void *> args;
   Array<PreparedStep> steps;
@@ -64,15 +82,19 @@ public:
   size_t numInputPatches = 0, numOutputPatches = 0;
   Array<OutputCopy> copies;
   size_t numCopies = 0;
+  Array<OutputCopy> counts; ///< per data symbol: where its number is
 
 private:
   llmopt_status checkTypes(const llmopt_model &model, const llmopt_tensor_type *given, llmopt_error *error);
   llmopt_status solveSymbols(const llmopt_model &model, llmopt_error *error);
-  llmopt_status checkConstraints(const llmopt_model &model, llmopt_error *error);
+  llmopt_status checkConstraints(const llmopt_model &model, uint32_t stage, llmopt_error *error);
   llmopt_status sizeTensors(const llmopt_model &model, llmopt_error *error);
   llmopt_status sizeBuffers(const llmopt_model &model, llmopt_error *error);
   llmopt_status locateBuffers(const llmopt_model &model, llmopt_error *error);
-  llmopt_status sizeSteps(const llmopt_model &model, llmopt_error *error);
+  llmopt_status sizeSteps(const llmopt_model &model, uint32_t stage, llmopt_error *error);
+  llmopt_status sizeCaches(const llmopt_model &model, llmopt_error *error);
+  llmopt_status sizeOutput(const llmopt_tensor_desc &declared, llmopt_tensor_type *type, uint64_t *bytes,
+                           llmopt_error *error) const;
 
   /// The value of an expression that counts something.
   llmopt_status sizeOf(uint32_t expr, const char *what, const char *name, uint64_t *result, llmopt_error *error) const;
@@ -81,10 +103,12 @@ private:
   Array<uint32_t> definedBy; ///< per symbol: the input that gave its value
   Array<int64_t> values;     ///< per expression
   Array<uint8_t> evaluated;  ///< per expression: 0 where it overflowed
+  Array<uint32_t> stages;    ///< per expression: how many data symbols must be known
   Array<uint64_t> sizes;     ///< per buffer; UINT64_MAX where unknown
   Array<Location> locations; ///< per buffer
   Array<ArenaItem> items;
   Array<uint32_t> itemOf; ///< per buffer, for arena buffers
+  Array<uint64_t> cacheOffsets;
   ArenaWorkspace workspace;
   Array<int64_t> dims;
 };

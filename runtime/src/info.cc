@@ -76,7 +76,7 @@ extern "C" llmopt_status llmopt_model_get_info(const llmopt_model *model, llmopt
   std::memcpy(filled.build_id, desc.build_id, sizeof(filled.build_id));
   filled.num_inputs = desc.num_inputs;
   filled.num_outputs = desc.num_outputs;
-  filled.num_symbols = desc.num_symbols;
+  filled.num_symbols = desc.num_symbols - desc.num_data_symbols;
   filled.num_steps = desc.num_steps;
   filled.num_weights = desc.num_weights;
   filled.weights_size = desc.weights_size;
@@ -127,9 +127,9 @@ extern "C" llmopt_status llmopt_model_evaluate_input(const llmopt_model *model, 
   if (!model || !result || (numSymbols && !symbolValues))
     return fail(error, LLMOPT_INVALID_ARGUMENT, "model, symbol values or type is NULL");
   const llmopt_model_desc &desc = model->desc;
-  if (numSymbols != desc.num_symbols)
-    return fail(error, LLMOPT_INVALID_ARGUMENT, "expected values for %u symbols, but got %zu", desc.num_symbols,
-                numSymbols);
+  uint32_t wanted = desc.num_symbols - desc.num_data_symbols;
+  if (numSymbols != wanted)
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "expected values for %u symbols, but got %zu", wanted, numSymbols);
   if (index >= desc.num_inputs)
     return noSuch("input", index, desc.num_inputs, error);
   const llmopt_tensor_desc &tensor = desc.inputs[index];

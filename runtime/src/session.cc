@@ -16,8 +16,10 @@ struct llmopt_session {
   // The one in use and the one that the next bind works on.
   Binding bindings[2];
   uint32_t active = 0;
-  Pages arena, scratch;
+  Pages arena, scratch, caches;
   uint64_t scratchStride = 0;
+  CacheState cache;
+  uint64_t boundCacheBytes = 0;
 
   bool profile = false;
   uint64_t runs = 0;
@@ -34,6 +36,8 @@ struct llmopt_session {
 
 namespace {
 constexpr uint32_t maxThreads = 1024;
+constexpr uint64_t defaultCacheCapacity = 2048; // tokens
+constexpr uint64_t maxCacheCapacity = uint64_t(1) << 40;
 
 void destroySession(llmopt_session *session) {
   session->~llmopt_session();
@@ -76,21 +80,29 @@ llmopt_status makeRoom(llmopt_session *session, const Binding &next, llmopt_erro
   if (__builtin_add_overflow(next.scratchBytes, 128, &stride) || !alignUp(stride, 128, &stride) ||
       __builtin_mul_overflow(stride, session->pool.threads(), &allThreads))
     return fail(error, LLMOPT_SHAPE_MISMATCH, "the scratch memory overflows for these shapes");
-  Pages newArena, newScratch;
+  Pages newArena, newScratch, newCaches;
   bool growArena = next.arenaSize > session->arena.size();
   bool growScratch = allThreads > session->scratch.size();
-  if (growArena && !newArena.allocate(next.arenaSize))
+  bool growCaches = next.cacheSize > session->caches.size();
+  // With a cache, shapes grow by a token from run to run: take room for many.
+  uint64_t slack = next.cacheSize ? 2 : 1;
+  if (growCaches && !newCaches.allocate(next.cacheSize))
+    return fail(error, LLMOPT_OUT_OF_MEMORY, "out of memory: these shapes need %llu bytes for caches",
+                static_cast<unsigned long long>(next.cacheSize));
+  if (growArena && !newArena.allocate(next.arenaSize * slack))
     return fail(error, LLMOPT_OUT_OF_MEMORY,
                 "out of memory: these shapes need %llu bytes for "
                 "intermediate values",
                 static_cast<unsigned long long>(next.arenaSize));
-  if (growScratch && !newScratch.allocate(allThreads))
+  if (growScratch && !newScratch.allocate(allThreads * slack))
     return fail(error, LLMOPT_OUT_OF_MEMORY, "out of memory: these shapes need %llu bytes of scratch",
                 static_cast<unsigned long long>(allThreads));
   if (growArena)
     session->arena.swap(newArena);
   if (growScratch)
     session->scratch.swap(newScratch);
+  if (growCaches)
+    session->caches.swap(newCaches);
   session->scratchStride = stride;
   return LLMOPT_OK;
 }
@@ -110,44 +122,50 @@ llmopt_status checkData(const char *what, const llmopt_tensor_desc &declared, co
   return LLMOPT_OK;
 }
 
-llmopt_status runSteps(llmopt_session *session, llmopt_error *error) {
+/// Where the bytes of a value are in this run.
+const char *addressOf(const OutputCopy &at, const llmopt_input *inputs, const llmopt_output *outputs) {
+  if (at.kind == LLMOPT_BUFFER_INPUT)
+    return static_cast<const char *>(inputs[at.index].data) + at.offset;
+  if (at.kind == LLMOPT_BUFFER_OUTPUT)
+    return static_cast<const char *>(outputs[at.index].data) + at.offset;
+  return at.data;
+}
+
+llmopt_status runSteps(llmopt_session *session, const llmopt_input *inputs, const llmopt_output *outputs,
+                       llmopt_error *error) {
+  const llmopt_model &model = *session->model;
   Binding &binding = session->binding();
   const Array<PreparedStep> &steps = binding.steps;
   char *scratch = session->scratch.data();
   uint64_t stride = session->scratchStride;
-  for (size_t s = 0; s < steps.size();) {
+  for (uint64_t &ns : session->lastNs)
+    ns = 0;
+  uint64_t before = session->profile ? nowNs() : 0;
+  uint32_t nextCount = 0, numCounts = model.desc.num_data_symbols;
+  for (size_t s = 0;;) {
+    for (; nextCount < numCounts && model.desc.data_symbols[nextCount].first_step == s; ++nextCount) {
+      int64_t number;
+      std::memcpy(&number, addressOf(binding.counts[nextCount], inputs, outputs), sizeof(number));
+      if (llmopt_status status = binding.publish(model, nextCount, number, error))
+        return status;
+    }
+    if (s == steps.size())
+      break;
+    size_t now = s;
     const PreparedStep &step = steps[s++];
     if (step.kernel)
       session->pool.run(step, scratch, stride);
-    else if (llmopt_status status = runControl(*session->model, binding, step, &s, error))
+    else if (llmopt_status status = runControl(model, binding, step, &s, error))
       return status;
+    if (session->profile) {
+      // A step of a loop runs often: its times add up.
+      uint64_t after = nowNs();
+      session->lastNs[now] += after - before;
+      session->totalNs[now] += after - before;
+      before = after;
+    }
   }
-  return LLMOPT_OK;
-}
-
-llmopt_status runStepsTimed(llmopt_session *session, llmopt_error *error) {
-  Binding &binding = session->binding();
-  const Array<PreparedStep> &steps = binding.steps;
-  for (uint64_t &ns : session->lastNs)
-    ns = 0;
-  uint64_t before = nowNs();
-  for (size_t s = 0; s < steps.size();) {
-    size_t now = s;
-    const PreparedStep &step = steps[s++];
-    llmopt_status status = LLMOPT_OK;
-    if (step.kernel)
-      session->pool.run(step, session->scratch.data(), session->scratchStride);
-    else
-      status = runControl(*session->model, binding, step, &s, error);
-    // A step of a loop runs often: its times add up.
-    uint64_t after = nowNs();
-    session->lastNs[now] += after - before;
-    session->totalNs[now] += after - before;
-    before = after;
-    if (status)
-      return status;
-  }
-  return LLMOPT_OK;
+  return numCounts ? binding.sizeOutputsOfRun(model, error) : LLMOPT_OK;
 }
 } // namespace
 
@@ -161,6 +179,10 @@ extern "C" llmopt_status llmopt_session_create(llmopt_model *model, const llmopt
   if (options.num_threads > maxThreads)
     return fail(error, LLMOPT_INVALID_ARGUMENT, "expected at most %u threads, but got %u", maxThreads,
                 options.num_threads);
+  if (options.cache_capacity > maxCacheCapacity)
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "expected a cache_capacity of at most %llu tokens, but got %llu",
+                static_cast<unsigned long long>(maxCacheCapacity),
+                static_cast<unsigned long long>(options.cache_capacity));
 
   void *memory = nullptr;
   if (posix_memalign(&memory, alignof(llmopt_session), sizeof(llmopt_session)) != 0)
@@ -182,6 +204,9 @@ extern "C" llmopt_status llmopt_session_create(llmopt_model *model, const llmopt
     destroySession(session);
     return status;
   }
+  // Room for what the model can make use of, where that is known.
+  uint64_t capacity = options.cache_capacity ? options.cache_capacity : model->desc.max_tokens;
+  session->cache.capacity = static_cast<int64_t>(capacity ? capacity : defaultCacheCapacity);
   model->retain();
   session->model = model;
   *result = session;
@@ -203,16 +228,20 @@ extern "C" llmopt_status llmopt_session_bind(llmopt_session *session, const llmo
   Use use(session);
   if (!use.isFree())
     return isBusy(error);
-  if (session->binding().matches(inputs)) {
+  if (session->binding().matches(inputs, session->cache)) {
     session->binding().forgetRun();
     return LLMOPT_OK;
   }
   Binding &next = session->bindings[1 - session->active];
-  if (llmopt_status status = next.bind(model, inputs, error))
+  if (llmopt_status status = next.bind(model, inputs, session->cache, error))
     return status;
+  if (session->cache.past && next.cacheBytes != session->boundCacheBytes)
+    return fail(error, LLMOPT_SHAPE_MISMATCH,
+                "expected the batch size of the tokens in the cache; truncate it to 0 tokens first");
   if (llmopt_status status = makeRoom(session, next, error))
     return status;
-  next.place(model, session->arena.data());
+  next.place(model, session->arena.data(), session->caches.data());
+  session->boundCacheBytes = next.cacheBytes;
   session->active = 1 - session->active;
   return LLMOPT_OK;
 }
@@ -245,6 +274,8 @@ extern "C" llmopt_status llmopt_session_run(llmopt_session *session, const llmop
   Binding &binding = session->binding();
   if (!binding.valid)
     return fail(error, LLMOPT_NOT_BOUND, "expected bind before run");
+  if (binding.cache.past != session->cache.past)
+    return fail(error, LLMOPT_NOT_BOUND, "expected bind before run: the number of tokens in the cache has changed");
   for (uint32_t i = 0; i < desc.num_inputs; ++i)
     if (llmopt_status status = checkData("input", desc.inputs[i], inputs[i], binding.inputBytes[i], error))
       return status;
@@ -262,20 +293,31 @@ extern "C" llmopt_status llmopt_session_run(llmopt_session *session, const llmop
   }
   {
     ScopedFpState state;
-    if (llmopt_status status = session->profile ? runStepsTimed(session, error) : runSteps(session, error))
+    binding.forgetRun();
+    if (llmopt_status status = runSteps(session, inputs, outputs, error))
       return status;
   }
   for (size_t c = 0; c < binding.numCopies; ++c) {
     const OutputCopy &copy = binding.copies[c];
-    const char *source = copy.data;
-    if (copy.kind == LLMOPT_BUFFER_INPUT)
-      source = static_cast<const char *>(inputs[copy.index].data) + copy.offset;
-    else if (copy.kind == LLMOPT_BUFFER_OUTPUT)
-      source = static_cast<char *>(outputs[copy.index].data) + copy.offset;
-    if (uint64_t bytes = binding.outputBytes[copy.output])
+    const char *source = addressOf(copy, inputs, outputs);
+    if (uint64_t bytes = binding.writtenBytes[copy.output])
       std::memmove(outputs[copy.output].data, source, bytes);
   }
   ++session->runs;
+  session->cache.past += binding.newTokens;
+  return LLMOPT_OK;
+}
+
+extern "C" llmopt_status llmopt_session_truncate(llmopt_session *session, uint64_t tokens, llmopt_error *error) {
+  if (!session)
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "session is NULL");
+  Use use(session);
+  if (!use.isFree())
+    return isBusy(error);
+  if (tokens > static_cast<uint64_t>(session->cache.past))
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "expected at most the %lld tokens that the cache holds, but got %llu",
+                static_cast<long long>(session->cache.past), static_cast<unsigned long long>(tokens));
+  session->cache.past = static_cast<int64_t>(tokens);
   return LLMOPT_OK;
 }
 
@@ -292,6 +334,11 @@ extern "C" llmopt_status llmopt_session_get_info(const llmopt_session *session, 
   filled.arena_lower_bound = binding.valid ? binding.arenaLowerBound : 0;
   filled.arena_capacity = session->arena.size();
   filled.scratch_size = session->scratch.size();
+  if (session->model->desc.num_caches) {
+    filled.cache_tokens = static_cast<uint64_t>(session->cache.past);
+    filled.cache_capacity = static_cast<uint64_t>(session->cache.capacity);
+    filled.cache_size = session->caches.size();
+  }
   return writeInfo(info, &filled, "session info", error);
 }
 

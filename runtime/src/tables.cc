@@ -15,7 +15,7 @@ public:
     if (!hasArrays() || !checkExprs() || !checkBuffers() ||
         !checkTensors(desc.inputs, desc.num_inputs, "input", LLMOPT_BUFFER_INPUT) ||
         !checkTensors(desc.outputs, desc.num_outputs, "output", LLMOPT_BUFFER_OUTPUT) || !checkSymbols() ||
-        !checkSteps() || !checkWeights() || !checkConstraints())
+        !checkSteps() || !checkWeights() || !checkConstraints() || !checkDataSymbols() || !checkCaches())
       return status;
     return LLMOPT_OK;
   }
@@ -45,10 +45,15 @@ private:
                         {"expr_code", desc.num_expr_code, desc.expr_code},
                         {"step_args", desc.num_step_args, desc.step_args},
                         {"step_dims", desc.num_step_dims, desc.step_dims},
-                        {"constraints", desc.num_constraints, desc.constraints}};
+                        {"constraints", desc.num_constraints, desc.constraints},
+                        {"data symbols", desc.num_data_symbols, desc.data_symbols},
+                        {"output bounds", desc.num_data_symbols ? desc.num_outputs : 0, desc.output_bounds},
+                        {"caches", desc.num_caches, desc.caches}};
     for (const auto &a : arrays)
       if (a.count && !a.array)
         return bad(a.what, 0, "is missing");
+    if (desc.num_data_symbols > desc.num_symbols)
+      return bad("data symbols", 0, "are more than all symbols");
     if (!desc.name || !desc.compiler || !desc.target || !desc.cpu_features)
       return bad("names", 0, "is missing");
     return true;
@@ -88,6 +93,10 @@ private:
       case LLMOPT_BUFFER_OUTPUT:
         if (b.index >= desc.num_outputs)
           return bad("buffer", i, "names no output");
+        break;
+      case LLMOPT_BUFFER_CACHE:
+        if (b.index >= desc.num_caches)
+          return bad("buffer", i, "names no cache");
         break;
       case LLMOPT_BUFFER_CONSTANT:
         if (!b.data)
@@ -142,14 +151,14 @@ private:
     for (uint32_t s = 0; s < desc.num_symbols; ++s) {
       if (!desc.symbols[s])
         return bad("symbol", s, "has no name");
-      bool defined = false;
+      bool defined = desc.num_caches && (s == desc.past_symbol || s == desc.capacity_symbol);
       for (uint32_t i = 0; i < desc.num_inputs && !defined; ++i)
         for (uint32_t d = 0; d < desc.inputs[i].rank && !defined; ++d) {
           const llmopt_expr &e = desc.exprs[desc.inputs[i].dims[d]];
           const llmopt_expr_insn &insn = desc.expr_code[e.first];
           defined = e.count == 1 && insn.op == LLMOPT_EXPR_SYMBOL && insn.value == int64_t(s);
         }
-      if (!defined)
+      if (!defined && s < desc.num_symbols - desc.num_data_symbols)
         return bad("symbol", s, "no input dimension defines it");
     }
     return true;
@@ -236,6 +245,71 @@ private:
       if (c.relation != LLMOPT_EQUAL && c.relation != LLMOPT_AT_MOST)
         return bad("constraint", i, "has an unknown relation");
     }
+    return true;
+  }
+
+  /// Whether an expression has a value when shapes are bound.
+  bool isBoundExpr(uint32_t e) const {
+    if (e == LLMOPT_NONE)
+      return true;
+    for (uint32_t i = 0; i < desc.exprs[e].count; ++i) {
+      const llmopt_expr_insn &insn = desc.expr_code[desc.exprs[e].first + i];
+      if (insn.op == LLMOPT_EXPR_SYMBOL && insn.value >= int64_t(desc.num_symbols - desc.num_data_symbols))
+        return false;
+    }
+    return true;
+  }
+
+  bool checkDataSymbols() {
+    if (!desc.num_data_symbols)
+      return true;
+    uint32_t first = desc.num_symbols - desc.num_data_symbols, earlier = 0;
+    for (uint32_t k = 0; k < desc.num_data_symbols; ++k) {
+      const llmopt_data_symbol &s = desc.data_symbols[k];
+      if (s.symbol != first + k)
+        return bad("data symbol", k, "is not in the order of symbols");
+      if (s.buffer >= desc.num_buffers || !isExpr(s.bound) || !isBoundExpr(s.bound))
+        return bad("data symbol", k, "has no buffer or bound");
+      const llmopt_buffer &b = desc.buffers[s.buffer];
+      const llmopt_expr &size = desc.exprs[b.size == LLMOPT_NONE ? s.bound : b.size];
+      const llmopt_expr_insn &insn = desc.expr_code[size.first];
+      if (b.size == LLMOPT_NONE || size.count != 1 || insn.op != LLMOPT_EXPR_CONST || insn.value != 8)
+        return bad("data symbol", k, "its buffer has no 8 bytes");
+      if (s.first_step > desc.num_steps || s.first_step < earlier)
+        return bad("data symbol", k, "its step is out of order");
+      earlier = s.first_step;
+    }
+    for (uint32_t i = 0; i < desc.num_inputs; ++i)
+      for (uint32_t d = 0; d < desc.inputs[i].rank; ++d)
+        if (!isBoundExpr(desc.inputs[i].dims[d]))
+          return bad("input", i, "a dimension depends on data");
+    for (uint32_t i = 0; i < desc.num_buffers; ++i)
+      if (!isBoundExpr(desc.buffers[i].size) || !isBoundExpr(desc.buffers[i].offset))
+        return bad("buffer", i, "its place depends on data");
+    if (!isBoundExpr(desc.scratch_bytes))
+      return bad("scratch size", 0, "depends on data");
+    for (uint32_t i = 0; i < desc.num_outputs; ++i) {
+      const llmopt_tensor_desc &t = desc.output_bounds[i];
+      if (!t.name || t.dtype != desc.outputs[i].dtype || t.rank != desc.outputs[i].rank)
+        return bad("output bound", i, "is not of its output");
+      for (uint32_t d = 0; d < t.rank; ++d)
+        if (!isExpr(t.dims[d]) || !isBoundExpr(t.dims[d]))
+          return bad("output bound", i, "a dimension names no expression, or depends on data");
+    }
+    return true;
+  }
+
+  bool checkCaches() {
+    for (uint32_t i = 0; i < desc.num_caches; ++i) {
+      const llmopt_cache &c = desc.caches[i];
+      if (!c.name)
+        return bad("cache", i, "has no name");
+      if (!llmopt_dtype_size(c.dtype) || !isExpr(c.size))
+        return bad("cache", i, "has no type or size");
+    }
+    if (desc.num_caches && (desc.past_symbol >= desc.num_symbols || desc.capacity_symbol >= desc.num_symbols ||
+                            !isExpr(desc.new_tokens)))
+      return bad("caches", 0, "names no symbols or no number of new tokens");
     return true;
   }
 

@@ -24,7 +24,30 @@ double conformance::getTolerance(mlir::Type type) {
   return 0.13;     // f8: 2^-3
 }
 
-static std::string typeText(const lm::Tensor &tensor) {
+// Half a unit of the fourth decimal, 5e-5, of results whose largest is 0.35 to 0.9.
+double conformance::getTypedTolerance(llvm::StringRef test) {
+  for (llvm::StringRef name : {"node/test_averagepool_2d_ceil_last_window_starts_on_pad",
+                               "node/test_roialign_aligned_false", "node/test_roialign_aligned_true"})
+    if (test == name)
+      return 2e-4;
+  return 0;
+}
+
+bool conformance::hasRandomOutputs(llvm::StringRef test) {
+  static const char *const tests[] = {"test_bernoulli",
+                                      "test_bernoulli_expanded",
+                                      "test_bernoulli_double",
+                                      "test_bernoulli_double_expanded",
+                                      "test_bernoulli_seed",
+                                      "test_bernoulli_seed_expanded",
+                                      "test_training_dropout",
+                                      "test_training_dropout_mask",
+                                      "test_training_dropout_default",
+                                      "test_training_dropout_default_mask"};
+  return llvm::is_contained(tests, test);
+}
+
+std::string conformance::typeText(const lm::Tensor &tensor) {
   std::string text;
   llvm::raw_string_ostream(text) << tensor.getType();
   return text;

@@ -14,8 +14,19 @@ namespace llmopt::conformance {
 /// equal.
 std::string compare(const lm::Tensor &actual, const lm::Tensor &expected, double least = 0);
 
+/// What `least` must be for a test whose expected values are not exact: they were
+/// typed in with four decimals. 0 for all others.
+double getTypedTolerance(llvm::StringRef test);
+
 /// The tolerance of a floating-point type, for one operator.
 double getTolerance(mlir::Type type);
+
+/// tensor<2x3xf32>
+std::string typeText(const lm::Tensor &tensor);
+
+/// Whether the expected values of a test are random numbers: then only their
+/// types and shapes count.
+bool hasRandomOutputs(llvm::StringRef test);
 
 } // namespace llmopt::conformance
 

@@ -132,7 +132,11 @@ int main(int argc, char **argv) {
     }
   }
   std::vector<Outcome> outcomes = runInChildren(tests.size(), options->jobs, kSeconds,
-                                                [&](size_t i) { return runCase(tests[i].directory, options->run); });
+                                                [&](size_t i) {
+                                                  CaseOptions run = options->run;
+                                                  run.tolerance = std::max(run.tolerance, getTypedTolerance(tests[i].name));
+                                                  return runCase(tests[i].directory, run);
+                                                });
 
   Status seen = known;
   seen.passes.clear();

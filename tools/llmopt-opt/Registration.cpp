@@ -6,6 +6,7 @@
 #include "llmopt/Dialect/Kernel/IR/Kernel.h"
 #include "llmopt/Dialect/LM/IR/LM.h"
 #include "llmopt/Transforms/Passes.h"
+#include "llmopt/Transforms/Cache/Passes.h"
 #include "llmopt/Transforms/Pruning/Passes.h"
 #include "llmopt/Transforms/Quantization/Passes.h"
 #include "llmopt/Transforms/Shapes/Passes.h"
@@ -18,6 +19,7 @@ void llmopt::registerEverything(mlir::DialectRegistry &registry) {
   registry.insert<mlir::func::FuncDialect, kernel::KernelDialect, lm::LMDialect>();
   mlir::registerTransformsPasses();
   registerTransforms();
+  registerLLMOptCachePasses();
   registerLLMOptPruningPasses();
   registerLLMOptQuantizationPasses();
   registerLLMOptShapesPasses();

@@ -1,4 +1,5 @@
 // llmopt-run: loads a compiled model and runs, measures or describes it.
+#include "Generate.h"
 #include "Npz.h"
 #include "Reports.h"
 
@@ -32,6 +33,8 @@ static void runModel(const Options &options) {
   if (describesOnly)
     return;
 
+  if (options.generate)
+    return generate(model.get(), options);
   bool hasInputs = infoOf(model.get()).num_inputs != 0;
   if (hasInputs && options.inputs.empty() && !measures && options.shape.empty())
     throw Failure{Usage, "expected --input FILE.npz, or --bench with --shape; "

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <numeric>
@@ -26,6 +27,16 @@ what to do besides running once
   --profile               run repeatedly, report the time of every step
   --info                  describe the model; with --shape also its memory
   --check                 compare the weights with their hash
+
+tokens of a decoder (compiled with -kv-cache: the session keeps the past)
+  --generate N            up to N new tokens, printed as they come; with --output
+                          also `ids` and `logits`
+  --prompt ID,ID,...      the tokens to start from
+  --stop ID,...           stop behind any of these
+  --temperature T         draw instead of taking the best (default 0: the best)
+  --top-k K, --top-p P    draw among the K best, or the fewest that sum up to P
+  --repetition-penalty R  divide the logits of tokens that occurred (default 1)
+  --seed S                of the draws (default 0)
 
 settings
   --threads N             threads to use (default: the CPUs of this process)
@@ -60,6 +71,27 @@ double parseSeconds(const std::string &option, const std::string &text) {
   if (text.empty() || *end || !std::isfinite(value) || value < 0 || value > 86400)
     usage("--" + option + ": expected seconds, but got '" + text + "'");
   return value;
+}
+
+double parseNumber(const std::string &option, const std::string &text, double least, double most) {
+  char *end = nullptr;
+  double value = std::strtod(text.c_str(), &end);
+  if (text.empty() || *end || !(value >= least && value <= most)) {
+    char range[64];
+    std::snprintf(range, sizeof(range), "%g to %g", least, most);
+    usage("--" + option + ": expected a number from " + range + ", but got '" + text + "'");
+  }
+  return value;
+}
+
+std::vector<int64_t> parseIds(const std::string &option, const std::string &text) {
+  std::vector<int64_t> ids;
+  for (size_t at = 0; at <= text.size();) {
+    size_t comma = std::min(text.find(',', at), text.size());
+    ids.push_back(int64_t(parseCount(option, text.substr(at, comma - at), INT32_MAX)));
+    at = comma + 1;
+  }
+  return ids;
 }
 
 std::vector<std::pair<std::string, int64_t>> parseShape(const std::string &text) {
@@ -132,6 +164,18 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
       {"runs", true, [&](const std::string &v) { options.minRuns = uint32_t(parseCount("runs", v, 1000000)); }},
       {"seconds", true, [&](const std::string &v) { options.minSeconds = parseSeconds("seconds", v); }},
       {"warmup", true, [&](const std::string &v) { options.warmupSeconds = parseSeconds("warmup", v); }},
+      {"generate", true, [&](const std::string &v) { options.generate = parseCount("generate", v, 1000000); }},
+      {"prompt", true, [&](const std::string &v) { options.prompt = parseIds("prompt", v); }},
+      {"stop", true, [&](const std::string &v) { options.stop = parseIds("stop", v); }},
+      {"temperature", true,
+       [&](const std::string &v) { options.sampling.temperature = parseNumber("temperature", v, 0, 1000); }},
+      {"top-k", true, [&](const std::string &v) { options.sampling.topK = parseCount("top-k", v, INT32_MAX); }},
+      {"top-p", true, [&](const std::string &v) { options.sampling.topP = parseNumber("top-p", v, 0, 1); }},
+      {"repetition-penalty", true,
+       [&](const std::string &v) {
+         options.sampling.repetitionPenalty = parseNumber("repetition-penalty", v, 0.01, 100);
+       }},
+      {"seed", true, [&](const std::string &v) { options.sampling.seed = parseCount("seed", v, UINT64_MAX); }},
       flag("bench", options.bench),
       flag("json", options.json),
       flag("info", options.info),
@@ -190,6 +234,10 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
     usage("expected a model; see llmopt-run --help");
   if (options.json && !options.bench)
     usage("--json: goes with --bench");
+  if (!options.generate != options.prompt.empty())
+    usage("expected --generate N and --prompt ID,... together");
+  if (options.generate && (!options.inputs.empty() || options.bench || options.profile))
+    usage("--generate: makes its own inputs, and goes with neither --input, --bench nor --profile");
   if (!options.inputs.empty() && !options.shape.empty())
     usage("--shape: is for synthetic inputs, but --input is given");
   return options;

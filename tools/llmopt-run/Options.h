@@ -3,6 +3,7 @@
 #define LLMOPT_RUN_OPTIONS_H
 
 #include "Failure.h"
+#include "Sampler.h"
 
 #include <utility>
 #include <vector>
@@ -20,6 +21,9 @@ struct Options {
   bool bench = false, json = false, info = false, profile = false, check = false, help = false, version = false;
   uint32_t minRuns = 10;
   double minSeconds = 1, warmupSeconds = 0.2;
+  uint64_t generate = 0; ///< new tokens at most; 0: do not generate
+  std::vector<int64_t> prompt, stop;
+  SamplingOptions sampling;
 };
 
 /// Throws a usage failure that names the option and the nearest that exists.

@@ -36,6 +36,7 @@ struct CommandLine {
   std::string output; ///< empty: the default of the kind
   EmitKind emit = EmitKind::So;
   bool embedWeights = false;
+  bool kvCache = false;
   std::string symbolPrefix;
   std::vector<ShapePin> shapes;
   std::string target; ///< a triple; empty: the host

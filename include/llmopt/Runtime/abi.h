@@ -12,7 +12,8 @@
  *    compiled with, and a reader never looks beyond it.
  *  - Sizes, counts and strides that depend on batch or sequence are *size
  *    expressions* over named symbols. They are evaluated once, when shapes are
- *    bound, never while a model runs.
+ *    bound; while a model runs only those that depend on data (see
+ *    llmopt_data_symbol).
  *  - Names are UTF-8, NUL-terminated and owned by the artefact.
  */
 #ifndef LLMOPT_RUNTIME_ABI_H
@@ -86,7 +87,8 @@ typedef struct llmopt_expr {
 /* A model input or output. Dimensions are indices into `exprs`; for an input
  * dimension that is exactly one symbol, binding defines that symbol; any other
  * input dimension is checked against its expression. Every symbol is defined by
- * an input. An output whose buffer is not its own OUTPUT buffer (an input, a
+ * an input, counts data, or belongs to the session (past_symbol, capacity_symbol).
+ * An output whose buffer is not its own OUTPUT buffer (an input, a
  * weight, a value that is returned twice) is copied after the last step; where
  * that is an ARENA buffer it lives until the last step. */
 typedef struct llmopt_tensor_desc {
@@ -104,7 +106,8 @@ typedef enum llmopt_buffer_kind {
   LLMOPT_BUFFER_INPUT = 3,    /* the caller's pointer for input `index` */
   LLMOPT_BUFFER_OUTPUT = 4,   /* the caller's pointer for output `index` */
   LLMOPT_BUFFER_CONSTANT = 5, /* `data` in the artefact, read only */
-  LLMOPT_BUFFER_VIEW = 6      /* buffer `index` displaced by `offset` bytes */
+  LLMOPT_BUFFER_VIEW = 6,     /* buffer `index` displaced by `offset` bytes */
+  LLMOPT_BUFFER_CACHE = 7     /* cache `index` of the session */
 } llmopt_buffer_kind;
 
 typedef struct llmopt_buffer {
@@ -116,6 +119,15 @@ typedef struct llmopt_buffer {
   uint32_t last_step;
   const void *data; /* CONSTANT only */
 } llmopt_buffer;
+
+/* Values that a session keeps between runs: keys and values of past tokens,
+ * [batch, capacity, width]. One past length and one capacity serve all caches of
+ * a model; steps write the tokens of a run behind the past ones. */
+typedef struct llmopt_cache {
+  const char *name; /* the ONNX input it stands for */
+  uint32_t dtype;   /* llmopt_dtype */
+  uint32_t size;    /* expression: bytes, a multiple of the capacity */
+} llmopt_cache;
 
 /* One tile of one kernel.
  *   args     pointers of the step's buffers, in the step's order; an absent
@@ -199,6 +211,18 @@ typedef struct llmopt_constraint {
   const char *reason; /* the ONNX node that asks for it, for the message */
 } llmopt_constraint;
 
+/* A symbol that stands for a number of the data, such as how many elements of a
+ * mask are true. Before step `first_step`, when all earlier ones are done, it
+ * takes the int64 in `buffer`; from there on sizes of steps may depend on it.
+ * Sizes and offsets of buffers and of scratch memory never do: they hold the
+ * most that can come (`bound`). */
+typedef struct llmopt_data_symbol {
+  uint32_t symbol;
+  uint32_t buffer;
+  uint32_t bound;      /* expression over symbols of inputs; never below the number */
+  uint32_t first_step; /* num_steps: after the last one */
+} llmopt_data_symbol;
+
 typedef struct llmopt_model_desc {
   uint32_t struct_size;
   uint32_t abi_version; /* LLMOPT_ABI_VERSION */
@@ -237,8 +261,23 @@ typedef struct llmopt_model_desc {
 
   /* Absent in the smallest accepted struct_size, which ends here. */
   uint32_t num_constraints;
-  uint32_t reserved2;
+  uint32_t num_caches;
   const llmopt_constraint *constraints;
+
+  /* Of the last `num_data_symbols` symbols, in order. `output_bounds` has the
+   * outputs with every dimension as large as it can be; NULL without such symbols. */
+  uint32_t num_data_symbols;
+  uint32_t reserved3;
+  const llmopt_data_symbol *data_symbols;
+  const llmopt_tensor_desc *output_bounds;
+
+  /* Symbols that a session defines instead of an input: tokens in its caches when
+   * a run starts, and the most that they hold. LLMOPT_NONE without caches. */
+  uint32_t past_symbol;
+  uint32_t capacity_symbol;
+  uint32_t new_tokens; /* expression: tokens that a run adds to the caches */
+  uint32_t max_tokens; /* the most that the model can make use of, 0: not known */
+  const llmopt_cache *caches;
 } llmopt_model_desc;
 
 /* Returns the table and does nothing else, in instructions of the baseline ISA:

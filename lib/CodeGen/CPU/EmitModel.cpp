@@ -40,6 +40,8 @@ static void setCodeId(PlannedModel &model, ModuleOp kernels) {
     os << e.first << ',' << e.count << ',';
   for (llmopt_expr_insn i : t.exprCode)
     os << i.op << ',' << i.value << ',';
+  for (const ModelTables::DataSymbol &s : t.dataSymbols)
+    os << s.symbol << ',' << s.buffer << ',' << s.bound << ',' << s.firstStep << ',';
   kernels->print(os, OpPrintingFlags().useLocalScope());
   setId(t, text);
 }

@@ -1,5 +1,6 @@
 // Kernel specs for the operations of a plan.
 #include "llmopt/CodeGen/CPU/Attention.h"
+#include "llmopt/CodeGen/CPU/KVAppend.h"
 #include "llmopt/CodeGen/CPU/EmitModel.h"
 #include "llmopt/CodeGen/CPU/Gemm.h"
 #include "llmopt/CodeGen/CPU/Int8.h"
@@ -78,7 +79,7 @@ public:
   FailureOr<StepKernel> emit(Operation *op) override {
     return TypeSwitch<Operation *, FailureOr<StepKernel>>(op)
         .Case<kernel::GemmOp, kernel::GemmS8Op, kernel::QuantizeRowsOp, kernel::BatchedMatmulOp, kernel::AttentionOp,
-              kernel::NormOp, kernel::SoftmaxOp, kernel::EmbedOp, kernel::LoopsOp>([&](auto typed) { return emitOp(typed); })
+              kernel::KVAppendOp, kernel::NormOp, kernel::SoftmaxOp, kernel::EmbedOp, kernel::LoopsOp>([&](auto typed) { return emitOp(typed); })
         .Default([](Operation *other) -> FailureOr<StepKernel> {
           return other->emitError() << "expected an operation that has a CPU kernel, but got " << other->getName();
         });
@@ -90,6 +91,7 @@ private:
   FailureOr<StepKernel> emitOp(kernel::QuantizeRowsOp op);
   FailureOr<StepKernel> emitOp(kernel::BatchedMatmulOp op);
   FailureOr<StepKernel> emitOp(kernel::AttentionOp op);
+  FailureOr<StepKernel> emitOp(kernel::KVAppendOp op);
   FailureOr<StepKernel> emitOp(kernel::NormOp op);
   FailureOr<StepKernel> emitOp(kernel::SoftmaxOp op);
   FailureOr<StepKernel> emitOp(kernel::EmbedOp op);
@@ -302,8 +304,8 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::AttentionOp op) {
   spec.valueDim = op.getValueHeadDim();
   auto tensor = [&](Value value, int64_t column, int64_t headStride) {
     SmallVector<SymExpr> dims = getDims(value);
-    return AttentionSpec::Tensor{args.take(value, Size(column)), shape.size(dims[1] * dims[2]), shape.size(dims[2]),
-                                 Size(headStride)};
+    return AttentionSpec::Tensor{args.take(value, Size(column)), shape.size(kernel::getTokenRows(value) * dims[2]),
+                                 shape.size(dims[2]), Size(headStride)};
   };
   spec.q = tensor(op.getQuery(), op.getQOffset(), spec.headDim);
   spec.k = tensor(op.getKey(), op.getKOffset(), spec.headDim);
@@ -383,6 +385,24 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormOp op) {
       spec, (spec.rms ? "rms_norm_" : "layer_norm_") + std::to_string(spec.width) + (spec.residual ? "_residual" : ""),
       key.text, emitNorm);
   return StepKernel{spec.name, shape.dims, shape.expr(normTiles(spec)), 0};
+}
+
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::KVAppendOp op) {
+  KVAppendSpec spec;
+  Shape shape;
+  Arguments args;
+  SmallVector<SymExpr> input = getDims(op.getInput());
+  spec.batch = shape.size(input[0]);
+  spec.tokens = shape.size(input[1]);
+  spec.width = shape.size(input[2]);
+  spec.past = shape.size(lm::getExprs(op.getPast())[0]);
+  spec.capacity = shape.size(getDims(op.getCache())[1]);
+  spec.cache = args.take(op.getCache());
+  spec.input = args.take(op.getInput());
+  Key key;
+  key << "kv_append" << spec.batch << spec.tokens << spec.width << spec.past << spec.capacity;
+  shareKernel(spec, "kv_append", key.text, emitKVAppend);
+  return StepKernel{spec.name, shape.dims, shape.expr(kvAppendTiles(spec)), 0};
 }
 
 FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::SoftmaxOp op) {

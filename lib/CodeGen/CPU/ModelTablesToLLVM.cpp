@@ -22,7 +22,10 @@ static_assert(offsetof(llmopt_model_desc, name) == 24 && offsetof(llmopt_model_d
               offsetof(llmopt_model_desc, symbols) == 96 &&
               offsetof(llmopt_model_desc, scratch_bytes) == 176 &&
               offsetof(llmopt_model_desc, metadata) == 192 &&
-              offsetof(llmopt_model_desc, constraints) == 208 && sizeof(llmopt_model_desc) == 216);
+              offsetof(llmopt_model_desc, constraints) == 208 &&
+              offsetof(llmopt_model_desc, data_symbols) == 224 &&
+              offsetof(llmopt_model_desc, past_symbol) == 240 && sizeof(llmopt_model_desc) == 264);
+static_assert(sizeof(llmopt_data_symbol) == 16 && sizeof(llmopt_cache) == 16);
 static_assert(sizeof(llmopt_constraint) == 24 && offsetof(llmopt_constraint, reason) == 16);
 
 class Writer {
@@ -152,9 +155,23 @@ bool addModelTables(llvm::Module &module, const ModelTables &t, StringRef symbol
        w.i64(t.weightsSize),
        w.string(t.metadata),
        w.u32(t.constraints.size()),
-       w.u32(0),
+       w.u32(t.caches.size()),
        w.table(t.constraints, "constraints", [&](const ModelTables::Constraint &c) {
          return w.record({w.u32(c.lhs), w.u32(c.relation), w.u32(c.rhs), w.u32(c.flags), w.string(c.reason)});
+       }),
+       w.u32(t.dataSymbols.size()),
+       w.u32(0),
+       w.table(t.dataSymbols, "data_symbols",
+               [&](const ModelTables::DataSymbol &s) {
+                 return w.record({w.u32(s.symbol), w.u32(s.buffer), w.u32(s.bound), w.u32(s.firstStep)});
+               }),
+       tensors(w, t.outputBounds, "output_bounds"),
+       w.u32(t.pastSymbol),
+       w.u32(t.capacitySymbol),
+       w.u32(t.newTokens),
+       w.u32(t.maxTokens),
+       w.table(t.caches, "caches", [&](const ModelTables::Cache &c) {
+         return w.record({w.string(c.name), w.u32(c.dtype), w.u32(c.size)});
        })});
   assert(module.getDataLayout().getTypeAllocSize(model->getType()) == sizeof(llmopt_model_desc));
 

@@ -135,6 +135,19 @@ V emitTanh(KernelBuilder &kb, V x) {
   return kb.copySign(e / (e + 2.0), x);
 }
 
+V emitAtan(KernelBuilder &kb, V x) {
+  V a = kb.abs(x), inverse = 1.0 / a;
+  auto large = a > 1.0;
+  V t = kb.select(large, inverse, a), square = t * t;
+  // t (1 + P(t^2)): the whole t is added last, so its rounding is the only one.
+  V p = polynomial(square, {-0.33333299073735726, 0.19998547819504366, -0.14264236736915564, 0.10952159966605708,
+                            -0.084033751571564184, 0.057956311201045358, -0.031176572743710678, 0.010913924740342059,
+                            -0.0017934700038837982});
+  V part = kb.fma(t * square, p, t);
+  V result = kb.select(large, M_PI_2 - part, part);
+  return kb.copySign(result, x);
+}
+
 V emitErf(KernelBuilder &kb, V x) {
   if (isWide(x))
     return wide::erf(kb, x);

@@ -138,6 +138,8 @@ LogicalResult draftAttention(kernel::AttentionOp attention, Draft &d) {
   std::string shape = d.size(q[1], "query_length") + ", " + d.size(k[1], "key_length") + ", " + std::to_string(heads) +
                       ", " + std::to_string(group) + ", " + d.size(q[2], "query_row") + ", " +
                       d.size(k[2], "key_row") + ", " + d.size(v[2], "value_row") + ", " +
+                      d.size(kernel::getTokenRows(attention.getKey()), "key_rows") + ", " +
+                      d.size(kernel::getTokenRows(attention.getValue()), "value_rows") + ", " +
                       std::to_string(attention.getHeadDim()) + ", " + std::to_string(attention.getValueHeadDim());
   const char *names[] = {"mask_batch", "mask_head", "mask_query", "mask_key"};
   for (auto [stride, name] : llvm::zip(strides, names))
@@ -164,6 +166,18 @@ LogicalResult draftNorm(kernel::NormOp norm, Draft &d) {
            d.size(getDims(norm.getInput()).back(), "width") + ", " + floatLiteral(norm.getEpsilon().convertToDouble()) +
            ");";
   d.step.tiles = rowsOf(norm.getInput().getType());
+  return success();
+}
+
+LogicalResult draftKVAppend(kernel::KVAppendOp append, Draft &d) {
+  SmallVector<SymExpr> input = getDims(append.getInput());
+  d.hint = "kv_append";
+  d.threads = 128; // kAttentionThreads
+  std::string cache = d.buffer("float", "cache"), x = d.buffer("const float", "x");
+  d.body = "llmopt::kv_append(" + cache + ", " + x + ", " + d.size(input[1], "tokens") + ", " +
+           d.size(lm::getExprs(append.getPast())[0], "past") + ", " +
+           d.size(kernel::getTokenRows(append.getResult()), "capacity") + ", " + d.size(input[2], "width") + ");";
+  d.step.tiles = input[0] * input[1];
   return success();
 }
 
@@ -244,6 +258,7 @@ LogicalResult llmopt::cuda::draftKernel(Operation *op, Draft &draft) {
       .Case<kernel::GemmS8Op>([&](kernel::GemmS8Op gemm) { return draftGemmS8(gemm, draft); })
       .Case<kernel::BatchedMatmulOp>([&](kernel::BatchedMatmulOp matmul) { return draftMatmul(matmul, draft); })
       .Case<kernel::AttentionOp>([&](kernel::AttentionOp attention) { return draftAttention(attention, draft); })
+      .Case<kernel::KVAppendOp>([&](kernel::KVAppendOp append) { return draftKVAppend(append, draft); })
       .Case<kernel::NormOp>([&](kernel::NormOp norm) { return draftNorm(norm, draft); })
       .Case<kernel::SoftmaxOp>([&](kernel::SoftmaxOp softmax) { return draftSoftmax(softmax, draft); })
       .Case<kernel::EmbedOp>([&](kernel::EmbedOp embed) { return draftEmbed(embed, draft); })

@@ -96,6 +96,14 @@ void cuda::printTables(const ModelTables &t, llvm::StringRef symbolPrefix, raw_o
     os << "{" << c.lhs << ", " << c.relation << ", " << c.rhs << ", " << c.flags << "u, " << toLiteral(c.reason) << "}";
   });
 
+  printArray(os, "llmopt_data_symbol", "data_symbols", t.dataSymbols, [&](const ModelTables::DataSymbol &s) {
+    os << "{" << s.symbol << ", " << s.buffer << "u, " << s.bound << ", " << s.firstStep << "}";
+  });
+  printTensors(os, "output_bounds", t.outputBounds);
+  printArray(os, "llmopt_cache", "caches", t.caches, [&](const ModelTables::Cache &c) {
+    os << "{" << toLiteral(c.name) << ", " << c.dtype << ", " << c.size << "}";
+  });
+
   os << "const llmopt_model_desc model = {\n    sizeof(llmopt_model_desc),\n    LLMOPT_ABI_VERSION,\n    {";
   for (uint8_t byte : t.buildId)
     os << unsigned(byte) << ",";
@@ -106,7 +114,9 @@ void cuda::printTables(const ModelTables &t, llvm::StringRef symbolPrefix, raw_o
     os << count << ", ";
   os << "\n    symbols, inputs, outputs, buffers, steps, weights, exprs, expr_code, step_args, step_dims,\n    "
      << t.scratchBytes << ", 0, " << t.weightsSize << "ull,\n    " << toLiteral(t.metadata) << ",\n    "
-     << t.constraints.size() << ", 0, constraints};\n"
+     << t.constraints.size() << ", " << t.caches.size() << ", constraints, " << t.dataSymbols.size()
+     << ", 0, data_symbols, " << (t.dataSymbols.empty() ? "nullptr" : "output_bounds") << ",\n    " << t.pastSymbol
+     << "u, " << t.capacitySymbol << "u, " << t.newTokens << "u, " << t.maxTokens << ", caches};\n"
      << "} // namespace\n\nextern \"C\" __attribute__((visibility(\"default\"))) const llmopt_model_desc *"
      << symbolPrefix << "llmopt_model_v1() { return &model; }\n";
 }

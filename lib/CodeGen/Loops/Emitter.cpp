@@ -82,6 +82,8 @@ S Emitter::emit(Value value, ArrayRef<Index> indices) {
 S Emitter::emitOp(Operation *op, ArrayRef<Index> indices) {
   if (std::optional<S> s = emitElementwise(op, indices))
     return *s;
+  if (std::optional<S> s = emitBits(op, indices))
+    return *s;
   if (std::optional<S> s = emitShape(op, indices))
     return *s;
   if (std::optional<S> s = emitGathers(op, indices))
@@ -126,12 +128,22 @@ void Emitter::store(int64_t arg, Type type, ArrayRef<Index> indices, S value) {
     value = encode(value, buffer.elem);
     buffer.elem = Elem::U8;
   }
-  Address address = addressOf(linearize(indices, lm::getDims(type)));
-  auto write = [&] { b.store(buffer, address.access, address.offset, value); };
+  Index at = linearize(indices, lm::getDims(type));
+  auto write = [&] { storeAt(buffer, at, value); };
   if (b.hasThreads() && !b.inLanes()) // every thread has the value; one writes it
     b.onFirstThread(write);
   else
     write();
+}
+
+void Emitter::storeAt(const Buffer &buffer, const Index &index, S value) {
+  Address address = addressOf(index);
+  b.store(buffer, address.access, address.offset, value);
+}
+
+S Emitter::loadAt(const Buffer &buffer, const Index &index) {
+  Address address = addressOf(index);
+  return b.load(buffer, address.access, address.offset);
 }
 
 /// `then` is evaluated only where `condition` holds, so it may read memory
@@ -159,7 +171,8 @@ int64_t Emitter::costOf(Value value) {
     return it->second;
   int64_t cost = 1;
   if (isa<lm::ExpOp, lm::LogOp, lm::SinOp, lm::CosOp, lm::ErfOp, lm::TanhOp, lm::SigmoidOp, lm::SoftplusOp, lm::EluOp,
-          lm::PowOp, lm::GeluOp, lm::ModOp>(op))
+          lm::PowOp, lm::GeluOp, lm::ModOp, lm::AcosOp, lm::AsinOp, lm::AtanOp, lm::AcoshOp, lm::AsinhOp, lm::AtanhOp,
+          lm::RandomBitsOp>(op))
     cost = 16;
   if (isa<lm::ReduceOp, lm::ArgReduceOp, lm::MatMulOp, lm::LinearOp, lm::ConvOp, lm::AttentionOp, lm::AbsMaxScaleOp>(op))
     cost = 1000;
@@ -184,10 +197,7 @@ std::optional<Buffer> Emitter::stage(const SymExpr &extent, Elem elem, const Row
   return buffer;
 }
 
-S Emitter::loadRow(const Buffer &row, const Index &index) {
-  Address address = addressOf(index);
-  return b.load(row, address.access, address.offset);
-}
+S Emitter::loadRow(const Buffer &row, const Index &index) { return loadAt(row, index); }
 
 Emitter::Row Emitter::rowOf(Value value, ArrayRef<Index> indices, int64_t axis, bool mayStage) {
   SmallVector<Index> fixed(indices);

@@ -84,6 +84,13 @@ public:
   /// Of an operand that broadcasts to `dims`, of which `indices` are indices.
   S emitBroadcast(mlir::Value operand, ArrayRef<Index> indices, ArrayRef<SymExpr> dims);
   void store(int64_t arg, mlir::Type type, ArrayRef<Index> indices, S value);
+  S loadAt(const Buffer &buffer, const Index &index);
+  void storeAt(const Buffer &buffer, const Index &index, S value);
+  /// A number from data as an index: negative ones count from the end, and what is
+  /// still outside is brought inside.
+  Index gathered(S index, const SymExpr &size, std::set<int> roots);
+  /// Indices below `dims` of a loop variable over all of them.
+  SmallVector<Index> splitVar(int loopVar, ArrayRef<SymExpr> dims);
 
 private:
   struct Cached {
@@ -131,6 +138,8 @@ private:
   S modulo(S a, S b, bool fmod);
   S power(S base, S exponent);
   S isZero(S value);
+  S shift(S x, S count, bool left);
+  S logOnePlus(S x);
   S real(Elem elem, double value) { return b.constant(elem, value); }
   S floatSize(Elem elem, const SymExpr &size);
 
@@ -146,6 +155,9 @@ private:
   std::optional<S> emitElementwise(mlir::Operation *op, ArrayRef<Index> indices);
   S emitUnary(mlir::Operation *op, S x);
   S emitGelu(lm::GeluKind kind, S x);
+  std::optional<S> emitBits(mlir::Operation *op, ArrayRef<Index> indices);
+  std::optional<S> emitInverseTrig(mlir::Operation *op, S x);
+  S emitRandomBits(lm::RandomBitsOp op, ArrayRef<Index> indices);
   std::optional<S> emitShape(mlir::Operation *op, ArrayRef<Index> indices);
   std::optional<S> emitGathers(mlir::Operation *op, ArrayRef<Index> indices);
   std::optional<S> emitReductions(mlir::Operation *op, ArrayRef<Index> indices);
@@ -157,10 +169,16 @@ private:
   S emitSymbols(ArrayRef<SymExpr> values, Elem elem, const Index &at);
   S emitConcat(lm::ConcatOp op, ArrayRef<Index> indices, size_t first, const SymExpr &offset);
   S emitPad(lm::PadOp op, ArrayRef<Index> indices);
-  Index gathered(S index, const SymExpr &size, std::set<int> roots);
   S emitReduce(lm::ReduceOp op, ArrayRef<Index> indices);
   S emitArgReduce(lm::ArgReduceOp op, ArrayRef<Index> indices);
-  S emitCumSum(lm::CumSumOp op, ArrayRef<Index> indices);
+  struct Scan {
+    mlir::Value input;
+    int64_t axis;
+    bool exclusive, reverse;
+    Opcode code;
+    int64_t neutral;
+  };
+  S emitScan(mlir::Operation *op, const Scan &scan, ArrayRef<Index> indices);
   S emitSoftmax(lm::SoftmaxOp op, ArrayRef<Index> indices);
   S emitNorm(lm::NormOp op, ArrayRef<Index> indices);
   S emitAttention(lm::AttentionOp op, ArrayRef<Index> indices);

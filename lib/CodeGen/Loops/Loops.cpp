@@ -35,6 +35,8 @@ static std::string check(Operation *op) {
     return "expected an operation of the lm dialect";
   if (op->getNumRegions() || op->hasTrait<OpTrait::IsTerminator>())
     return "expected an operation without regions";
+  if (isa<lm::BitcastOp>(op))
+    return "expected a bitcast as a view of memory";
   if (isa<lm::EmbeddingGradOp>(op))
     return "expected gradients of embeddings as products";
   for (Type type : op->getOperandTypes())
@@ -43,6 +45,15 @@ static std::string check(Operation *op) {
   for (Type type : op->getResultTypes())
     if (std::string reason = checkType(type); !reason.empty())
       return reason;
+  // These read and write memory as it is, without decoding it.
+  if (op->hasTrait<lm::Sequential>())
+    for (TypeRange types : {TypeRange(op->getOperandTypes()), TypeRange(op->getResultTypes())})
+      for (Type type : types)
+        if (isSmallFloat(*elemOf(getElementTypeOrSelf(type))))
+          return "expected floats of at least 16 bits";
+  // Their polynomials have the accuracy of f32.
+  if (isa<lm::AcosOp, lm::AsinOp, lm::AtanOp>(op) && getElementTypeOrSelf(op->getResult(0)).isF64())
+    return "expected at most f32 for this function, but got f64";
   if (auto constant = dyn_cast<lm::ConstantOp>(op))
     if (!isa<lm::SymValuesAttr>(constant.getValue())) {
       auto dense = dyn_cast<DenseElementsAttr>(constant.getValue());

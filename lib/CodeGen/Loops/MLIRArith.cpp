@@ -95,6 +95,11 @@ Value MLIRBuilder::emit(Opcode op, ArrayRef<Value> in, S result, Elem from) {
     return arith::OrIOp::create(b, loc, in[0], in[1]);
   case Opcode::Xor:
     return arith::XOrIOp::create(b, loc, in[0], in[1]);
+  case Opcode::ShiftLeft:
+    return arith::ShLIOp::create(b, loc, in[0], in[1]);
+  case Opcode::ShiftRight:
+    return uns ? Value(arith::ShRUIOp::create(b, loc, in[0], in[1]))
+               : Value(arith::ShRSIOp::create(b, loc, in[0], in[1]));
   case Opcode::Not: {
     Value ones = arith::ConstantOp::create(
         b, loc,
@@ -172,6 +177,8 @@ Value MLIRBuilder::emitMath(Opcode op, ArrayRef<Value> in) {
     return cpu::emitSigmoid(kb, x).value;
   case Opcode::Pow:
     return cpu::emitPow(kb, x, kb.wrap(in[1])).value;
+  case Opcode::Atan:
+    return cpu::emitAtan(kb, x).value;
   default:
     break;
   }

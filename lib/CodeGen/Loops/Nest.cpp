@@ -2,6 +2,7 @@
 #include "Nest.h"
 
 #include "DryBuilder.h"
+#include "Sequential.h"
 
 using namespace llmopt;
 using namespace llmopt::loops;
@@ -96,7 +97,16 @@ static SymExpr positive(const SymExpr &value) {
   return isAtLeast(value, 1) ? value : SymExpr::max(value, SymExpr(1));
 }
 
+static bool isSequential(const Result &result) {
+  mlir::Operation *op = result.value.getDefiningOp();
+  return op && op->hasTrait<lm::Sequential>();
+}
+
 static Nest planNest(mlir::Block &block, Nest nest) {
+  if (isSequential(nest.leader)) {
+    nest.tiles = getSequentialTiles(nest.leader.value.getDefiningOp());
+    return nest;
+  }
   SmallVector<SymExpr> dims = lm::getDims(nest.leader.value);
   for (auto [i, dim] : llvm::enumerate(dims))
     if (!dim.isConstant(1))
@@ -187,11 +197,19 @@ std::vector<Nest> llmopt::loops::planNests(mlir::Block &block, ArrayRef<Result> 
   };
   llvm::stable_sort(sorted, [&](const Result &x, const Result &y) { return ones(x) < ones(y); });
   for (const Result &result : sorted) {
+    if (isSequential(result)) {
+      Nest nest;
+      nest.leader = result;
+      nests.push_back(std::move(nest));
+      continue;
+    }
     SmallVector<SymExpr> dims = lm::getDims(result.value);
     auto same = llvm::find_if(nests, [&](const Nest &nest) {
-      return ArrayRef<SymExpr>(lm::getDims(nest.leader.value)) == ArrayRef<SymExpr>(dims);
+      return !isSequential(nest.leader) && ArrayRef<SymExpr>(lm::getDims(nest.leader.value)) == ArrayRef<SymExpr>(dims);
     });
-    auto row = llvm::find_if(nests, [&](const Nest &nest) { return isPerRow(dims, lm::getDims(nest.leader.value)); });
+    auto row = llvm::find_if(nests, [&](const Nest &nest) {
+      return !isSequential(nest.leader) && isPerRow(dims, lm::getDims(nest.leader.value));
+    });
     if (same != nests.end()) {
       same->others.push_back(result);
     } else if (row != nests.end()) {
@@ -221,6 +239,8 @@ std::vector<Nest> llmopt::loops::planNests(mlir::Block &block, ArrayRef<Result> 
 
 void llmopt::loops::emitNest(ScalarBuilder &b, mlir::Block &block, const Nest &nest, S tile) {
   Emitter emitter(b, block);
+  if (isSequential(nest.leader))
+    return SequentialEmitter(emitter, nest.leader.arg).emit(nest.leader.value.getDefiningOp(), tile);
   for (const Nest::Part &part : nest.parts)
     emitter.addVar(S(), part.extent);
   bool byElements = nest.outer == 0;

@@ -18,7 +18,7 @@ struct Result {
 /// over rows, of which a tile takes `rowsPerTile`; the inner ones are one loop
 /// over elements, by lanes. Without outer ones a tile takes elements.
 struct Nest {
-  Result leader;
+  Result leader;              // of lm::Sequential: written by its procedure, `tiles` as that has them
   SmallVector<Result> others; // of the leader's dimensions
   SmallVector<Result> perRow; // of one element per row
   struct Part {

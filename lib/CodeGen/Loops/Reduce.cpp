@@ -145,16 +145,17 @@ S Emitter::emitArgReduce(lm::ArgReduceOp op, ArrayRef<Index> indices) {
   return result;
 }
 
-S Emitter::emitCumSum(lm::CumSumOp op, ArrayRef<Index> indices) {
-  int64_t axis = op.getAxis();
-  SymExpr extent = lm::getDims(op.getInput())[axis];
-  Elem elem = computeElem(elemOfTensor(op.getInput()));
+/// Running sums and products.
+S Emitter::emitScan(Operation *op, const Scan &scan, ArrayRef<Index> indices) {
+  int64_t axis = scan.axis;
+  SymExpr extent = lm::getDims(scan.input)[axis];
+  Elem elem = computeElem(elemOfTensor(scan.input));
   SmallVector<Index> kept(indices);
   kept.erase(kept.begin() + axis);
-  Row row = rowOf(op.getInput(), indices, axis, false);
-  auto position = [&](const Index &k) { return op.getReverse() ? Index(extent - SymExpr(1)) - k : k; };
-  S zero = b.constant(elem, int64_t(0));
-  std::string key = "scan" + std::to_string(reinterpret_cast<uintptr_t>(op.getOperation()));
+  Row row = rowOf(scan.input, indices, axis, false);
+  auto position = [&](const Index &k) { return scan.reverse ? Index(extent - SymExpr(1)) - k : k; };
+  S neutral = b.constant(elem, scan.neutral);
+  std::string key = "scan" + std::to_string(reinterpret_cast<uintptr_t>(op));
   for (const Index &index : kept)
     key += "," + index.key();
   Cached state = rowState(key, placeForReduction(kept), [&] {
@@ -164,11 +165,11 @@ S Emitter::emitCumSum(lm::CumSumOp op, ArrayRef<Index> indices) {
     Buffer buffer = b.scratch(elem, extent);
     buffer.level = b.currentLevel();
     b.barrierSync();
-    b.loop(LoopKind::Serial, b.index(0), b.size(extent), {zero}, [&](S variable, ArrayRef<S> sum) {
+    b.loop(LoopKind::Serial, b.index(0), b.size(extent), {neutral}, [&](S variable, ArrayRef<S> carried) {
       Index k = position(Index::var(addVar(variable, extent)));
-      S next = b.op(Opcode::Add, {sum[0], row(k)});
+      S next = b.op(scan.code, {carried[0], row(k)});
       Address address = addressOf(k);
-      b.store(buffer, address.access, address.offset, op.getExclusive() ? sum[0] : next);
+      b.store(buffer, address.access, address.offset, scan.exclusive ? carried[0] : next);
       return SmallVector<S>{next};
     });
     b.barrierSync();
@@ -177,17 +178,17 @@ S Emitter::emitCumSum(lm::CumSumOp op, ArrayRef<Index> indices) {
   });
   if (state.row)
     return loadRow(*state.row, indices[axis]);
-  // A row per lane: every element adds up what is before it.
+  // A row per lane: every element takes up what is before it.
   S result;
   b.atLevel(placeFor(indices), [&] {
     S here = valueOf(position(indices[axis]));
-    result = reduce({extent}, {zero},
-                    [&](ArrayRef<Index> inner, ArrayRef<S> sum) {
-                      S k = valueOf(inner[0]), counts = b.op(op.getExclusive() ? Opcode::Lt : Opcode::Le, {k, here});
-                      S next = b.op(Opcode::Add, {sum[0], row(position(inner[0]))});
-                      return SmallVector<S>{b.op(Opcode::Select, {counts, next, sum[0]})};
+    result = reduce({extent}, {neutral},
+                    [&](ArrayRef<Index> inner, ArrayRef<S> carried) {
+                      S k = valueOf(inner[0]), counts = b.op(scan.exclusive ? Opcode::Lt : Opcode::Le, {k, here});
+                      S next = b.op(scan.code, {carried[0], row(position(inner[0]))});
+                      return SmallVector<S>{b.op(Opcode::Select, {counts, next, carried[0]})};
                     },
-                    [&](ArrayRef<S> x, ArrayRef<S> y) { return SmallVector<S>{b.op(Opcode::Add, {x[0], y[0]})}; })[0];
+                    [&](ArrayRef<S> x, ArrayRef<S> y) { return SmallVector<S>{b.op(scan.code, {x[0], y[0]})}; })[0];
   });
   return result;
 }
@@ -238,7 +239,16 @@ std::optional<S> Emitter::emitReductions(Operation *op, ArrayRef<Index> indices)
   return llvm::TypeSwitch<Operation *, std::optional<S>>(op)
       .Case<lm::ReduceOp>([&](lm::ReduceOp reduce) { return emitReduce(reduce, indices); })
       .Case<lm::ArgReduceOp>([&](lm::ArgReduceOp reduce) { return emitArgReduce(reduce, indices); })
-      .Case<lm::CumSumOp>([&](lm::CumSumOp scan) { return emitCumSum(scan, indices); })
+      .Case<lm::CumSumOp>([&](lm::CumSumOp sum) {
+        Scan scan{sum.getInput(), static_cast<int64_t>(sum.getAxis()), sum.getExclusive(), sum.getReverse(),
+                  Opcode::Add, 0};
+        return emitScan(sum, scan, indices);
+      })
+      .Case<lm::CumProdOp>([&](lm::CumProdOp product) {
+        Scan scan{product.getInput(), static_cast<int64_t>(product.getAxis()), product.getExclusive(),
+                  product.getReverse(), Opcode::Mul, 1};
+        return emitScan(product, scan, indices);
+      })
       .Case<lm::SoftmaxOp>([&](lm::SoftmaxOp softmax) { return emitSoftmax(softmax, indices); })
       .Default([](Operation *) { return std::nullopt; });
 }

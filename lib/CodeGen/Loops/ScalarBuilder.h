@@ -87,6 +87,8 @@ enum class Opcode {
   Xor,
   Not,
   Neg,
+  ShiftLeft,
+  ShiftRight, // by less than the width; right: arithmetic for signed types
   Min,
   Max, // floats: NaN if either is
   Eq,
@@ -117,7 +119,8 @@ enum class Opcode {
   Erf,
   Tanh,
   Sigmoid,
-  Pow // floats
+  Pow,
+  Atan // floats
 };
 
 /// What a kernel reads and writes.
@@ -127,6 +130,7 @@ struct Buffer {
   Elem elem = Elem::F32; // in memory
   SymExpr offset;        // Scratch: bytes
   int32_t level = 0;     // Scratch: where it was filled; no load is placed further out
+  bool written = false;  // while it is read: a load stays where it stands
 };
 
 /// How consecutive lanes of an access lie in memory.

@@ -160,6 +160,14 @@ std::optional<S> Emitter::emitShape(Operation *op, ArrayRef<Index> indices) {
         return emit(slice.getInput(), inner);
       })
       .Case<lm::PadOp>([&](lm::PadOp pad) { return emitPad(pad, indices); })
+      .Case<lm::WindowsOp>([&](lm::WindowsOp windows) {
+        size_t rank = lm::getDims(windows.getInput()).size();
+        SmallVector<Index> inner(indices.take_front(rank));
+        for (auto [i, axis] : llvm::enumerate(windows.getAxes()))
+          inner[axis] = indices[axis] * SymExpr(windows.getStrides()[i]) +
+                        indices[rank + i] * SymExpr(windows.getDilations()[i]);
+        return emit(windows.getInput(), inner);
+      })
       .Case<lm::IotaOp>([&](lm::IotaOp iota) {
         return cast(valueOf(indices[iota.getAxis()]), *elemOf(getElementTypeOrSelf(iota.getType())));
       })

@@ -183,7 +183,7 @@ int32_t TextBuilder::createLoad(const Buffer &buffer, Access, S offset, S, S res
   node.memory = buffer.elem;
   node.text = arrayOf(buffer);
   node.operands.push_back(offset.id);
-  node.keep = buffer.kind == Buffer::Scratch || severalResults;
+  node.keep = buffer.kind == Buffer::Scratch || buffer.written || severalResults;
   node.home = frames[realLevel(result.level)].statements;
   int32_t id = addNode(std::move(node));
   append(result.level, {Statement::Define, id});

@@ -131,6 +131,10 @@ TextBuilder::Expression TextBuilder::renderOp(const Node &node) {
     return logical ? binary("||", LogicalOr) : binary("|", BitOr);
   case Opcode::Xor:
     return logical ? binary("!=", Equality) : binary("^", BitXor);
+  case Opcode::ShiftLeft:
+    return {"(" + type + ")((uint64_t)" + in(0, Unary) + " << " + in(1, Unary) + ")", Unary};
+  case Opcode::ShiftRight:
+    return {"(" + type + ")(" + in(0, Unary) + " >> " + in(1, Unary) + ")", Unary};
   case Opcode::Not:
     return {"!" + in(0, Unary), Unary};
   case Opcode::Neg:
@@ -197,6 +201,8 @@ TextBuilder::Expression TextBuilder::renderOp(const Node &node) {
     return call("llmopt_sigmoid");
   case Opcode::Pow:
     return math("pow");
+  case Opcode::Atan:
+    return math("atan");
   }
   return {};
 }
@@ -215,8 +221,10 @@ void TextBuilder::printStatements(Statements &statements, llvm::raw_ostream &os)
   std::string indent(statements.depth * 2, ' ');
   for (Statement &statement : statements.list) {
     SmallVector<std::string> mentioned;
+    // The end of a loop stands beside a comparison.
+    bool isLoop = statement.kind == Statement::Open && llvm::StringRef(statement.text).starts_with("for");
     for (int32_t id : statement.mentioned)
-      mentioned.push_back(text(id));
+      mentioned.push_back(isLoop ? text(id, Sum) : text(id));
     switch (statement.kind) {
     case Statement::Define: {
       Node &node = nodes[statement.node];

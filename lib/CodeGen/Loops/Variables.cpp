@@ -25,6 +25,22 @@ void Emitter::addGroup(int loopVar, ArrayRef<int> members) {
   groups.push_back(std::move(group));
 }
 
+SmallVector<Index> Emitter::splitVar(int loopVar, ArrayRef<SymExpr> dims) {
+  SmallVector<Index> indices;
+  SmallVector<int> members;
+  for (const SymExpr &dim : dims) {
+    if (dim.isConstant(1)) {
+      indices.push_back(Index(0));
+      continue;
+    }
+    members.push_back(addVar(S(), dim));
+    indices.push_back(Index::var(members.back()));
+  }
+  if (!members.empty())
+    addGroup(loopVar, members);
+  return indices;
+}
+
 int32_t Emitter::levelOf(const Index &index) {
   int32_t level = 0;
   for (const auto &[id, coefficient] : index.terms)

@@ -72,7 +72,9 @@ bool llmopt::isElementwise(Operation *op) {
              lm::TanhOp, lm::SigmoidOp, lm::SoftplusOp, lm::ReluOp, lm::SignOp, lm::FloorOp, lm::CeilOp, lm::RoundOp,
              lm::NotOp, lm::LeakyReluOp, lm::EluOp, lm::IsNaNOp, lm::IsInfOp, lm::CastOp, lm::AddOp, lm::SubOp,
              lm::MulOp, lm::DivOp, lm::PowOp, lm::ModOp, lm::MinOp, lm::MaxOp, lm::AndOp, lm::OrOp, lm::XorOp,
-             lm::CompareOp, lm::WhereOp, lm::ClipOp, lm::GeluOp, lm::QuantizeOp, lm::DequantizeOp>(op);
+             lm::CompareOp, lm::WhereOp, lm::ClipOp, lm::GeluOp, lm::QuantizeOp, lm::DequantizeOp, lm::AcosOp,
+             lm::AsinOp, lm::AtanOp, lm::AcoshOp, lm::AsinhOp, lm::AtanhOp, lm::BitwiseAndOp, lm::BitwiseOrOp,
+             lm::BitwiseXorOp, lm::BitwiseNotOp, lm::ShiftLeftOp, lm::ShiftRightOp>(op);
 }
 
 static void collectNames(Location location, llvm::SetVector<StringAttr> &names) {
@@ -125,7 +127,8 @@ bool plan::isContiguousSlice(lm::SliceOp slice, SymExpr &offset) {
       return false;
     offset = offset * size + start;
   }
-  return true;
+  // Views have their place in memory before a run knows what it counts.
+  return !dependsOnData(offset);
 }
 
 /// What no kernel took: one line per operation.
@@ -160,6 +163,7 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
       continue;
     }
     eraseDead(function);
+    lowerDefineSymbol(function);
     lowerPatchConv(function);
     lowerEmbeddingGrad(function);
     formInt8Products(function, target);
@@ -173,6 +177,7 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
       continue;
     }
     eraseDead(function);
+    orderSymbols(function);
     if (failed(checkComplete(function, target)))
       result = failure();
   }

@@ -100,5 +100,12 @@ void plan::formAttention(func::FuncOp function, const PlanTarget &target) {
     op.getResult().replaceAllUsesWith(fused.getResult());
     op.erase();
   }
+  for (auto op : llvm::make_early_inc_range(function.getOps<lm::KVAppendOp>())) {
+    OpBuilder builder(op);
+    auto append = kernel::KVAppendOp::create(builder, op.getLoc(), op.getType(), op.getCache(), op.getInput(),
+                                             op.getPast());
+    op.getResult().replaceAllUsesWith(append.getResult());
+    op.erase();
+  }
   eraseDead(function);
 }

@@ -24,12 +24,13 @@ static constexpr int64_t kMaxInlineElements = 64;
 /// More than a few instructions for an element.
 static bool isExpensive(Operation *op) {
   return isa<lm::ExpOp, lm::LogOp, lm::SqrtOp, lm::ReciprocalOp, lm::SinOp, lm::CosOp, lm::ErfOp, lm::TanhOp,
-             lm::SigmoidOp, lm::SoftplusOp, lm::EluOp, lm::DivOp, lm::PowOp, lm::ModOp, lm::GeluOp, lm::QuantizeOp>(op);
+             lm::SigmoidOp, lm::SoftplusOp, lm::EluOp, lm::DivOp, lm::PowOp, lm::ModOp, lm::GeluOp, lm::QuantizeOp,
+             lm::AcosOp, lm::AsinOp, lm::AtanOp, lm::AcoshOp, lm::AsinhOp, lm::AtanhOp>(op);
 }
 
 static bool isIndexing(Operation *op) {
   return isa<lm::ReshapeOp, lm::BroadcastOp, lm::TransposeOp, lm::ConcatOp, lm::SliceOp, lm::PadOp, lm::GatherOp,
-             lm::GatherElementsOp, lm::GatherNDOp, lm::IotaOp, lm::TriluOp>(op);
+             lm::GatherElementsOp, lm::GatherNDOp, lm::IotaOp, lm::TriluOp, lm::WindowsOp>(op);
 }
 
 /// Reads many elements for one, or computes the neighbours over again.
@@ -130,6 +131,9 @@ bool Cluster::shouldStayView(Operation *op) {
 bool Cluster::tryJoin(Operation *op) {
   if (members.size() >= kMaxMembers || shouldStayView(op))
     return false;
+  // Those have no value at an index; these have no arithmetic.
+  if (op->hasTrait<lm::Sequential>() || isa<lm::BitcastOp>(op))
+    return false;
   bool duplicable = isDuplicable(op);
   bool repeated = false;
   std::optional<int64_t> space;
@@ -199,7 +203,7 @@ Operation *Cluster::create() {
   return loops;
 }
 
-/// kernel.view for a reshape or contiguous slice whose operand is stored.
+/// kernel.view for a reshape, bitcast or contiguous slice whose operand is stored.
 static bool formView(Operation *op) {
   SymExpr offset = 0;
   Value source;
@@ -208,7 +212,9 @@ static bool formView(Operation *op) {
   else if (auto slice = dyn_cast<lm::SliceOp>(op);
            slice && !isLoose(slice.getInput().getDefiningOp()) && isContiguousSlice(slice, offset))
     source = slice.getInput();
-  if (!source || isInline(source))
+  else if (auto bitcast = dyn_cast<lm::BitcastOp>(op))
+    source = bitcast.getInput();
+  if (!source || (isInline(source) && !isa<lm::BitcastOp>(op)))
     return false;
   OpBuilder builder(op);
   auto view = kernel::ViewOp::create(builder, op->getLoc(), op->getResult(0).getType(), source,

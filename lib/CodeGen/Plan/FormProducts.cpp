@@ -1,6 +1,8 @@
 // Matrix products: constant weights are packed, everything else is batched.
 #include "Partition.h"
 
+#include "mlir/IR/TypeUtilities.h"
+
 using namespace mlir;
 using namespace llmopt;
 using namespace llmopt::plan;
@@ -18,6 +20,8 @@ void plan::lowerPatchConv(func::FuncOp function) {
   for (auto op : llvm::make_early_inc_range(function.getOps<lm::ConvOp>())) {
     std::optional<SmallVector<int64_t>> weight = getStatic(op.getWeight());
     SmallVector<SymExpr> in = getDims(op.getInput()), out = getDims(op.getResult());
+    if (!isa<FloatType>(getElementTypeOrSelf(op.getInput())))
+      continue; // lm.linear is of floats
     if (!weight || op.getGroups() != 1 || llvm::any_of(op.getPads(), [](int64_t p) { return p != 0; }) ||
         llvm::any_of(op.getDilations(), [](int64_t d) { return d != 1; }))
       continue;

@@ -14,7 +14,8 @@ using lm::getDims;
 using lm::SymExpr;
 
 bool llmopt::isStep(Operation *op) {
-  return isa<kernel::KernelDialect>(op->getDialect()) && !isa<kernel::ViewOp, kernel::PackOp, kernel::YieldOp>(op);
+  return isa<kernel::KernelDialect>(op->getDialect()) &&
+         !isa<kernel::ViewOp, kernel::PackOp, kernel::YieldOp, kernel::DefineSymbolOp>(op);
 }
 
 Value Liveness::getStorage(Value value) const {
@@ -75,6 +76,14 @@ static void addFunction(func::FuncOp function, const Program &program, Liveness 
     auto span = program.spans.find(op);
     return span == program.spans.end() ? nullptr : &span->second;
   };
+  // A symbol's number is read when the steps before it are done.
+  uint32_t done = 0;
+  for (Operation &op : block) {
+    if (const Span *span = spanOf(&op))
+      done = span->last + 1;
+    if (isa<kernel::DefineSymbolOp>(op))
+      result.symbolSteps[&op] = done;
+  }
 
   // Last uses, those of views included.
   DenseMap<Value, uint32_t> lastUse;
@@ -83,6 +92,8 @@ static void addFunction(func::FuncOp function, const Program &program, Liveness 
       const Span *span = spanOf(&op);
       uint32_t use = &op == end                ? lastStep
                      : span                    ? span->last
+                     : isa<kernel::DefineSymbolOp>(op)
+                         ? std::max<uint32_t>(result.symbolSteps.lookup(&op), 1) - 1
                      : op.getNumResults() == 1 ? lastUse.lookup(op.getResult(0))
                                                : 0;
       uint32_t &last = lastUse[operand];
@@ -106,6 +117,10 @@ static void addFunction(func::FuncOp function, const Program &program, Liveness 
     const Span *span = spanOf(&op);
     if (!span)
       continue;
+    if (auto append = dyn_cast<kernel::KVAppendOp>(op)) {
+      result.storage[append.getResult()] = append.getCache();
+      continue;
+    }
     for (Value value : op.getResults()) {
       if (auto held = program.heldBy.find(value); held != program.heldBy.end()) {
         const Span &holder = program.spans.find(held->second)->second;

@@ -51,6 +51,11 @@ SymExpr llmopt::getTraffic(Operation *op) {
     sum += lm::getNumElements(value.getType()) *
            SymExpr(int64_t(getDTypeBytes(getDType(getElementTypeOrSelf(value)))));
   };
+  if (auto append = dyn_cast<kernel::KVAppendOp>(op)) { // the past is not touched
+    add(append.getInput());
+    add(append.getInput());
+    return sum;
+  }
   for (Value result : op->getResults())
     add(result);
   auto embed = dyn_cast<kernel::EmbedOp>(op);
@@ -90,10 +95,27 @@ std::string llmopt::writeMetadata(func::FuncOp function, const PlannedModel &mod
     json.attribute("format", 1);
     json.attribute("model", llvm::json::fixUTF8(t.name));
     json.attributeArray("symbols", [&] {
-      for (const std::string &symbol : t.symbols)
+      for (const std::string &symbol : llvm::ArrayRef(t.symbols).drop_back(t.dataSymbols.size()))
         json.value(symbol);
     });
-    tensors("inputs", function.getArguments(), t.inputs);
+    if (!t.dataSymbols.empty())
+      json.attributeArray("data_symbols", [&] {
+        for (auto op : function.getOps<kernel::DefineSymbolOp>())
+          json.object([&] {
+            json.attribute("name", op.getSymbol());
+            json.attribute("bound", lm::getExprs(op.getBound())[0].str());
+          });
+      });
+    SmallVector<Value> inputs;
+    for (BlockArgument argument : function.getArguments())
+      if (!function.getArgAttr(argument.getArgNumber(), "lm.cache"))
+        inputs.push_back(argument);
+    tensors("inputs", inputs, t.inputs);
+    if (!t.caches.empty())
+      json.attributeArray("caches", [&] {
+        for (const ModelTables::Cache &cache : t.caches)
+          json.value(llvm::json::fixUTF8(cache.name));
+      });
     tensors("outputs", function.getBody().front().getTerminator()->getOperands(), t.outputs);
     json.attributeArray("constraints", [&] {
       for (const ModelTables::Constraint &constraint : t.constraints)

@@ -24,12 +24,20 @@ void formInt8Products(mlir::func::FuncOp function, const PlanTarget &target);
 void formProducts(mlir::func::FuncOp function, const PlanTarget &target);
 /// Activations and residual additions -> into the gemm that feeds them alone.
 void fuseEpilogues(mlir::func::FuncOp function);
-/// lm.attention -> kernel.attention, with the slices of a joint projection.
+/// lm.attention -> kernel.attention, with the slices of a joint projection;
+/// lm.kv_append -> kernel.kv_append.
 void formAttention(mlir::func::FuncOp function, const PlanTarget &target);
 /// lm.embedding, lm.norm, lm.softmax -> kernel.embed, kernel.norm, kernel.softmax.
 void formRows(mlir::func::FuncOp function, const PlanTarget &target);
 /// Everything else -> kernel.loops and kernel.view.
 mlir::LogicalResult formLoops(mlir::func::FuncOp function);
+/// lm.define_symbol -> kernel.define_symbol; and, at the end, everything that uses
+/// such a symbol behind it.
+void lowerDefineSymbol(mlir::func::FuncOp function);
+void orderSymbols(mlir::func::FuncOp function);
+
+/// Whether a size is known during a run only.
+bool dependsOnData(const lm::SymExpr &expr);
 
 /// Erases operations without uses, last first.
 void eraseDead(mlir::func::FuncOp function);

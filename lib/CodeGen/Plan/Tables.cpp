@@ -25,9 +25,13 @@ public:
 
 private:
   LogicalResult addSymbols();
+  LogicalResult addCaches();
   LogicalResult addInterface();
   LogicalResult addSteps();
   LogicalResult addConstraints();
+  LogicalResult addDataSymbols();
+  /// A size with every count of data as large as it can be.
+  SymExpr bounded(const SymExpr &size);
   FailureOr<uint32_t> getExpr(const SymExpr &expr, Location loc);
   FailureOr<uint32_t> getBuffer(Value value);
   LogicalResult addKernel(Operation *op, ModelTables::Step &step);
@@ -43,13 +47,24 @@ private:
   ModelTables &t = model.tables;
   Liveness liveness;
   llvm::StringMap<uint32_t> symbolIndex, exprIndex;
+  llvm::StringMap<SymExpr> countBounds;
   llvm::StringMap<uint32_t> weightByRecipe; // the buffer
   llvm::StringMap<unsigned> weightNames;
   DenseMap<Value, uint32_t> bufferOf;
+  DenseMap<unsigned, uint32_t> inputOf, cacheOf; // by argument
   SymExpr scratch = 0;
 };
 
 } // namespace
+
+SymExpr TableBuilder::bounded(const SymExpr &size) {
+  if (countBounds.empty())
+    return size;
+  return size.upperBound([&](StringRef name) -> std::optional<SymExpr> {
+    auto it = countBounds.find(name);
+    return it == countBounds.end() ? std::nullopt : std::optional(it->second);
+  });
+}
 
 FailureOr<uint32_t> TableBuilder::getExpr(const SymExpr &expr, Location loc) {
   if (expr.isUnknown())
@@ -81,6 +96,55 @@ LogicalResult TableBuilder::addSymbols() {
       if (std::optional<std::string> symbol = dim.getSymbol())
         if (symbolIndex.try_emplace(*symbol, t.symbols.size()).second)
           t.symbols.push_back(*symbol);
+  auto addOwn = [&](StringRef attribute, uint32_t &index) {
+    auto symbol = function->getAttrOfType<StringAttr>(attribute);
+    if (!symbol)
+      return;
+    auto [it, isNew] = symbolIndex.try_emplace(symbol.getValue(), t.symbols.size());
+    if (isNew)
+      t.symbols.push_back(symbol.str());
+    index = it->second;
+  };
+  addOwn("lm.past", t.pastSymbol);
+  addOwn("lm.capacity", t.capacitySymbol);
+  for (auto op : function.getOps<kernel::DefineSymbolOp>()) {
+    SymExpr bound = bounded(lm::getExprs(op.getBound())[0]);
+    if (!symbolIndex.try_emplace(op.getSymbol(), t.symbols.size()).second)
+      return op.emitError() << "expected a new symbol, but got '" << op.getSymbol() << "' again";
+    t.symbols.push_back(op.getSymbol().str());
+    FailureOr<uint32_t> expr = getExpr(bound, op.getLoc());
+    if (failed(expr))
+      return failure();
+    countBounds[op.getSymbol()] = bound;
+    t.dataSymbols.push_back({uint32_t(t.symbols.size() - 1), LLMOPT_NONE, *expr, 0});
+  }
+  return success();
+}
+
+LogicalResult TableBuilder::addDataSymbols() {
+  if (t.dataSymbols.empty())
+    return success();
+  uint32_t next = 0;
+  for (auto define : function.getOps<kernel::DefineSymbolOp>()) {
+    FailureOr<uint32_t> buffer = getBuffer(define.getValue());
+    if (failed(buffer))
+      return failure();
+    t.dataSymbols[next].buffer = *buffer;
+    t.dataSymbols[next++].firstStep = liveness.symbolSteps.lookup(define);
+  }
+  t.outputBounds = t.outputs;
+  Operation *end = function.getBody().front().getTerminator();
+  for (auto [tensor, value] : llvm::zip(t.outputBounds, end->getOperands())) {
+    FailureOr<SmallVector<SymExpr>> largest = getLargestDims(value);
+    if (failed(largest))
+      return failure();
+    for (auto [dim, size] : llvm::zip(tensor.dims, *largest)) {
+      FailureOr<uint32_t> expr = getExpr(bounded(size), value.getLoc());
+      if (failed(expr))
+        return failure();
+      dim = *expr;
+    }
+  }
   return success();
 }
 
@@ -184,7 +248,10 @@ FailureOr<uint32_t> TableBuilder::getBuffer(Value value) {
   FailureOr<SmallVector<SymExpr>> dims = getLargestDims(value);
   if (failed(dims))
     return failure();
-  FailureOr<uint32_t> size = getExpr(lm::product(*dims) * SymExpr(int64_t(getDTypeBytes(dtype))), value.getLoc());
+  SymExpr bytes = int64_t(getDTypeBytes(dtype));
+  for (const SymExpr &dim : *dims)
+    bytes *= bounded(dim);
+  FailureOr<uint32_t> size = getExpr(bytes, value.getLoc());
   if (failed(size))
     return failure();
   buffer.size = *size;
@@ -202,8 +269,9 @@ FailureOr<uint32_t> TableBuilder::getBuffer(Value value) {
     buffer.index = *base;
     buffer.offset = *offset;
   } else if (auto argument = dyn_cast<BlockArgument>(value); argument && !liveness.ranges.count(value)) {
-    buffer.kind = LLMOPT_BUFFER_INPUT;
-    buffer.index = argument.getArgNumber();
+    bool isCache = cacheOf.count(argument.getArgNumber());
+    buffer.kind = isCache ? LLMOPT_BUFFER_CACHE : LLMOPT_BUFFER_INPUT;
+    buffer.index = isCache ? cacheOf[argument.getArgNumber()] : inputOf[argument.getArgNumber()];
   } else if (auto constant = value.getDefiningOp<lm::ConstantOp>()) {
     auto dense = dyn_cast<DenseElementsAttr>(constant.getValue());
     if (!dense)
@@ -300,8 +368,39 @@ LogicalResult TableBuilder::addSteps() {
   return success();
 }
 
+/// Symbols of the session, which no dimension of an input defines.
+LogicalResult TableBuilder::addCaches() {
+  for (BlockArgument argument : function.getArguments()) {
+    unsigned i = argument.getArgNumber();
+    if (!function.getArgAttr(i, "lm.cache")) {
+      inputOf[i] = inputOf.size();
+      continue;
+    }
+    cacheOf[i] = t.caches.size();
+    ModelTables::Cache cache;
+    cache.name = getName("input", i);
+    cache.dtype = getDType(getElementTypeOrSelf(argument));
+    FailureOr<uint32_t> size = getExpr(
+        lm::getNumElements(argument.getType()) * SymExpr(int64_t(getDTypeBytes(cache.dtype))), argument.getLoc());
+    auto append = argument.hasOneUse() ? dyn_cast<kernel::KVAppendOp>(*argument.user_begin()) : kernel::KVAppendOp();
+    if (failed(size) || !append)
+      return emitError(argument.getLoc()) << "expected kernel.kv_append to use the cache '" << cache.name << "'";
+    cache.size = *size;
+    FailureOr<uint32_t> tokens = getExpr(getDims(append.getInput())[1], append.getLoc());
+    if (failed(tokens) || (t.newTokens != LLMOPT_NONE && t.newTokens != *tokens))
+      return append.emitError() << "expected as many new tokens in every cache";
+    t.newTokens = *tokens;
+    t.caches.push_back(std::move(cache));
+  }
+  if (auto tokens = function->getAttrOfType<IntegerAttr>("lm.max_tokens"))
+    t.maxTokens = tokens.getInt();
+  return success();
+}
+
 LogicalResult TableBuilder::addInterface() {
   for (auto [i, argument] : llvm::enumerate(function.getArguments())) {
+    if (cacheOf.count(i))
+      continue;
     FailureOr<uint32_t> tensor = addTensor(t.inputs, getName("input", i), argument);
     FailureOr<uint32_t> buffer = getBuffer(argument);
     if (failed(tensor) || failed(buffer))
@@ -334,7 +433,7 @@ FailureOr<PlannedModel> TableBuilder::build() {
   if (failed(computed))
     return failure();
   liveness = std::move(*computed);
-  if (failed(addSymbols()) || failed(addInterface()) || failed(addSteps()))
+  if (failed(addSymbols()) || failed(addCaches()) || failed(addInterface()) || failed(addSteps()))
     return failure();
   Operation *end = function.getBody().front().getTerminator();
   for (auto [i, value] : llvm::enumerate(end->getOperands())) {
@@ -344,9 +443,9 @@ FailureOr<PlannedModel> TableBuilder::build() {
       return failure();
     t.outputs[*tensor].buffer = *buffer;
   }
-  if (failed(addConstraints()))
+  if (failed(addConstraints()) || failed(addDataSymbols()))
     return failure();
-  FailureOr<uint32_t> scratchBytes = getExpr(scratch, function.getLoc());
+  FailureOr<uint32_t> scratchBytes = getExpr(bounded(scratch), function.getLoc());
   if (failed(scratchBytes))
     return failure();
   t.scratchBytes = *scratchBytes;

@@ -262,6 +262,24 @@ void GraphImporter::inRegion(Block &block, std::set<std::string> &asked, llvm::f
       op.erase();
 }
 
+std::string GraphImporter::nameCount(StringRef hint) {
+  std::set<std::string> taken;
+  for (Type type : entry->getArgumentTypes())
+    for (const SymExpr &dim : lm::getDims(type))
+      dim.collectSymbols(taken);
+  std::string name = *SymExpr::symbol(("count_" + hint.take_front(48)).str()).getSymbol(), unique = name;
+  for (unsigned i = 2; taken.count(unique) || countBounds.contains(unique); ++i)
+    unique = name + "_" + std::to_string(i);
+  return unique;
+}
+
+SymExpr GraphImporter::boundCounts(const SymExpr &size) const {
+  return size.upperBound([&](StringRef name) -> std::optional<SymExpr> {
+    auto it = countBounds.find(name);
+    return it == countBounds.end() ? std::nullopt : std::optional(it->second);
+  });
+}
+
 std::optional<SmallVector<Value>> GraphImporter::importSubgraph(const onnx::GraphProto &graph, const Scope &parent,
                                                                 ArrayRef<Value> inputs) {
   Scope scope;

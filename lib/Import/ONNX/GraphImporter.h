@@ -44,6 +44,8 @@ public:
 
   //===--- for Node and the converters -------------------------------------===//
 
+  /// Whether the current place is in @main itself, not in a branch or loop.
+  bool isInEntry() const { return builder.getInsertionBlock() == entry; }
   /// Imports a subgraph at the current place, its inputs being these; its outputs.
   std::optional<llvm::SmallVector<mlir::Value>> importSubgraph(const onnx::GraphProto &graph, const Scope &parent,
                                                                llvm::ArrayRef<mlir::Value> inputs = {});
@@ -56,6 +58,12 @@ public:
                          std::string &error);
   /// Notes what must hold for the import to be right ("sequence <= 512").
   void addConstraint(const std::string &text) { constraints.insert(text); }
+  /// A free name for a size that depends on data ("count_indices").
+  std::string nameCount(llvm::StringRef hint);
+  /// `size` is the most that the symbol can be.
+  void setCountBound(llvm::StringRef symbol, const SymExpr &size) { countBounds[symbol] = size; }
+  /// `size` in terms of input dimensions: with every count as large as it can be.
+  SymExpr boundCounts(const SymExpr &size) const;
 
   mlir::MLIRContext *context;
   ModelFile &file;
@@ -83,6 +91,7 @@ private:
   void inlineFunction(const onnx::FunctionProto &function, Node &node);
 
   std::set<std::string> constraints;
+  llvm::StringMap<SymExpr> countBounds;
   /// Weights by name; `bytes` while they are in a mapped file.
   struct NamedWeight {
     mlir::Value value;

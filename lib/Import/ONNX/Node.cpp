@@ -223,6 +223,27 @@ Value Node::intVector(ArrayRef<int64_t> values) {
 
 Value Node::filled(Type type, double value, ArrayRef<SymExpr> dims) { return broadcast(scalar(type, value), dims); }
 
+SymExpr Node::defineSymbol(Value number, const SymExpr &bound) {
+  if (failed_ || !number)
+    return 0;
+  // Folding may have found out what it is.
+  if (std::optional<Dims> known = getSymbolicValue(number); known && known->size() == 1 && !known->front().isUnknown())
+    return known->front();
+  if (!importer.isInEntry()) {
+    unsupported("whose size depends on data, inside a branch or a loop", "in the main graph it works");
+    return 0;
+  }
+  if (bound.isUnknown()) {
+    error("expected sizes that follow from the shapes of inputs");
+    return 0;
+  }
+  std::string name = importer.nameCount(proto.output_size() ? proto.output(0) : proto.op_type());
+  SymExpr limit = importer.boundCounts(bound);
+  DefineSymbolOp::create(b, loc, number, name, getSymValues(b.getContext(), {limit}));
+  importer.setCountBound(name, limit);
+  return SymExpr::symbol(name);
+}
+
 Value Node::cast(Value value, Type type) {
   if (failed_ || !value || elem(value) == type)
     return value;

@@ -114,6 +114,9 @@ public:
   mlir::Value intVector(llvm::ArrayRef<int64_t> values);
   /// `value` everywhere.
   mlir::Value filled(mlir::Type type, double value, llvm::ArrayRef<SymExpr> dims);
+  /// A symbol for a number of the data, one i64 that is never negative nor above
+  /// `bound`, a size that follows from the shapes of inputs.
+  SymExpr defineSymbol(mlir::Value number, const SymExpr &bound);
 
   mlir::Value cast(mlir::Value value, mlir::Type type);
   mlir::Value reshape(mlir::Value value, llvm::ArrayRef<SymExpr> dims);

@@ -36,24 +36,36 @@ private:
 
 void addActivationOps(OpTable &table);
 void addAttentionOps(OpTable &table);
+void addBitOps(OpTable &table);
 void addConstantOps(OpTable &table);
 void addContribAttentionOps(OpTable &table);
 void addContribOps(OpTable &table);
 void addContribQuantOps(OpTable &table);
 void addControlOps(OpTable &table);
 void addConvOps(OpTable &table);
+void addConvTransposeOps(OpTable &table);
 void addEinsumOps(OpTable &table);
 void addElementwiseOps(OpTable &table);
 void addGatherOps(OpTable &table);
 void addGroupQueryOps(OpTable &table);
+void addGridOps(OpTable &table);
+void addIndexOps(OpTable &table);
+void addLinearAlgebraOps(OpTable &table);
+void addLossOps(OpTable &table);
 void addMatmulOps(OpTable &table);
 void addNormOps(OpTable &table);
 void addQLinearOps(OpTable &table);
+void addPoolOps(OpTable &table);
 void addQuantOps(OpTable &table);
+void addRandomOps(OpTable &table);
 void addRecurrentOps(OpTable &table);
 void addReduceOps(OpTable &table);
+void addResizeOps(OpTable &table);
+void addSelectOps(OpTable &table);
 void addShapeOps(OpTable &table);
+void addSignalOps(OpTable &table);
 void addSliceOps(OpTable &table);
+void addStatefulOps(OpTable &table);
 
 /// Ops/UnsupportedOps.cpp
 llvm::StringRef getRemedy(llvm::StringRef domain, llvm::StringRef op);

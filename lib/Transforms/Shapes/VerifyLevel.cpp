@@ -12,13 +12,20 @@ using namespace llmopt::lm;
 
 namespace {
 
-/// Symbols that some dimension of an input is, exactly: running binds these.
+/// Symbols that some dimension of an input is, exactly, or that count data: running
+/// binds these.
 std::set<std::string> getBoundSymbols(func::FuncOp function) {
   std::set<std::string> bound;
   for (Type type : function.getArgumentTypes())
     for (const SymExpr &dim : getDims(type))
       if (std::optional<std::string> symbol = dim.getSymbol())
         bound.insert(*symbol);
+  for (auto op : function.getOps<DefineSymbolOp>())
+    bound.insert(op.getSymbol().str());
+  // What the session defines (lm-kv-cache).
+  for (const char *name : {"lm.past", "lm.capacity"})
+    if (auto symbol = function->getAttrOfType<StringAttr>(name))
+      bound.insert(symbol.str());
   return bound;
 }
 

@@ -167,7 +167,8 @@ LLMOPT_API size_t llmopt_model_format_input(const llmopt_model *model, uint32_t 
 LLMOPT_API size_t llmopt_model_format_output(const llmopt_model *model, uint32_t index, char *text,
                                              size_t capacity);
 
-/* The name of a shape symbol; NULL for an index out of range. */
+/* The name of a shape symbol; NULL for an index out of range. Behind the
+ * `num_symbols` of the model's info come those that count data. */
 LLMOPT_API const char *llmopt_model_get_symbol(const llmopt_model *model, uint32_t index);
 
 /* The shape of an input for given values of all symbols. */
@@ -194,6 +195,8 @@ typedef struct llmopt_session_options {
   size_t struct_size;
   uint32_t num_threads; /* 0: one per CPU this process may use */
   uint32_t profile;     /* non-zero: take the time of every step */
+  uint64_t cache_capacity; /* tokens that the caches have room for; 0: as many as the
+                              model can make use of, 2048 where that is not known */
 } llmopt_session_options;
 
 /* Creates the worker threads (num_threads - 1 of them; none for one thread). */
@@ -210,8 +213,8 @@ LLMOPT_API llmopt_status llmopt_session_bind(llmopt_session *session,
                                              llmopt_error *error);
 
 /* The type of an output: behind bind, the largest that it can be for these shapes,
- * for which run needs room; behind run, that of this run. They differ only for
- * outputs of branches and loops whose shape depends on the data. */
+ * for which run needs room; behind run, that of this run. They differ only where a
+ * shape depends on the data: the count of NonZero, outputs of branches and loops. */
 LLMOPT_API llmopt_status llmopt_session_get_output_type(const llmopt_session *session,
                                                         uint32_t index, llmopt_tensor_type *type,
                                                         llmopt_error *error);
@@ -228,10 +231,18 @@ typedef struct llmopt_output {
 
 /* Runs the model: no allocation, no system call that can fail. Row-major,
  * contiguous data. The floating-point control state of the calling thread is
- * set for the run and restored. */
+ * set for the run and restored. Of an output whose size depends on data only the
+ * first bytes are written. A failure that depends on data (LLMOPT_SHAPE_MISMATCH)
+ * leaves outputs undefined. */
 LLMOPT_API llmopt_status llmopt_session_run(llmopt_session *session, const llmopt_input *inputs,
                                             size_t num_inputs, const llmopt_output *outputs,
                                             size_t num_outputs, llmopt_error *error);
+
+/* A model that was compiled with -kv-cache keeps the keys and values of past
+ * tokens in its sessions: each run adds its tokens behind those, so the shapes
+ * change and bind comes before every run. Keeps the first `tokens` of every
+ * sequence; 0 starts anew, and only then may the batch size change. */
+LLMOPT_API llmopt_status llmopt_session_truncate(llmopt_session *session, uint64_t tokens, llmopt_error *error);
 
 typedef struct llmopt_session_info {
   size_t struct_size;
@@ -241,6 +252,9 @@ typedef struct llmopt_session_info {
   uint64_t arena_lower_bound; /* bytes live at the fullest step: no layout needs less */
   uint64_t arena_capacity;    /* bytes allocated; grows, never shrinks */
   uint64_t scratch_size;      /* bytes of thread-private memory, all threads */
+  uint64_t cache_tokens;      /* tokens in the caches of past keys and values */
+  uint64_t cache_capacity;    /* tokens they have room for; 0: the model keeps none */
+  uint64_t cache_size;        /* bytes allocated for them */
 } llmopt_session_info;
 
 LLMOPT_API llmopt_status llmopt_session_get_info(const llmopt_session *session,

@@ -35,6 +35,37 @@ func.func @broadcast(%a: tensor<16xf32>, %x: tensor<64x16xf32>) -> tensor<64x16x
   return %1 : tensor<64x16xf32>
 }
 
+// A pool is one kernel: neither the padded image nor its windows are stored.
+// CHECK-LABEL: func.func @pool
+// CHECK: kernel.loops
+// CHECK-NEXT: lm.constant
+// CHECK-NEXT: lm.pad
+// CHECK-NEXT: lm.windows
+// CHECK-NEXT: lm.reduce <max>
+// CHECK-NEXT: kernel.yield
+// CHECK-NOT: kernel.loops
+// CHECK: return
+func.func @pool(%x: tensor<2x3x8xf32>) -> tensor<2x3x4xf32> {
+  %low = lm.constant dense<0xFF800000> : tensor<f32>
+  %0 = lm.pad %x, %low {low = #lm.sym<0, 0, 1> : tensor<3xi64>, high = #lm.sym<0, 0, 0> : tensor<3xi64>} : (tensor<2x3x8xf32>, tensor<f32>) -> tensor<2x3x9xf32>
+  %1 = lm.windows %0 {axes = array<i64: 2>, sizes = array<i64: 3>, strides = array<i64: 2>, dilations = array<i64: 1>} : (tensor<2x3x9xf32>) -> tensor<2x3x4x3xf32>
+  %2 = lm.reduce <max> %1 {axes = array<i64: 3>, keepdims = false} : (tensor<2x3x4x3xf32>) -> tensor<2x3x4xf32>
+  return %2 : tensor<2x3x4xf32>
+}
+
+// What its windows would compute again and again is stored.
+// CHECK-LABEL: func.func @pool_of_exp
+// CHECK: %[[E:.*]] = kernel.loops
+// CHECK: lm.exp
+// CHECK: kernel.loops ({{.*}} = %[[E]])
+// CHECK: lm.windows
+func.func @pool_of_exp(%x: tensor<2x3x9xf32>) -> tensor<2x3x4xf32> {
+  %0 = lm.exp %x : (tensor<2x3x9xf32>) -> tensor<2x3x9xf32>
+  %1 = lm.windows %0 {axes = array<i64: 2>, sizes = array<i64: 3>, strides = array<i64: 2>, dilations = array<i64: 1>} : (tensor<2x3x9xf32>) -> tensor<2x3x4x3xf32>
+  %2 = lm.reduce <max> %1 {axes = array<i64: 3>, keepdims = false} : (tensor<2x3x4x3xf32>) -> tensor<2x3x4xf32>
+  return %2 : tensor<2x3x4xf32>
+}
+
 // Expressions over weights are left for the weights file.
 // CHECK-LABEL: func.func @recipe
 // CHECK: %[[C:.*]] = lm.concat

@@ -154,6 +154,13 @@ func.func @products(%x: tensor<?x6xf32, #lm.dims<"n", 6>>, %w: tensor<6x8xf32>, 
   return
 }
 
+// CHECK-LABEL: func @windows
+func.func @windows(%x: tensor<2x?xf32, #lm.dims<2, "n">>) {
+  // CHECK: lm.windows %{{.*}} {axes = array<i64: 1>, dilations = array<i64: 1>, sizes = array<i64: 3>, strides = array<i64: 2>} : {{.*}} -> tensor<2x?x3xf32, #lm.dims<2, "floordiv(n + 1, 2) - 1", 3>>
+  %0 = lm.windows %x {axes = array<i64: 1>, sizes = array<i64: 3>, strides = array<i64: 2>, dilations = array<i64: 1>} : (tensor<2x?xf32, #lm.dims<2, "n">>) -> tensor<2x?x3xf32, #lm.dims<2, "floordiv(n + 1, 2) - 1", 3>>
+  return
+}
+
 // CHECK-LABEL: func @transformer
 func.func @transformer(%x: tensor<?x?x8xf32, #lm.dims<"b", "s", 8>>, %g: tensor<8xf32>, %t: tensor<10x8xf32>, %ids: tensor<?x?xi64, #lm.dims<"b", "s">>, %m: tensor<?x1x1x?xf32, #lm.dims<"b", 1, 1, "s">>) {
   // CHECK: lm.norm <layer> %{{.*}} scale %{{.*}} bias %{{.*}} {epsilon = {{.*}} : f64}

@@ -294,6 +294,23 @@ TEST_F(Evaluator, Conv) {
       {14, 18});
 }
 
+TEST_F(Evaluator, ConvOfIntegersWraps) {
+  Tensor x = ints(i8, {1, 1, 3}, {100, 2, -3}), w = ints(i8, {1, 1, 2}, {2, 1});
+  expectInts(eval("lm.conv %0, %1 {strides = array<i64: 1>, pads = array<i64: 0, 1>, dilations = array<i64: 1>, groups "
+                  "= 1 : i64}",
+                  {x, w}, "tensor<1x1x3xi8>"),
+             {-54, 1, -6}); // 202 - 256
+}
+
+TEST_F(Evaluator, Windows) {
+  // Along the first dimension two of the elements 0, 2 apart; along the second three, by steps of 2.
+  Tensor x = ints({3, 5}, {0, 1, 2, 3, 4, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24});
+  expectInts(eval("lm.windows %0 {axes = array<i64: 1, 0>, sizes = array<i64: 3, 2>, strides = array<i64: 2, 1>, "
+                  "dilations = array<i64: 1, 2>}",
+                  {x}, "tensor<1x2x3x2xi64>"),
+             {0, 20, 1, 21, 2, 22, 2, 22, 3, 23, 4, 24});
+}
+
 //===- Functions -----------------------------------------------------------===//
 
 TEST_F(Evaluator, SymbolsAreBoundByInputsAndChecked) {

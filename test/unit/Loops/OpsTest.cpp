@@ -178,6 +178,26 @@ TEST_F(LoopsFixture, Shapes) {
   runAll();
 }
 
+TEST_F(LoopsFixture, Windows) {
+  op("lm.windows %0 {axes = array<i64: 1>, sizes = array<i64: 3>, strides = array<i64: 2>, dilations = array<i64: 4>}",
+     "tensor<5x40xf32>", "tensor<5x16x3xf32>");
+  op("lm.windows %0 {axes = array<i64: 1, 0>, sizes = array<i64: 5, 2>, strides = array<i64: 1, 3>, "
+     "dilations = array<i64: 2, 1>}",
+     "tensor<11x33xi8>", "tensor<4x25x5x2xi8>");
+  op("lm.windows %0 {axes = array<i64: 1>, sizes = array<i64: 4>, strides = array<i64: 3>, dilations = array<i64: 1>}",
+     kSymbolic, "tensor<?x?x48x4xf32, #lm.dims<\"b\", \"floordiv(s - 4, 3) + 1\", 48, 4>>", kSizes);
+  // A pool: the largest of each window of a padded image.
+  add("tensor<2x3x9x30xf32>;tensor<f32>",
+      "%p = lm.pad %0, %1 {low = #lm.sym<0, 0, 1, 1> : tensor<4xi64>, high = #lm.sym<0, 0, 1, 0> : tensor<4xi64>} : "
+      "(tensor<2x3x9x30xf32>, tensor<f32>) -> tensor<2x3x11x31xf32>\n"
+      "%w = lm.windows %p {axes = array<i64: 2, 3>, sizes = array<i64: 3, 3>, strides = array<i64: 2, 2>, "
+      "dilations = array<i64: 1, 1>} : (tensor<2x3x11x31xf32>) -> tensor<2x3x5x15x3x3xf32>\n"
+      "%r = lm.reduce <max> %w {axes = array<i64: 4, 5>, keepdims = false} : (tensor<2x3x5x15x3x3xf32>) -> "
+      "tensor<2x3x5x15xf32>",
+      "%r : tensor<2x3x5x15xf32>");
+  runAll();
+}
+
 TEST_F(LoopsFixture, Gathers) {
   auto gather = [&](const std::string &operation, const std::string &types, const std::string &result, int64_t bound) {
     op(operation, types, result, {}, {Fill::Normal, Fill::Index}).indexBound = bound;
@@ -256,6 +276,8 @@ TEST_F(LoopsFixture, Products) {
      "tensor<2x5x40xf32>;tensor<6x5x3xf32>;tensor<6xf32>", "tensor<2x6x21xf32>");
   op("lm.conv %0, %1 {strides = array<i64: 1, 1>, pads = array<i64: 1, 1, 1, 1>, dilations = array<i64: 1, 2>, groups = 2 : i64}",
      "tensor<2x4x9x24xf32>;tensor<6x2x3x2xf32>", "tensor<2x6x9x24xf32>");
+  op("lm.conv %0, %1 {strides = array<i64: 1>, pads = array<i64: 2, 0>, dilations = array<i64: 2>, groups = 1 : i64}",
+     "tensor<2x3x21xi32>;tensor<4x3x2xi32>", "tensor<2x4x21xi32>");
   for (const char *kind : {"layer", "rms"}) {
     op(std::string("lm.norm <") + kind + "> %0 scale %1 bias %2 {epsilon = 1.0e-5}",
        kSymbolic + ";tensor<48xf32>;tensor<48xf32>", kSymbolic, kSizes);

@@ -212,6 +212,15 @@ std::vector<lm::Tensor> Model::run(const std::vector<lm::Tensor> &inputs, uint32
   for (int repeat = 0; repeat < 2; ++repeat) // the second run finds the arena used
     if (fail(llmopt_session_run(loaded.session, in.data(), in.size(), out.data(), out.size(), &error)))
       return {};
+  for (auto [i, type] : llvm::enumerate(outTypes)) { // sizes that depend on data are known now
+    if (fail(llmopt_session_get_output_type(loaded.session, i, &type, &error)))
+      return {};
+    size_t size = llmopt_dtype_size(type.dtype);
+    for (uint32_t d = 0; d < type.rank; ++d)
+      size *= type.dims[d];
+    EXPECT_LE(size, outBytes[i].size());
+    outBytes[i].resize(size);
+  }
   for (auto [type, data] : llvm::zip(outTypes, outBytes)) {
     std::vector<int64_t> dims(type.dims, type.dims + type.rank);
     values.push_back(cantFail(lm::Tensor::fromBytes(getElementType(context.get(), type.dtype), dims, data)));

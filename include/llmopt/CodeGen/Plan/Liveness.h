@@ -41,6 +41,9 @@ struct Liveness {
   };
   llvm::DenseMap<mlir::Value, Range> ranges;
 
+  /// By kernel.define_symbol: how many steps are done when its number is read.
+  llvm::DenseMap<mlir::Operation *, uint32_t> symbolSteps;
+
   /// Storage that is the memory of an output: which one.
   llvm::DenseMap<mlir::Value, uint32_t> outputs;
 };

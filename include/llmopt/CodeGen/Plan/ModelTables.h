@@ -56,6 +56,19 @@ struct ModelTables {
     uint32_t flags = 0;
   };
 
+  struct DataSymbol {
+    uint32_t symbol = LLMOPT_NONE;
+    uint32_t buffer = LLMOPT_NONE;
+    uint32_t bound = LLMOPT_NONE; // expression
+    uint32_t firstStep = 0;
+  };
+
+  struct Cache {
+    std::string name;
+    uint32_t dtype = 0;
+    uint32_t size = LLMOPT_NONE; // expression
+  };
+
   std::array<uint8_t, LLMOPT_BUILD_ID_BYTES> buildId{};
   std::string name;
   std::string compiler;
@@ -73,6 +86,14 @@ struct ModelTables {
   std::vector<llmopt_expr_insn> exprCode;
 
   std::vector<Constraint> constraints;
+  std::vector<DataSymbol> dataSymbols; // of the last symbols
+  std::vector<Tensor> outputBounds;    // empty without data symbols
+
+  std::vector<Cache> caches;
+  uint32_t pastSymbol = LLMOPT_NONE;
+  uint32_t capacitySymbol = LLMOPT_NONE;
+  uint32_t newTokens = LLMOPT_NONE; // expression
+  uint32_t maxTokens = 0;
 
   uint32_t scratchBytes = LLMOPT_NONE; // expression
   uint64_t weightsSize = 0;

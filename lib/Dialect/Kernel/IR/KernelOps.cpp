@@ -1,6 +1,7 @@
 // Constraints of the kernel operations, and the form of kernel.loops.
 #include "llmopt/Dialect/Kernel/IR/Kernel.h"
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
@@ -44,6 +45,28 @@ int64_t kernel::getPackedGroup(Layout layout) {
   return layout == Layout::Quads ? 4 : layout == Layout::Pairs ? 2 : 1;
 }
 
+SymExpr kernel::getTokenRows(Value value) {
+  auto append = value.getDefiningOp<KVAppendOp>();
+  return getDims(append ? append.getCache() : value)[1];
+}
+
+LogicalResult KVAppendOp::verify() {
+  auto argument = dyn_cast<BlockArgument>(getCache());
+  auto function = argument ? dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp()) : func::FuncOp();
+  if (!function || !function.getArgAttr(argument.getArgNumber(), "lm.cache") || !argument.hasOneUse()) // (C1)
+    return emitOpError() << "expected an argument with lm.cache that nothing else uses";
+  for (Operation *user : getResult().getUsers()) { // (C2)
+    auto attention = dyn_cast<AttentionOp>(user);
+    if (!attention || attention.getQuery() == getResult())
+      return emitOpError() << "expected only attention to read the cache, but got " << user->getName();
+  }
+  SmallVector<SymExpr> cache = getDims(getCache()), input = getDims(getInput());
+  if (cache.size() != 3 || input.size() != 3 || cache[2] != input[2])
+    return emitOpError() << "expected rows like those of the cache, " << getCache().getType() << ", but got "
+                         << getInput().getType();
+  return success();
+}
+
 void PackOp::build(OpBuilder &builder, OperationState &state, Value input, Layout layout, int64_t width) {
   build(builder, state, getPackedType(input.getType(), layout, width), input, layout, width);
 }
@@ -62,11 +85,21 @@ LogicalResult PackOp::verify() {
 }
 
 LogicalResult ViewOp::verify() {
-  if (getElementTypeOrSelf(getInput()) != getElementTypeOrSelf(getResult())) // (C1)
-    return emitOpError() << "expected equal element types, but got " << getInput().getType() << " and "
+  auto bytes = [](Value value) { return llvm::divideCeil(getElementTypeOrSelf(value).getIntOrFloatBitWidth(), 8); };
+  if (bytes(getInput()) != bytes(getResult())) // (C1)
+    return emitOpError() << "expected element types of one size, but got " << getInput().getType() << " and "
                          << getResult().getType();
   if (getOffset().getExprs().size() != 1) // (C2)
     return emitOpError() << "expected one offset, but got " << getOffset().getExprs().size();
+  return success();
+}
+
+LogicalResult DefineSymbolOp::verify() {
+  auto type = cast<RankedTensorType>(getValue().getType());
+  if (!type.getElementType().isSignlessInteger(64) || (type.hasStaticShape() && type.getNumElements() != 1)) // (C1)
+    return emitOpError() << "expected one i64, but got " << type;
+  if (getBound().getExprs().size() != 1) // (C2)
+    return emitOpError() << "expected one bound, but got " << getBound().getExprs().size();
   return success();
 }
 

@@ -26,6 +26,25 @@ SmallVector<Value> getReads(Operation *op) {
   return reads;
 }
 
+/// Binds the symbol to the number; one beyond its bound is an error.
+LogicalResult defineSymbol(DefineSymbolOp op, const Tensor &value, SymbolBindings &bindings) {
+  llvm::Expected<Dims> bound = requireValues(op.getBound(), bindings);
+  if (!bound)
+    return op.emitError() << llvm::toString(bound.takeError());
+  int64_t number = value.getNumElements() == 1 ? value.ints()[0] : -1;
+  if (number < 0 || number > bound->front())
+    return op.emitError() << "expected '" << op.getSymbol() << "' in [0, " << bound->front() << "], but got " << number;
+  bindings[op.getSymbol()] = number;
+  return success();
+}
+
+/// Folding puts constants in front, where what symbols count may not be known yet:
+/// these are evaluated where they are used.
+bool isSymbolic(Operation *op) {
+  auto constant = dyn_cast_or_null<ConstantOp>(op);
+  return constant && isa<SymValuesAttr>(constant.getValue());
+}
+
 /// The values of one run of a block. A value is dropped after its last use, so
 /// that peak memory follows liveness.
 class Frame {
@@ -44,6 +63,9 @@ private:
     for (const Frame *frame = this; frame; frame = frame->parent)
       if (auto it = frame->values.find(value); it != frame->values.end())
         return it->second;
+    if (isSymbolic(value.getDefiningOp()))
+      if (FailureOr<Values> constant = evaluateOp(value.getDefiningOp(), {}, bindings); succeeded(constant))
+        return constant->front();
     return {};
   }
   void define(Value value, const Tensor &tensor) {
@@ -55,7 +77,7 @@ private:
 
   Block &block;
   const Frame *parent;
-  const SymbolBindings &bindings;
+  SymbolBindings bindings; // and what the block defines
   llvm::DenseMap<Value, Tensor> values;
   llvm::DenseMap<Value, size_t> usesLeft;
 };
@@ -135,11 +157,18 @@ FailureOr<Values> Frame::run(ArrayRef<Tensor> arguments) {
   for (auto [argument, tensor] : llvm::zip(block.getArguments(), arguments))
     define(argument, tensor);
   for (Operation &op : block) {
+    if (isSymbolic(&op))
+      continue;
     Values operands;
     for (Value operand : op.getOperands())
       operands.push_back(lookup(operand));
     if (op.hasTrait<OpTrait::IsTerminator>())
       return operands;
+    if (auto symbol = dyn_cast<DefineSymbolOp>(op)) {
+      if (failed(defineSymbol(symbol, operands[0], bindings)))
+        return failure();
+      continue;
+    }
     FailureOr<Values> results = runOp(&op, operands);
     if (failed(results))
       return failure();

@@ -8,10 +8,7 @@ using namespace mlir;
 using namespace llmopt::lm;
 using namespace llmopt::lm::eval;
 
-namespace {
-
-/// Index `i` of `indices` into a dimension of `size` elements.
-llvm::Expected<int64_t> indexAt(const Tensor &indices, int64_t i, int64_t size) {
+llvm::Expected<int64_t> eval::indexAt(const Tensor &indices, int64_t i, int64_t size) {
   int64_t index = indices.ints()[i];
   bool fits = indices.isUnsigned() ? static_cast<uint64_t>(index) < static_cast<uint64_t>(size)
                                    : index >= -size && index < size;
@@ -19,6 +16,8 @@ llvm::Expected<int64_t> indexAt(const Tensor &indices, int64_t i, int64_t size) 
     return fail("expected an index in [-{0}, {0}), but got {1}", size, index);
   return index < 0 ? index + size : index;
 }
+
+namespace {
 
 Result evaluateGather(const Tensor &input, const Tensor &indices, int64_t axis) {
   Dims dims(input.getDims().take_front(axis));

@@ -136,10 +136,12 @@ Result evaluateConv(ConvOp op, ArrayRef<Tensor> in) {
   Dims outStrides = rowMajorStrides(dims), inStrides = rowMajorStrides(input.getDims());
   Dims kernelStrides = rowMajorStrides(kernel);
   int64_t taps = *countElements(kernel);
-  MutableArrayRef<double> out = result->mutableFloats();
+  MutableArrayRef<double> floats = result->mutableFloats();
+  MutableArrayRef<int64_t> ints = result->mutableInts();
   for (int64_t n = 0, count = result->getNumElements(); n < count; ++n) {
     int64_t batch = n / outStrides[0], m = n / outStrides[1] % outputs, group = m / (outputs / groups);
-    double sum = op.getBias() ? in[2].floats()[m] : 0.0;
+    double sum = op.getBias() && input.isFloat() ? in[2].floats()[m] : 0.0;
+    uint64_t total = op.getBias() && !input.isFloat() ? in[2].ints()[m] : 0;
     for (int64_t c = 0; c < channels; ++c)
       for (int64_t t = 0; t < taps; ++t) {
         int64_t from = batch * inStrides[0] + (group * channels + c) * inStrides[1];
@@ -150,10 +152,16 @@ Result evaluateConv(ConvOp op, ArrayRef<Tensor> in) {
           inside &= position >= 0 && position < input.getDim(2 + i);
           from += position * inStrides[2 + i];
         }
-        if (inside)
-          sum += input.floats()[from] * weight.floats()[(m * channels + c) * taps + t];
+        int64_t at = (m * channels + c) * taps + t;
+        if (inside && input.isFloat())
+          sum += input.floats()[from] * weight.floats()[at];
+        else if (inside)
+          total += static_cast<uint64_t>(input.ints()[from]) * static_cast<uint64_t>(weight.ints()[at]);
       }
-    out[n] = roundToType(input.getElementType(), sum);
+    if (input.isFloat())
+      floats[n] = roundToType(input.getElementType(), sum);
+    else
+      ints[n] = wrapToType(input.getElementType(), static_cast<int64_t>(total));
   }
   return result;
 }

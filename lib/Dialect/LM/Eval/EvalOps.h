@@ -55,6 +55,10 @@ struct AxisView {
   AxisView(ArrayRef<int64_t> dims, int64_t axis);
 };
 
+/// Element `i` of `indices` as an index into a dimension of `size` elements:
+/// checked, negative ones count from the end.
+llvm::Expected<int64_t> indexAt(const Tensor &indices, int64_t i, int64_t size);
+
 /// Conversion of the element type (lm.cast).
 Result castTo(const Tensor &input, mlir::Type elementType, bool saturate = true, Rounding rounding = Rounding::Nearest);
 /// One float, as lm.cast converts it.
@@ -74,6 +78,10 @@ std::optional<Result> evaluateGathers(mlir::Operation *op, ArrayRef<Tensor> in, 
 std::optional<Result> evaluateReductions(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
 std::optional<Result> evaluateMatmuls(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
 std::optional<Result> evaluateTransformer(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
+std::optional<Result> evaluateBits(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
+std::optional<Result> evaluateScans(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
+std::optional<Result> evaluateScatters(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
+std::optional<Result> evaluateSorting(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
 std::optional<Result> evaluateQuantization(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
 
 } // namespace llmopt::lm::eval

@@ -122,6 +122,22 @@ Result evaluatePad(PadOp op, const Tensor &input, const Tensor &value, const Sym
   return filled;
 }
 
+Result evaluateWindows(WindowsOp op, const Tensor &input) {
+  Dims dims(input.getDims()), strides = rowMajorStrides(dims);
+  for (auto [axis, size, stride, dilation] :
+       llvm::zip(op.getAxes(), op.getSizes(), op.getStrides(), op.getDilations())) {
+    int64_t room = dims[axis] - ((size - 1) * dilation + 1);
+    if (room < 0)
+      return fail("expected at least {0} elements along axis {1} for a window, but got {2}", (size - 1) * dilation + 1,
+                  axis, dims[axis]);
+    dims[axis] = room / stride + 1;
+    dims.push_back(size);
+    strides.push_back(strides[axis] * dilation);
+    strides[axis] *= stride;
+  }
+  return stridedCopy(input, dims, 0, strides);
+}
+
 Result evaluateIota(IotaOp op, const SymbolBindings &bindings) {
   auto dims = requireDims(op.getType(), bindings);
   if (!dims)
@@ -176,6 +192,7 @@ std::optional<Result> eval::evaluateShapes(Operation *op, ArrayRef<Tensor> in, c
       .Case<ConcatOp>([&](ConcatOp concat) { return evaluateConcat(concat, in); })
       .Case<SliceOp>([&](SliceOp slice) { return evaluateSlice(slice, in[0], bindings); })
       .Case<PadOp>([&](PadOp pad) { return evaluatePad(pad, in[0], in[1], bindings); })
+      .Case<WindowsOp>([&](WindowsOp windows) { return evaluateWindows(windows, in[0]); })
       .Case<IotaOp>([&](IotaOp iota) { return evaluateIota(iota, bindings); })
       .Case<TriluOp>([&](TriluOp trilu) { return evaluateTrilu(trilu, in[0]); })
       .Default([](Operation *) { return std::nullopt; });

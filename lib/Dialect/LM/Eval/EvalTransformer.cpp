@@ -163,11 +163,31 @@ Result evaluateAttention(AttentionOp op, ArrayRef<Tensor> in) {
   return result;
 }
 
+Result evaluateKVAppend(KVAppendOp op, ArrayRef<Tensor> in, const SymbolBindings &bindings) {
+  llvm::Expected<Dims> past = requireValues(op.getPast(), bindings);
+  if (!past)
+    return past.takeError();
+  int64_t B = in[1].getDim(0), C = in[0].getDim(1), S = in[1].getDim(1), W = in[1].getDim(2), P = (*past)[0];
+  if (P < 0 || P + S > C || in[0].getDim(0) != B || in[0].getDim(2) != W)
+    return fail("expected a cache of {0} sequences of at least {1} tokens of {2}, but got {3}", B, P + S, W,
+                text(in[0].getDims()));
+  Result result = Tensor::create(in[1].getElementType(), {B, P + S, W});
+  if (!result)
+    return result;
+  ElementCopier old(*result, in[0]), fresh(*result, in[1]);
+  for (int64_t b = 0; b < B; ++b) {
+    old.copy(b * (P + S) * W, b * C * W, P * W);
+    fresh.copy((b * (P + S) + P) * W, b * S * W, S * W);
+  }
+  return result;
+}
+
 } // namespace
 
-std::optional<Result> eval::evaluateTransformer(Operation *op, ArrayRef<Tensor> in, const SymbolBindings &) {
+std::optional<Result> eval::evaluateTransformer(Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings) {
   return llvm::TypeSwitch<Operation *, std::optional<Result>>(op)
       .Case<NormOp>([&](NormOp norm) { return evaluateNorm(norm, in); })
       .Case<AttentionOp>([&](AttentionOp attention) { return evaluateAttention(attention, in); })
+      .Case<KVAppendOp>([&](KVAppendOp append) { return evaluateKVAppend(append, in, bindings); })
       .Default([](Operation *) { return std::nullopt; });
 }

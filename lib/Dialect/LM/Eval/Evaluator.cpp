@@ -30,7 +30,8 @@ llvm::Expected<SmallVector<Tensor>> llmopt::lm::tryEvaluateOp(Operation *op, Arr
       return fail("expected an operand of type {0}", value);
   }
   for (auto family : {evaluateConstants, evaluateUnary, evaluateBinary, evaluateShapes, evaluateGathers,
-                      evaluateReductions, evaluateMatmuls, evaluateTransformer, evaluateQuantization}) {
+                      evaluateReductions, evaluateMatmuls, evaluateTransformer, evaluateQuantization, evaluateBits,
+                      evaluateScans, evaluateScatters, evaluateSorting}) {
     std::optional<Result> result = family(op, operands, bindings);
     if (!result)
       continue;

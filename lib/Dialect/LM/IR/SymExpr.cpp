@@ -173,13 +173,13 @@ std::optional<int64_t> SymExpr::lowerBound() const {
   for (const auto &[monomial, coefficient] : terms) {
     if (coefficient < 0 && !monomial.empty())
       return std::nullopt;
-    // A plain symbol is at least 1; an opaque atom is bounded only as far as its
-    // arguments tell.
+    // A plain symbol is at least 1, or 0 where it counts data; an opaque atom is
+    // bounded only as far as its arguments tell.
     int64_t low = coefficient;
     for (const std::string &name : monomial) {
       Op op;
       SymExpr a, b;
-      int64_t atomLow = 1;
+      int64_t atomLow = StringRef(name).starts_with("count_") ? 0 : 1;
       if (splitCall(name, op, a, b)) {
         std::optional<int64_t> la = a.lowerBound(), lb = b.lowerBound();
         bool divides = lb && *lb > 0;
@@ -291,15 +291,55 @@ SymExpr SymExpr::substitute(llvm::function_ref<std::optional<SymExpr>(StringRef)
       }
       a = a.substitute(lookup);
       b = b.substitute(lookup);
-      value *= op == Op::FloorDiv  ? floorDiv(a, b)
-               : op == Op::CeilDiv ? ceilDiv(a, b)
-               : op == Op::Mod     ? mod(a, b)
-               : op == Op::Min     ? min(a, b)
-                                   : max(a, b);
+      value *= combine(op, a, b);
     }
     result += value;
   }
   return result;
+}
+
+SymExpr SymExpr::combine(Op op, const SymExpr &a, const SymExpr &b) {
+  return op == Op::FloorDiv  ? floorDiv(a, b)
+         : op == Op::CeilDiv ? ceilDiv(a, b)
+         : op == Op::Mod     ? mod(a, b)
+         : op == Op::Min     ? min(a, b)
+                             : max(a, b);
+}
+
+/// Above or below this expression, by intervals: sizes are not negative, so a
+/// product grows with its factors.
+SymExpr SymExpr::extreme(bool upper, llvm::function_ref<std::optional<SymExpr>(StringRef)> lookup) const {
+  if (unknown_)
+    return *this;
+  SymExpr result;
+  for (const auto &[monomial, coefficient] : terms) {
+    bool up = (coefficient > 0) == upper;
+    SymExpr value(coefficient);
+    for (const std::string &name : monomial) {
+      Op op;
+      SymExpr a, b;
+      if (!splitCall(name, op, a, b)) {
+        std::optional<SymExpr> known = lookup(name);
+        value *= !known ? symbol(name) : up ? *known : SymExpr(0);
+        continue;
+      }
+      SymExpr highA = a.extreme(up, lookup), sameB = b.extreme(up, lookup), otherB = b.extreme(!up, lookup);
+      if (op == Op::Min || op == Op::Max)
+        value *= combine(op, highA, sameB);
+      else if (highA == a && otherB == b)
+        value *= combine(op, a, b);
+      else if (op == Op::Mod)
+        value *= up ? min(highA, sameB - SymExpr(1)) : SymExpr(0);
+      else
+        value *= combine(op, highA, otherB);
+    }
+    result += value;
+  }
+  return result;
+}
+
+SymExpr SymExpr::upperBound(llvm::function_ref<std::optional<SymExpr>(StringRef)> lookup) const {
+  return extreme(true, lookup);
 }
 
 std::optional<int64_t> SymExpr::evaluate(llvm::function_ref<std::optional<int64_t>(StringRef)> lookup) const {

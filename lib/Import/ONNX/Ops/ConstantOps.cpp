@@ -56,22 +56,10 @@ static void constantOfShape(Node &n) {
 
 static void identity(Node &n) { n.out(n.in(0)); }
 
-// The mask, where somebody wants it, keeps everything.
-static void dropout(Node &n) {
-  Value x = n.in(0);
-  if (n.has(2)) {
-    Ints training = n.constants(n.in(2), "input 'training_mode'");
-    if (!training.empty() && training[0] != 0)
-      return n.unsupported("in training mode", "export for inference");
-  }
-  n.out(0, x);
-  if (n.wants(1))
-    n.out(1, n.filled(n.opset() < 10 ? n.elem(x) : n.b.getI1Type(), 1, n.dims(x)));
 }
 
 void onnx_import::addConstantOps(OpTable &t) {
   t.add(kOnnx, "Constant", constant);
   t.add(kOnnx, "ConstantOfShape", constantOfShape);
   t.add(kOnnx, "Identity", identity);
-  t.add(kOnnx, "Dropout", dropout);
 }

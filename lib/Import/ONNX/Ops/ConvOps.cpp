@@ -1,64 +1,83 @@
-// Convolution.
-#include "OpTable.h"
+// Convolution, of floats and of quantized tensors.
+#include "Spatial.h"
 
 using namespace llmopt;
 using namespace llmopt::onnx_import;
 using namespace llmopt::lm;
 using mlir::Value;
 
-/// Lower pads, then upper ones.
-static std::optional<Ints> getPads(Node &n, Value x, const Ints &kernel, const Ints &strides, const Ints &dilations) {
-  size_t rank = kernel.size();
-  std::string mode = n.stringAttr("auto_pad", "NOTSET");
-  if (mode == "NOTSET" || mode.empty())
-    return n.intsAttr("pads").value_or(Ints(2 * rank, 0));
-  Ints pads(2 * rank, 0);
-  if (mode == "VALID")
-    return pads;
-  if (mode != "SAME_UPPER" && mode != "SAME_LOWER") {
-    n.error("unknown auto_pad '" + printable(mode) + "'");
-    return std::nullopt;
+/// lm.conv of x with the attributes of the node; pads must be known numbers.
+static Value convolve(Node &n, Value x, Value weight, Value bias) {
+  std::optional<Spatial> s = readSpatial(n, x, kernelOf(n, x, weight));
+  if (!s)
+    return {};
+  Ints pads;
+  for (const Dims *side : {&s->low, &s->high})
+    for (const SymExpr &pad : *side) {
+      if (!pad.getConstant()) {
+        n.error("expected a dimension with auto_pad to be a known size, but the pad is '" + pad.str() + "'");
+        return {};
+      }
+      pads.push_back(*pad.getConstant());
+    }
+  int64_t groups = n.intAttr("group", 1);
+  if (groups < 1) {
+    n.error("expected a positive group");
+    return {};
   }
-  for (size_t i = 0; i < rank; ++i) {
-    // The result has ceil(size / stride) elements.
-    int64_t size = n.staticDim(x, i + 2, "a dimension with auto_pad");
-    if (n.failed())
-      return std::nullopt;
-    int64_t count = (size + strides[i] - 1) / strides[i];
-    int64_t total = std::max<int64_t>((count - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1 - size, 0);
-    pads[i] = mode == "SAME_UPPER" ? total / 2 : total - total / 2;
-    pads[i + rank] = total - pads[i];
-  }
-  return pads;
+  return n.create<ConvOp>(x, weight, bias, s->strides, pads, s->dilations, groups);
 }
 
 static void conv(Node &n) {
-  Value x = n.in(0), weight = n.in(1), bias = n.opt(2);
-  if (!n.failed() && (n.rank(x) < 3 || n.rank(weight) != n.rank(x)))
-    return n.error("expected input and weight of one rank of at least 3");
-  if (n.failed())
-    return;
-  size_t rank = n.rank(x) - 2;
-  Ints kernel;
-  for (size_t i = 0; i < rank; ++i)
-    kernel.push_back(n.staticDim(weight, i + 2, "the kernel"));
-  Ints strides = n.intsAttr("strides").value_or(Ints(rank, 1));
-  Ints dilations = n.intsAttr("dilations").value_or(Ints(rank, 1));
-  constexpr int64_t limit = 1 << 20;
-  auto sane = [&](const Ints &list, size_t size, int64_t low) {
-    return list.size() == size && llvm::all_of(list, [&](int64_t i) { return i >= low && i <= limit; });
-  };
-  if (!sane(strides, rank, 1) || !sane(dilations, rank, 1))
-    return n.error("expected " + llvm::Twine(rank) + " positive strides and dilations");
-  std::optional<Ints> pads = getPads(n, x, kernel, strides, dilations);
-  if (n.failed() || !pads)
-    return;
-  if (!sane(*pads, 2 * rank, 0))
-    return n.error("expected " + llvm::Twine(2 * rank) + " pads that are not negative");
-  int64_t groups = n.intAttr("group", 1);
-  if (groups < 1)
-    return n.error("expected a positive group");
-  n.out(n.create<ConvOp>(x, weight, bias, strides, *pads, dilations, groups));
+  Value x = n.in(0), weight = n.in(1);
+  n.out(convolve(n, x, weight, n.opt(2)));
 }
 
-void onnx_import::addConvOps(OpTable &t) { t.add(kOnnx, "Conv", conv); }
+/// A parameter per output channel beside a weight [M, C, kernel...]; a scalar stays.
+static Value perChannel(Node &n, Value v, int64_t rank) {
+  Dims dims = n.dims(v);
+  if (!v || n.failed() || product(dims).isConstant(1))
+    return n.reshape(v, {});
+  if (dims.size() != 1) {
+    n.error("expected one number, or one per output channel");
+    return {};
+  }
+  dims.resize(rank, SymExpr(1));
+  return n.reshape(v, dims);
+}
+
+// (x - zero point) conv (weight - zero point), in 32 bits.
+static void convInteger(Node &n) {
+  Value x = n.in(0), weight = n.in(1), zeroX = n.opt(2), zeroW = n.opt(3);
+  mlir::Type i32 = n.b.getI32Type();
+  auto centered = [&](Value v, Value zero) {
+    Value wide = n.cast(v, i32);
+    return zero ? n.sub(wide, n.cast(perChannel(n, zero, n.rank(v)), i32)) : wide;
+  };
+  n.out(convolve(n, centered(x, zeroX), centered(weight, zeroW), Value()));
+}
+
+// The convolution of what the integers stand for, quantized again; a bias has the
+// product of both scales.
+static void qLinearConv(Node &n) {
+  Value x = n.in(0), scaleX = n.in(1), zeroX = n.in(2), weight = n.in(3), scaleW = n.in(4), zeroW = n.in(5),
+        scale = n.in(6), zero = n.in(7), bias = n.opt(8);
+  scaleX = n.reshape(scaleX, {});
+  Value scales = n.mul(scaleX, perChannel(n, scaleW, 1));
+  if (bias)
+    bias = n.create<DequantizeOp>(bias, scales, Value());
+  Value wide = n.create<DequantizeOp>(x, scaleX, n.reshape(zeroX, {}));
+  Value wideWeight =
+      n.create<DequantizeOp>(weight, perChannel(n, scaleW, n.rank(weight)), perChannel(n, zeroW, n.rank(weight)));
+  Value result = convolve(n, wide, wideWeight, bias);
+  if (n.failed())
+    return;
+  n.out(n.create<QuantizeOp>(withElementType(result.getType(), n.elem(zero)), result, n.reshape(scale, {}),
+                             n.reshape(zero, {}), /*narrow_range=*/false));
+}
+
+void onnx_import::addConvOps(OpTable &t) {
+  t.add(kOnnx, "Conv", conv);
+  t.add(kOnnx, "ConvInteger", convInteger);
+  t.add(kOnnx, "QLinearConv", qLinearConv);
+}

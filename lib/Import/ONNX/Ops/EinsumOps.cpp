@@ -43,6 +43,22 @@ Ints positions(const Labels &wanted, const Labels &labels) {
 
 bool contains(const Labels &labels, char c) { return labels.find(c) != Labels::npos; }
 
+/// The diagonal over dimensions of one label.
+Term takeDiagonals(Node &n, Term term) {
+  for (size_t i = 0; i < term.labels.size() && !n.failed(); ++i)
+    for (size_t j = term.labels.size() - 1; j > i && !n.failed(); --j) {
+      if (term.labels[j] != term.labels[i])
+        continue;
+      Dims dims = n.dims(term.value), one = dims;
+      one[j] = 1;
+      term.value = n.create<GatherElementsOp>(term.value, n.iota(n.b.getI64Type(), one, i), j);
+      dims.erase(dims.begin() + j);
+      term.value = n.reshape(term.value, dims);
+      term.labels.erase(j, 1);
+    }
+  return term;
+}
+
 /// Sums away what no one needs.
 Term reduceTo(Node &n, Term term, const Labels &needed) {
   Ints axes;
@@ -107,6 +123,7 @@ static void einsum(Node &n) {
                    printable(equation) + "'");
   llvm::SmallVector<Term> terms;
   int64_t ellipsisRank = 0;
+  Labels occurrences;
   for (auto [i, text] : llvm::enumerate(texts)) {
     Value v = n.in(i);
     int64_t named = llvm::count_if(text, [](char c) { return llvm::isAlpha(c); });
@@ -114,11 +131,12 @@ static void einsum(Node &n) {
     Labels labels;
     if (n.failed() || rank < 0 || !parseTerm(text, rank, labels) || static_cast<int64_t>(labels.size()) != n.rank(v))
       return n.error("expected an equation that fits the operands, but got '" + printable(equation) + "'");
-    if (std::set<char>(labels.begin(), labels.end()).size() != labels.size())
-      return n.unsupported("with a label twice in one operand");
     ellipsisRank = std::max(ellipsisRank, rank);
-    terms.push_back({v, labels});
+    terms.push_back(takeDiagonals(n, {v, labels}));
+    occurrences += labels;
   }
+  if (n.failed())
+    return;
   Labels output;
   if (isExplicit) {
     if (!parseTerm(right, ellipsisRank, output))
@@ -128,9 +146,8 @@ static void einsum(Node &n) {
     for (int64_t d = ellipsisRank; d > 0; --d)
       output.push_back(static_cast<char>(d));
     std::map<char, int> counts;
-    for (const Term &term : terms)
-      for (char c : term.labels)
-        ++counts[c];
+    for (char c : occurrences)
+      ++counts[c];
     for (auto [c, count] : counts)
       if (count == 1 && llvm::isAlpha(c))
         output.push_back(c);

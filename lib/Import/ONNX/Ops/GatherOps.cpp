@@ -1,8 +1,6 @@
 // Operators that pick elements by index.
 #include "OpTable.h"
 
-#include "mlir/IR/Matchers.h"
-
 using namespace llmopt;
 using namespace llmopt::onnx_import;
 using namespace llmopt::lm;
@@ -44,33 +42,9 @@ static void oneHot(Node &n) {
   n.out(n.select(hit, on, off));
 }
 
-// Older exporters count from 0 to n-1 as NonZero of n ones; other uses have a
-// size that depends on data.
-static void nonZero(Node &n) {
-  Value x = n.in(0);
-  if (n.failed())
-    return;
-  Value source = x;
-  if (auto wide = x.getDefiningOp<BroadcastOp>())
-    source = wide.getInput();
-  mlir::DenseElementsAttr value;
-  bool isOne = mlir::matchPattern(source, mlir::m_Constant(&value)) && (value.isSplat() || value.getNumElements() == 1);
-  if (isOne) {
-    mlir::Attribute element = *value.value_begin<mlir::Attribute>();
-    if (auto integer = llvm::dyn_cast<mlir::IntegerAttr>(element))
-      isOne = !integer.getValue().isZero();
-    else
-      isOne = !llvm::cast<mlir::FloatAttr>(element).getValue().isZero();
-  }
-  if (!isOne || n.rank(x) != 1)
-    return n.unsupported("of data", "sizes that depend on data are not supported; use a mask (Where)");
-  n.out(n.iota(n.b.getI64Type(), {1, n.dims(x)[0]}, 1));
-}
-
 void onnx_import::addGatherOps(OpTable &t) {
   t.add(kOnnx, "Gather", gather);
   t.add(kOnnx, "GatherElements", gatherElements);
   t.add(kOnnx, "GatherND", gatherND);
   t.add(kOnnx, "OneHot", oneHot);
-  t.add(kOnnx, "NonZero", nonZero);
 }

@@ -60,10 +60,10 @@ static Value perChannel(Node &n, Value v, int64_t rank) {
   return n.reshape(v, dims);
 }
 
+// Statistics of the batch, and running ones that move towards them.
 static void batchNorm(Node &n) {
   Value x = n.in(0);
-  if (n.boolAttr("training_mode", false))
-    return n.unsupported("in training mode", "export for inference");
+  bool training = n.boolAttr("training_mode", false) || (n.opset() < 14 && n.wants(1));
   if (!n.boolAttr("spatial", true))
     return n.unsupported("with spatial=0");
   if (!n.failed() && n.rank(x) < 2)
@@ -73,6 +73,25 @@ static void batchNorm(Node &n) {
   int64_t rank = n.rank(x);
   Value scale = perChannel(n, n.in(1), rank), bias = perChannel(n, n.in(2), rank);
   Value mean = perChannel(n, n.in(3), rank), variance = perChannel(n, n.in(4), rank);
+  if (training) {
+    Ints axes{0};
+    for (int64_t i = 2; i < rank; ++i)
+      axes.push_back(i);
+    double momentum = n.floatAttr("momentum", 0.9f);
+    auto move = [&](Value running, Value present) {
+      Value old = n.mul(running, momentum);
+      return n.reshape(n.add(old, n.mul(n.cast(present, n.elem(old)), 1 - momentum)), n.dims(n.in(3)));
+    };
+    Value wideX = n.cast(x, n.elem(mean)), batchMean = n.reduce(ReduceKind::Mean, wideX, axes);
+    Value centered = n.sub(wideX, batchMean);
+    Value batchVariance = n.reduce(ReduceKind::Mean, n.mul(centered, centered), axes);
+    n.out(1, move(mean, batchMean));
+    n.out(2, move(variance, batchVariance));
+    mean = batchMean;
+    variance = batchVariance;
+    if (n.failed())
+      return;
+  }
   Value deviation = n.create<SqrtOp>(n.add(variance, n.floatAttr("epsilon", 1e-5f)));
   mlir::Type type = n.elem(x), wide = n.elem(mean);
   Value normal = n.div(n.sub(n.cast(x, wide), mean), deviation);

@@ -23,9 +23,5 @@ llvm::StringRef llmopt::onnx_import::getRemedy(llvm::StringRef domain, llvm::Str
              "export with tensors instead of sequences and optional values")
       .Cases({"StringNormalizer", "StringConcat", "StringSplit", "RegexFullMatch", "TfIdfVectorizer"},
              "tokenize outside the model")
-      .Cases({"NonZero", "Unique", "Compress", "NonMaxSuppression"},
-             "sizes that depend on data are not supported; use a mask (Where) instead")
-      .Cases({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"},
-             "make random numbers outside the model and pass them as an input")
       .Default("");
 }

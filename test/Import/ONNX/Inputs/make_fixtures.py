@@ -80,7 +80,7 @@ save(
 save(
     "unsupported",
     [
-        node("TopK", ["x", "k"], ["v", "i"], name="top", axis=-1),
+        node("ImageDecoder", ["x"], ["v"], name="picture"),
         node("SequenceConstruct", ["x"], ["h"], name="/list/SequenceConstruct"),
         node("SequenceConstruct", ["w"], ["h2"], name="/list/SequenceConstruct_1"),
         node("BeamSearch", ["x"], ["z"], name="beam", domain="com.microsoft"),

@@ -16,6 +16,9 @@
 namespace llmopt::kernel {
 /// Steps of K that lie side by side in a packed weight.
 int64_t getPackedGroup(Layout layout);
+/// Rows of memory from one sequence to the next of a key or value [B, S, W]: S,
+/// or the capacity of the cache that it lies in.
+lm::SymExpr getTokenRows(mlir::Value value);
 } // namespace llmopt::kernel
 
 #endif

@@ -31,9 +31,10 @@ def Kernel_PackOp : Kernel_Op<"pack"> {
 def Kernel_ViewOp : Kernel_Op<"view"> {
   let summary = "elements [offset, offset + size of the result) of the operand, under another shape";
   let description = [{
-    A reshape, or a slice that is contiguous in memory. No bytes move.
+    A reshape, a slice that is contiguous in memory, or the same bits under another
+    element type. No bytes move.
 
-    - (C1) element types are equal.
+    - (C1) element types take as many bytes.
     - (C2) `offset` has one entry.
   }];
   let arguments = (ins LM_RankedTensor:$input, LM_SymValuesAttr:$offset);
@@ -145,6 +146,21 @@ def Kernel_AttentionOp : Kernel_Op<"attention"> {
   let hasVerifier = 1;
 }
 
+def Kernel_KVAppendOp : Kernel_Op<"kv_append"> {
+  let summary = "writes new tokens into a cache, behind the past ones";
+  let description = [{
+    As `lm.kv_append`. The result is the cache's own memory: token t of sequence b
+    lies at (b C + t) W, not at (b (past + S) + t) W, which readers must know.
+
+    - (C1) the cache is an argument with `lm.cache`, and appended to once.
+    - (C2) the result is only read as the key or value of `kernel.attention`.
+  }];
+  let arguments = (ins LM_FloatTensor:$cache, LM_FloatTensor:$input, LM_SymValuesAttr:$past);
+  let results = (outs LM_FloatTensor:$result);
+  let assemblyFormat = "$cache `,` $input attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
 def Kernel_NormOp : Kernel_Op<"norm", [AttrSizedOperandSegments]> {
   let summary = "normalisation over the last dimension of input + residual + input_bias";
   let description = [{
@@ -217,5 +233,6 @@ def Kernel_YieldOp : Kernel_Op<"yield", [Terminator, ReturnLike, ParentOneOf<["L
 }
 
 include "llmopt/Dialect/Kernel/IR/KernelControlOps.td"
+include "llmopt/Dialect/Kernel/IR/KernelSymbolOps.td"
 
 #endif

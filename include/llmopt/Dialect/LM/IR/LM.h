@@ -22,6 +22,9 @@ class WeightStore;
 /// Whether two lists of types differ at most in what they know about dimensions.
 bool areCompatibleTypes(mlir::TypeRange lhs, mlir::TypeRange rhs);
 
+/// Elements of the result follow from each other, so no loop computes one alone.
+template <typename Op> class Sequential : public mlir::OpTrait::TraitBase<Op, Sequential> {};
+
 } // namespace llmopt::lm
 
 #include "llmopt/Dialect/LM/IR/LMDialect.h.inc"

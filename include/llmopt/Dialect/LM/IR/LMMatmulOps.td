@@ -38,16 +38,16 @@ def LM_ConvOp : LM_InferredOp<"conv"> {
   let summary = "convolution over the dimensions behind batch and channel (ONNX Conv)";
   let description = [{
     input [B, C, spatial...], weight [M, C/groups, kernel...], bias [M];
-    `pads` lists all lower ones, then all upper ones.
+    `pads` lists all lower ones, then all upper ones. Integers wrap.
 
     - (C1) attribute lengths fit the spatial rank; strides and dilations are
       positive, pads are not negative, and all are below 2^31.
     - (C2) C = weight[1] * groups and groups divides M.
     - (C3) `bias`, where present, is [M]; all operands have one element type.
   }];
-  let arguments = (ins LM_FloatTensor:$input, LM_FloatTensor:$weight, Optional<LM_FloatTensor>:$bias,
+  let arguments = (ins LM_RankedTensor:$input, LM_RankedTensor:$weight, Optional<LM_RankedTensor>:$bias,
                        DenseI64ArrayAttr:$strides, DenseI64ArrayAttr:$pads, DenseI64ArrayAttr:$dilations, I64Attr:$groups);
-  let results = (outs LM_FloatTensor:$result);
+  let results = (outs LM_RankedTensor:$result);
   let assemblyFormat = "$input `,` $weight (`bias` $bias^)? attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }

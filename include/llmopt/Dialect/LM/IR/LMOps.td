@@ -11,5 +11,12 @@ include "llmopt/Dialect/LM/IR/LMTransformerOps.td"
 include "llmopt/Dialect/LM/IR/LMQuantOps.td"
 include "llmopt/Dialect/LM/IR/LMTrainingOps.td"
 include "llmopt/Dialect/LM/IR/LMControlOps.td"
+include "llmopt/Dialect/LM/IR/LMWindowOps.td"
+include "llmopt/Dialect/LM/IR/LMBitOps.td"
+include "llmopt/Dialect/LM/IR/LMIndexOps.td"
+include "llmopt/Dialect/LM/IR/LMRandomOps.td"
+include "llmopt/Dialect/LM/IR/LMScanOps.td"
+include "llmopt/Dialect/LM/IR/LMTrigOps.td"
+include "llmopt/Dialect/LM/IR/LMCacheOps.td"
 
 #endif

@@ -5,7 +5,9 @@
 // exactly when their texts are the same. Division, minimum and maximum that do
 // not simplify become opaque atoms whose arguments are canonical again.
 //
-// Every symbol stands for a positive integer (a dimension of an input).
+// Every symbol stands for a positive integer (a dimension of an input), but for
+// those that begin with `count_`: they name sizes that depend on data, and may be
+// zero.
 #ifndef LLMOPT_DIALECT_LM_IR_SYMEXPR_H
 #define LLMOPT_DIALECT_LM_IR_SYMEXPR_H
 
@@ -83,6 +85,10 @@ public:
   /// Replaces symbols by expressions.
   SymExpr substitute(llvm::function_ref<std::optional<SymExpr>(llvm::StringRef)> lookup) const;
   void collectSymbols(std::set<std::string> &symbols) const;
+  /// An expression without the symbols that `lookup` knows, never below this one
+  /// while each of them lies between 0 and its value there. Unknown where none is
+  /// found (a division by such a symbol).
+  SymExpr upperBound(llvm::function_ref<std::optional<SymExpr>(llvm::StringRef)> lookup) const;
   /// Appends code that leaves the value on a stack (Runtime/abi.h).
   void toPostfix(std::vector<Insn> &code) const;
 
@@ -106,6 +112,8 @@ private:
   /// a = divisor * multiple + rest, the coefficients of rest in [0, divisor).
   static void splitMultiple(const SymExpr &a, int64_t divisor, SymExpr &multiple, SymExpr &rest);
   static SymExpr divide(Op op, const SymExpr &a, const SymExpr &b);
+  static SymExpr combine(Op op, const SymExpr &a, const SymExpr &b);
+  SymExpr extreme(bool upper, llvm::function_ref<std::optional<SymExpr>(llvm::StringRef)> lookup) const;
 
   std::map<Monomial, int64_t> terms; // no zero coefficients
   bool unknown_ = false;

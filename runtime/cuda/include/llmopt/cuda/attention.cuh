@@ -19,6 +19,7 @@ struct AttentionShape {
   int64_t query_length, key_length;
   int64_t heads, heads_per_key_head;
   int64_t query_row, key_row, value_row; // elements between tokens
+  int64_t key_rows, value_rows;          // tokens between sequences: more than key_length in a cache
   int64_t head_dim, value_head_dim;
   int64_t mask_batch, mask_head, mask_query, mask_key; // strides, 0 broadcasts
 };
@@ -38,6 +39,14 @@ __device__ __forceinline__ float mask_score(float score, const void *mask, int64
   return visible ? score : -INFINITY;
 }
 
+/// cache[b, past + s, :] = input[b, s, :]; one block per new token.
+__device__ inline void kv_append(float *cache, const float *input, int64_t tokens, int64_t past, int64_t capacity,
+                                 int64_t width) {
+  const int64_t batch = blockIdx.x / tokens, token = blockIdx.x % tokens;
+  for (int64_t i = threadIdx.x; i < width; i += kAttentionThreads)
+    cache[(batch * capacity + past + token) * width + i] = input[blockIdx.x * width + i];
+}
+
 template <MaskKind Mask, bool Causal, FullyMasked Masked, int MaxValueDim>
 __device__ void attention(const float *q, const float *k, const float *v, const void *mask, float *y,
                           AttentionShape shape, float scale) {
@@ -47,8 +56,8 @@ __device__ void attention(const float *q, const float *k, const float *v, const 
   const int64_t batch = blockIdx.x / shape.query_length / shape.heads;
   const int64_t key_head = head / shape.heads_per_key_head;
   q += (batch * shape.query_length + query) * shape.query_row + head * shape.head_dim;
-  k += batch * shape.key_length * shape.key_row + key_head * shape.head_dim;
-  v += batch * shape.key_length * shape.value_row + key_head * shape.value_head_dim;
+  k += batch * shape.key_rows * shape.key_row + key_head * shape.head_dim;
+  v += batch * shape.value_rows * shape.value_row + key_head * shape.value_head_dim;
   const int64_t mask_base = batch * shape.mask_batch + head * shape.mask_head + query * shape.mask_query;
   const int64_t last_key = Causal ? query + shape.key_length - shape.query_length : shape.key_length - 1;
 

@@ -17,8 +17,7 @@ with and without tokens before, and compared with ONNX Runtime
 
 expectations.txt holds the word of every file, and a reason where it is not ok.
 A file that does worse or better than its line fails the test: --update writes
-the words anew (reasons stay where the word does; a new one is the tool's first
-line). docs/models.md is the table made of expectations.txt; the test fails
+the words and reasons anew. docs/models.md is the table made of expectations.txt; the test fails
 where that is not current, and --update rewrites it.
 """
 
@@ -111,8 +110,8 @@ def reach(model, llmopt, runner):
         raised, reason = True, ""
         result = compile_to(artifact, f"-require-fusion={fusions(model.stem)}")
         if result.returncode == 3:
-            raised, reason = False, "; ".join(re.sub(r".*error: ", "", line) for line in result.stderr.splitlines()
-                                              if "error:" in line)
+            raised = False
+            reason = "; ".join(line.removeprefix("llmopt: ").strip() for line in result.stderr.splitlines() if line.strip())
             result = compile_to(artifact)
         if result.returncode:
             imported = compile_to(pathlib.Path(folder) / "model.mlir", "-emit=lm")
@@ -225,7 +224,7 @@ def main():
             elif arguments.verbose:
                 print(f"{name}: {word}" + (f": {reason}" if reason else ""), flush=True)
             if arguments.update:
-                expected[name] = before if before[0] == word else (word, reason)
+                expected[name] = (word, reason)
     if arguments.update:
         write_expectations({name: expected[name] for name in expected if name in files})
         TABLE.write_text(table_text({name: expected[name] for name in expected if name in files}))

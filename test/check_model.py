@@ -30,6 +30,7 @@ import onnx
 TOLERANCE = 1e-4
 BATCHES = (1, 4, 7)
 LENGTHS = (1, 5, 128, 512)
+PASTS = (0, 7)  # tokens before, where keys and values of theirs come in
 
 
 # --- inputs -----------------------------------------------------------------
@@ -98,23 +99,39 @@ def model_inputs(model):
     return inputs
 
 
-def bind_dimensions(inputs, batch, length, fixed):
+def bind_dimensions(inputs, batch, length, fixed, past=0):
     """Symbol -> size. Names say what a dimension is; one without a telling
-    name is a batch if it leads and a length otherwise."""
-    sizes = {}
+    name is a batch if it leads and a length otherwise. `past` is the length of
+    keys and values that come in; sums ("past + sequence") are sums."""
+    sizes, sums = {}, []
     for entry in inputs:
         for axis, dim in enumerate(entry.shape):
             if isinstance(dim, int):
                 continue
             if dim in fixed:
                 sizes[dim] = fixed[dim]
+            elif "+" in dim:
+                sums.append(dim)
             elif "batch" in dim.lower():
                 sizes[dim] = batch
+            elif "past" in dim.lower():
+                sizes[dim] = past
+            elif "total" in dim.lower() and has_past(inputs):
+                sizes[dim] = past + length
             elif "seq" in dim.lower() or "len" in dim.lower():
                 sizes[dim] = length
             else:
                 sizes.setdefault(dim, batch if axis == 0 else length)
+    for dim in sums:
+        sizes[dim] = sum(int(part) if part.isdigit() else sizes.get(part, past if "past" in part else length)
+                         for part in (part.strip() for part in dim.split("+")))
     return sizes
+
+
+def has_past(inputs):
+    """Whether a length of keys and values that come in is open."""
+    return any("past" in dim.lower() for entry in inputs for dim in entry.shape
+               if isinstance(dim, str) and "+" not in dim)
 
 
 def ragged_mask(rng, batch, length):
@@ -217,9 +234,14 @@ def passes(difference, tolerance):
 # --- engines ----------------------------------------------------------------
 
 class Reference:
-    def __init__(self, path, threads):
+    """ONNX Runtime; without `optimize` as the file is written. Its fusions move
+    roundings to integers, so a quantized model means what it gives without."""
+
+    def __init__(self, path, threads, optimize=True):
         import onnxruntime
         options = onnxruntime.SessionOptions()
+        if not optimize:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = threads
         options.log_severity_level = 4
         self.session = onnxruntime.InferenceSession(
@@ -261,15 +283,16 @@ class Row:
     status: str  # ok, FAIL, skip
 
 
-def cases(inputs, batches, lengths, fixed, seeds=3):
+def cases(inputs, batches, lengths, fixed, seeds=3, pasts=PASTS):
     """(name, feed) for every distinct binding of the symbolic dimensions;
     for a static model several seeds instead."""
     bindings = {}
     for batch in batches:
         for length in lengths:
-            sizes = bind_dimensions(inputs, batch, length, fixed)
-            key = tuple(sorted(sizes.items()))
-            bindings.setdefault(key, sizes)
+            for past in pasts if has_past(inputs) else (0,):
+                sizes = bind_dimensions(inputs, batch, length, fixed, past)
+                key = tuple(sorted(sizes.items()))
+                bindings.setdefault(key, sizes)
     for number, (key, sizes) in enumerate(bindings.items()):
         name = " ".join(f"{symbol}={size}" for symbol, size in key)
         for repeat in range(1 if key else seeds):
@@ -278,13 +301,14 @@ def cases(inputs, batches, lengths, fixed, seeds=3):
 
 
 def check(model_path, artifact, runner, batches=BATCHES, lengths=LENGTHS,
-          tolerance=TOLERANCE, threads=1, fixed=None, timeout=300):
+          tolerance=TOLERANCE, threads=1, fixed=None, timeout=300, pasts=PASTS,
+          optimize=True):
     """All rows of the table; raises ValueError for a model it cannot feed."""
     model = onnx.load(str(model_path), load_external_data=False)
     inputs = model_inputs(model)
-    reference = Reference(model_path, threads)
+    reference = Reference(model_path, threads, optimize)
     rows = []
-    for name, feed in cases(inputs, batches, lengths, fixed or {}):
+    for name, feed in cases(inputs, batches, lengths, fixed or {}, pasts=pasts):
         try:
             expected = reference.run(feed)
         except Exception as error:  # beyond its positions, for example
@@ -345,6 +369,7 @@ def main():
                         default=pathlib.Path("build/bin/llmopt-run"))
     parser.add_argument("--batch", type=parse_sizes, default=BATCHES)
     parser.add_argument("--length", type=parse_sizes, default=LENGTHS)
+    parser.add_argument("--past", type=parse_sizes, default=PASTS)
     parser.add_argument("--dim", type=parse_dimension, action="append",
                         default=[], metavar="NAME=SIZE",
                         help="bind one symbolic dimension")
@@ -359,7 +384,7 @@ def main():
             parser.error(f"no such file: {path}")
     rows = check(args.model, args.artifact.resolve(), args.run.resolve(),
                  args.batch, args.length, args.tolerance, args.threads,
-                 dict(args.dim), args.timeout)
+                 dict(args.dim), args.timeout, args.past)
     print_table(rows, args.tolerance)
     if args.json:
         args.json.write_text(json.dumps([dataclasses.asdict(r) for r in rows],

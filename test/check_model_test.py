@@ -142,6 +142,23 @@ class InputsTest(unittest.TestCase):
                 self.assertTrue((mask.sum(1) >= 1).all())
                 self.assertTrue((mask == 0).any())
 
+    def test_past_lengths(self):
+        past, total = "past_sequence_length", "past_sequence_length + sequence_length"
+        inputs = [check_model.Input("input_ids", np.int64, ["batch_size", "sequence_length"], 9),
+                  check_model.Input("attention_mask", np.int64, ["batch_size", total], 2),
+                  check_model.Input("past_key_values.0.key", np.float32, ["batch_size", 2, past, 8], 2)]
+        self.assertEqual(check_model.bind_dimensions(inputs, 3, 5, {}, 7),
+                         {"batch_size": 3, "sequence_length": 5, past: 7, total: 12})
+        shapes = {(feed["input_ids"].shape, feed["attention_mask"].shape, feed["past_key_values.0.key"].shape)
+                  for _, feed in check_model.cases(inputs, (1,), (5,), {}, pasts=(0, 7))}
+        self.assertEqual(shapes, {((1, 5), (1, 5), (1, 2, 0, 8)), ((1, 5), (1, 12), (1, 2, 7, 8))})
+        inputs[1].shape[1] = "total_sequence"
+        self.assertEqual(check_model.bind_dimensions(inputs, 3, 5, {}, 7)["total_sequence"], 12)
+
+    def test_scalars_stay_scalars(self):
+        inputs = [check_model.Input("count", np.int64, [], 5)]
+        self.assertEqual(check_model.make_inputs(inputs, {}, 1)["count"].shape, ())
+
     def test_ids_stay_below_the_table(self):
         inputs = check_model.model_inputs(
             onnx.load(MODELS / "bert-tiny.dynamo.onnx"))

@@ -111,7 +111,7 @@ def randomize(model):
         noise = torch.randn(parameter.shape, generator=generator)
         if "norm" in name.lower():
             value = 0.1 * noise + (1.0 if name.endswith("weight") else 0.0)
-        elif parameter.ndim == 1:
+        elif parameter.ndim <= 1:
             value = 0.1 * noise
         elif "embedding" in name and "projection" not in name:
             value = 0.02 * noise

@@ -11,6 +11,8 @@ namespace llmopt {
 void populateViewPatterns(mlir::RewritePatternSet &patterns);
 /// Scalars, powers, broadcasts, casts (CleanupArith.cpp).
 void populateArithPatterns(mlir::RewritePatternSet &patterns);
+/// Scatters that replace everything (CleanupScatter.cpp).
+void populateScatterPatterns(mlir::RewritePatternSet &patterns);
 
 /// Folds, canonicalises and applies all of the above until nothing changes.
 /// Failure means that it did not converge; nothing was reported.

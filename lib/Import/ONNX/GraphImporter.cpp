@@ -121,11 +121,22 @@ static void collectInputs(const NodeProto &node, std::set<std::string> &names) {
   for (const std::string &input : node.input())
     if (!input.empty())
       names.insert(input);
+  // What a subgraph makes itself hides the same name outside: optimum's merged
+  // decoders name results of `If` as the branches name theirs.
   auto enter = [&](const onnx::GraphProto &graph) {
+    std::set<std::string> read;
     for (const NodeProto &inner : graph.node())
-      collectInputs(inner, names);
+      collectInputs(inner, read);
     for (const onnx::ValueInfoProto &output : graph.output())
-      names.insert(output.name());
+      read.insert(output.name());
+    for (const NodeProto &inner : graph.node())
+      for (const std::string &output : inner.output())
+        read.erase(output);
+    for (const onnx::ValueInfoProto &input : graph.input())
+      read.erase(input.name());
+    for (const onnx::TensorProto &initializer : graph.initializer())
+      read.erase(initializer.name());
+    names.insert(read.begin(), read.end());
   };
   for (const onnx::AttributeProto &attribute : node.attribute()) {
     if (attribute.has_g())

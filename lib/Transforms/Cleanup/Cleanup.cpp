@@ -20,6 +20,7 @@ LogicalResult llmopt::runCleanup(Operation *root) {
   RewritePatternSet patterns(root->getContext());
   populateViewPatterns(patterns);
   populateArithPatterns(patterns);
+  populateScatterPatterns(patterns);
   for (Dialect *dialect : root->getContext()->getLoadedDialects())
     dialect->getCanonicalizationPatterns(patterns);
   for (RegisteredOperationName op : root->getContext()->getRegisteredOperations())

@@ -93,6 +93,35 @@ Candidate<GeluMatch> llmopt::matchGelu(Operation *op) {
   return MatchOr<GeluMatch>(Miss{llvm::formatv("what follows {0} does not form {1}", name, form.resultText), ""});
 }
 
+/// Scalar factors that cleanup moved behind a view (the 0.5 of x/2 (1 + erf) where
+/// a transpose follows) return to where the expression around `anchor` needs them.
+static void pullFactorsBeforeViews(IRRewriter &rewriter, Operation *anchor) {
+  Value current = anchor->getResult(0);
+  for (int step = 0; step < 8; ++step) {
+    Operation *user = getOnlyUser(current);
+    if (!user || user->getNumResults() != 1)
+      return;
+    if (!isa<ReshapeOp, TransposeOp>(user)) {
+      current = user->getResult(0);
+      continue;
+    }
+    Operation *next = getOnlyUser(user->getResult(0));
+    if (!isa_and_nonnull<MulOp, DivOp>(next) || next->getOperand(0) != user->getResult(0))
+      return;
+    std::optional<double> factor = getScalar(next->getOperand(1), next->getOperand(0));
+    if (!factor)
+      return;
+    rewriter.setInsertionPoint(user);
+    Value scalar = createScalar(rewriter, next->getLoc(), getElementTypeOrSelf(current.getType()), *factor);
+    Operation *moved = rewriter.clone(*next);
+    moved->setOperands({current, scalar});
+    moved->getResult(0).setType(current.getType());
+    rewriter.modifyOpInPlace(user, [&] { user->setOperand(0, moved->getResult(0)); });
+    rewriter.replaceOp(next, user->getResult(0));
+    current = moved->getResult(0);
+  }
+}
+
 namespace {
 struct RaiseGeluPass : llmopt::impl::RaiseGeluPassBase<RaiseGeluPass> {
   void runOnOperation() override {
@@ -105,6 +134,7 @@ struct RaiseGeluPass : llmopt::impl::RaiseGeluPassBase<RaiseGeluPass> {
     });
     IRRewriter rewriter(&getContext());
     for (Operation *anchor : anchors) {
+      pullFactorsBeforeViews(rewriter, anchor);
       Candidate<GeluMatch> candidate = matchGelu(anchor);
       if (!candidate || !*candidate)
         continue;

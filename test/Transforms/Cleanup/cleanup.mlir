@@ -83,3 +83,42 @@ func.func @where_of_not(%c: tensor<4xi1>, %x: tensor<4xf32>, %y: tensor<4xf32>) 
   %0 = lm.where %n, %x, %y : (tensor<4xi1>, tensor<4xf32>, tensor<4xf32>) -> tensor<4xf32>
   return %0 : tensor<4xf32>
 }
+
+// An assignment to all of a tensor: every index in order.
+// CHECK-LABEL: @scatter_of_all
+// CHECK-NEXT: return %arg1
+!wide = tensor<?x1x?xf32, #lm.dims<"b", 1, "s">>
+!index = tensor<?x1x?x1xi64, #lm.dims<"b", 1, "s", 1>>
+func.func @scatter_of_all(%x: !wide, %y: !wide) -> !wide {
+  %zero = lm.constant dense<0> : tensor<1xi64>
+  %0 = lm.iota {axis = 0 : i64} : () -> tensor<?xi64, #lm.dims<"b">>
+  %1 = lm.reshape %0 : (tensor<?xi64, #lm.dims<"b">>) -> tensor<?x1x1x1xi64, #lm.dims<"b", 1, 1, 1>>
+  %2 = lm.broadcast %1 : (tensor<?x1x1x1xi64, #lm.dims<"b", 1, 1, 1>>) -> !index
+  %3 = lm.broadcast %zero : (tensor<1xi64>) -> !index
+  %4 = lm.iota {axis = 0 : i64} : () -> tensor<?xi64, #lm.dims<"s">>
+  %5 = lm.reshape %4 : (tensor<?xi64, #lm.dims<"s">>) -> tensor<?x1xi64, #lm.dims<"s", 1>>
+  %6 = lm.broadcast %5 : (tensor<?x1xi64, #lm.dims<"s", 1>>) -> !index
+  %7 = lm.concat %2, %3, %6 {axis = 3 : i64} : (!index, !index, !index) -> tensor<?x1x?x3xi64, #lm.dims<"b", 1, "s", 3>>
+  %8 = lm.scatter_nd <none> %x, %7, %y : (!wide, tensor<?x1x?x3xi64, #lm.dims<"b", 1, "s", 3>>, !wide) -> !wide
+  return %8 : !wide
+}
+
+// The first two of three: the rest stays.
+// CHECK-LABEL: @scatter_of_some
+// CHECK: lm.scatter_nd
+func.func @scatter_of_some(%x: tensor<3xf32>, %y: tensor<2xf32>) -> tensor<3xf32> {
+  %0 = lm.iota {axis = 0 : i64} : () -> tensor<2x1xi64>
+  %1 = lm.scatter_nd <none> %x, %0, %y : (tensor<3xf32>, tensor<2x1xi64>, tensor<2xf32>) -> tensor<3xf32>
+  return %1 : tensor<3xf32>
+}
+
+// Indices along the other dimension transpose.
+// CHECK-LABEL: @scatter_transposed
+// CHECK: lm.scatter_nd
+func.func @scatter_transposed(%x: tensor<?x?xf32, #lm.dims<"s", "s">>, %y: tensor<?x?xf32, #lm.dims<"s", "s">>) -> tensor<?x?xf32, #lm.dims<"s", "s">> {
+  %0 = lm.iota {axis = 0 : i64} : () -> tensor<?x?x1xi64, #lm.dims<"s", "s", 1>>
+  %1 = lm.iota {axis = 1 : i64} : () -> tensor<?x?x1xi64, #lm.dims<"s", "s", 1>>
+  %2 = lm.concat %1, %0 {axis = 2 : i64} : (tensor<?x?x1xi64, #lm.dims<"s", "s", 1>>, tensor<?x?x1xi64, #lm.dims<"s", "s", 1>>) -> tensor<?x?x2xi64, #lm.dims<"s", "s", 2>>
+  %3 = lm.scatter_nd <none> %x, %2, %y : (tensor<?x?xf32, #lm.dims<"s", "s">>, tensor<?x?x2xi64, #lm.dims<"s", "s", 2>>, tensor<?x?xf32, #lm.dims<"s", "s">>) -> tensor<?x?xf32, #lm.dims<"s", "s">>
+  return %3 : tensor<?x?xf32, #lm.dims<"s", "s">>
+}

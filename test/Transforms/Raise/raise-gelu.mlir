@@ -154,3 +154,36 @@ func.func @no_candidates(%x: tensor<2x4xf32>) -> (tensor<2x4xf32>, tensor<2x4xf3
   %2 = lm.mul %1, %x : (tensor<2x4xf32>, tensor<2x4xf32>) -> tensor<2x4xf32>
   return %0, %2 : tensor<2x4xf32>, tensor<2x4xf32>
 }
+
+// Audio: convolution, GELU, transpose; cleanup moves the 0.5 behind the last.
+// CHECK-LABEL: @before_transpose
+// CHECK-NEXT: %[[G:.*]] = lm.gelu <erf> %arg0
+// CHECK-NEXT: lm.transpose %[[G]]
+func.func @before_transpose(%x: tensor<2x4xf32>) -> tensor<4x2xf32> {
+  %sqrt2 = lm.constant dense<1.41421354> : tensor<f32>
+  %one = lm.constant dense<1.0> : tensor<f32>
+  %half = lm.constant dense<0.5> : tensor<f32>
+  %0 = lm.div %x, %sqrt2 : (tensor<2x4xf32>, tensor<f32>) -> tensor<2x4xf32>
+  %1 = lm.erf %0 : (tensor<2x4xf32>) -> tensor<2x4xf32>
+  %2 = lm.add %1, %one : (tensor<2x4xf32>, tensor<f32>) -> tensor<2x4xf32>
+  %3 = lm.mul %x, %2 : (tensor<2x4xf32>, tensor<2x4xf32>) -> tensor<2x4xf32>
+  %4 = lm.mul %3, %half : (tensor<2x4xf32>, tensor<f32>) -> tensor<2x4xf32>
+  %5 = lm.transpose %4 {perm = array<i64: 1, 0>} : (tensor<2x4xf32>) -> tensor<4x2xf32>
+  return %5 : tensor<4x2xf32>
+}
+
+// A vector along the transposed dimension is no factor.
+// CHECK-LABEL: @vector_behind_transpose
+// CHECK-NOT: lm.gelu
+func.func @vector_behind_transpose(%x: tensor<4x4xf32>) -> tensor<4x4xf32> {
+  %sqrt2 = lm.constant dense<1.41421354> : tensor<f32>
+  %one = lm.constant dense<1.0> : tensor<f32>
+  %half = lm.constant dense<[0.5, 0.5, 0.5, 0.25]> : tensor<4xf32>
+  %0 = lm.div %x, %sqrt2 : (tensor<4x4xf32>, tensor<f32>) -> tensor<4x4xf32>
+  %1 = lm.erf %0 : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  %2 = lm.add %1, %one : (tensor<4x4xf32>, tensor<f32>) -> tensor<4x4xf32>
+  %3 = lm.mul %x, %2 : (tensor<4x4xf32>, tensor<4x4xf32>) -> tensor<4x4xf32>
+  %4 = lm.transpose %3 {perm = array<i64: 1, 0>} : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  %5 = lm.mul %4, %half : (tensor<4x4xf32>, tensor<4xf32>) -> tensor<4x4xf32>
+  return %5 : tensor<4x4xf32>
+}

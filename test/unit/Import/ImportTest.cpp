@@ -220,3 +220,27 @@ TEST_F(ImportTest, ConstantConditionsTakeTheirBranch) {
   }
   expectIR(b, {"lm.neg"});
 }
+
+// Names of a branch hide those outside, even the result's own (merged decoders).
+TEST_F(ImportTest, BranchesMayNameTheirValuesAsTheResult) {
+  ModelBuilder b;
+  b.input("x", {"4"}).output("y");
+  auto *condition = b.model.mutable_graph()->add_initializer();
+  condition->set_name("c");
+  condition->set_data_type(onnx::TensorProto::BOOL);
+  condition->add_int32_data(1);
+  auto &node = b.node("If", {"c"}, {"y"});
+  for (const char *name : {"then_branch", "else_branch"}) {
+    auto *branch = node.add_attribute();
+    branch->set_name(name);
+    branch->set_type(onnx::AttributeProto::GRAPH);
+    for (auto [op, from, to] : {std::tuple("Neg", "x", "y"), std::tuple("Abs", "y", "z")}) {
+      auto *inner = branch->mutable_g()->add_node();
+      inner->set_op_type(op);
+      inner->add_input(from);
+      inner->add_output(to);
+    }
+    branch->mutable_g()->add_output()->set_name("z");
+  }
+  expectIR(b, {"lm.neg", "lm.abs"});
+}

@@ -56,7 +56,6 @@ static void constantOfShape(Node &n) {
 
 static void identity(Node &n) { n.out(n.in(0)); }
 
-
 void onnx_import::addConstantOps(OpTable &t) {
   t.add(kOnnx, "Constant", constant);
   t.add(kOnnx, "ConstantOfShape", constantOfShape);

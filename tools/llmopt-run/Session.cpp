@@ -79,7 +79,7 @@ static void adoptNarrowType(const llmopt_model *model, uint32_t index, Tensor &t
     tensor.type.dtype = type.dtype;
 }
 
-std::vector<Tensor> llmopt::run::readInputs(const llmopt_model *model, const Options &options) {
+std::vector<Tensor> llmopt::run::readFiles(const llmopt_model *model, const Options &options) {
   auto endsWith = [](const std::string &s, const char *end) {
     size_t n = strlen(end);
     return s.size() >= n && s.compare(s.size() - n, n, end) == 0;
@@ -110,8 +110,12 @@ std::vector<Tensor> llmopt::run::readInputs(const llmopt_model *model, const Opt
                                  name + "'"};
     given.push_back(readNpyFile(path, name));
   }
+  return given;
+}
 
-  std::vector<Tensor> inputs;
+std::vector<Tensor> llmopt::run::readInputs(const llmopt_model *model, const Options &options) {
+  std::vector<std::string> names = inputNames(model);
+  std::vector<Tensor> given = readFiles(model, options), inputs;
   for (uint32_t i = 0; i < names.size(); ++i) {
     Tensor *found = nullptr;
     std::vector<std::string> present;

@@ -6,7 +6,7 @@ import lit.formats
 config.name = "llmopt"
 config.test_format = lit.formats.ShTest(execute_external=False)
 config.suffixes = [".mlir", ".test"]
-config.excludes = ["unit", "models", "Inputs", "CMakeLists.txt"]
+config.excludes = ["unit", "models", "operators", "Inputs", "CMakeLists.txt"]
 config.test_source_root = os.path.dirname(__file__)
 config.test_exec_root = os.path.join(config.llmopt_build_dir, "test")
 config.environment["PATH"] = os.pathsep.join(

@@ -32,6 +32,64 @@ static bool writeReasons(const std::string &path, const char *title,
   return file.good();
 }
 
+/// Lines "prefix | diagnostic | reason".
+static bool readFamilies(const std::string &path, std::vector<Family> &families) {
+  std::ifstream file(path);
+  if (!file)
+    return false;
+  std::string line;
+  while (std::getline(file, line)) {
+    size_t first = line.find(" | "), second = line.find(" | ", first + 1);
+    if (line.empty() || line[0] == '#')
+      continue;
+    if (second == std::string::npos)
+      return false;
+    families.push_back({line.substr(0, first), line.substr(first + 3, second - first - 3), line.substr(second + 3)});
+  }
+  return true;
+}
+
+const Family *Status::findFamily(const std::string &name, const std::string &diagnostic) const {
+  for (const Family &family : families)
+    if (name.rfind(family.prefix, 0) == 0 && diagnostic.find(family.diagnostic) != std::string::npos)
+      return &family;
+  return nullptr;
+}
+
+std::vector<std::string> Status::getUnusedFamilies() const {
+  std::set<const Family *> used;
+  for (const auto &[name, diagnostic] : notCompiled)
+    used.insert(findFamily(name, diagnostic));
+  std::vector<std::string> unused;
+  for (const Family &family : families)
+    if (!used.count(&family))
+      unused.push_back(family.prefix + " | " + family.diagnostic);
+  return unused;
+}
+
+/// By family, in the order of families.txt; what fits none comes first.
+static bool writeByFamily(const std::string &path, const Status &status) {
+  std::ofstream file(path);
+  file << "# Tests of passes.txt that this mode does not support, by the families of families.txt. Written by\n"
+          "# llmopt-conformance --update.\n";
+  std::map<const Family *, std::map<std::string, std::string>> groups;
+  for (const auto &[name, diagnostic] : status.notCompiled)
+    groups[status.findFamily(name, diagnostic)][name] = diagnostic;
+  auto write = [&](const Family *family) {
+    auto group = groups.find(family);
+    if (group == groups.end())
+      return;
+    file << "\n# " << (family ? family->reason : "in no family") << " (" << group->second.size() << ")\n";
+    for (const auto &[name, diagnostic] : group->second)
+      file << name << ": " << diagnostic << "\n";
+  };
+  write(nullptr);
+  for (const Family &family : status.families)
+    write(&family);
+  file.flush();
+  return file.good();
+}
+
 bool Status::read(const std::string &directory, Mode mode) {
   std::ifstream passed(directory + "/passes.txt");
   if (!passed || !readReasons(directory + "/unsupported.txt", unsupported) ||
@@ -41,13 +99,13 @@ bool Status::read(const std::string &directory, Mode mode) {
   while (std::getline(passed, line))
     if (!line.empty() && line[0] != '#')
       passes.insert(line);
-  return !isCompiled(mode) || readReasons(compiledPath(directory, mode), notCompiled);
+  return !isCompiled(mode) || (readFamilies(directory + "/families.txt", families) &&
+                               readReasons(compiledPath(directory, mode), notCompiled));
 }
 
 bool Status::write(const std::string &directory, Mode mode) const {
   if (isCompiled(mode))
-    return writeReasons(compiledPath(directory, mode), "Tests of passes.txt that this mode does not support, and why.",
-                        notCompiled);
+    return writeByFamily(compiledPath(directory, mode), *this);
   std::ofstream passed(directory + "/passes.txt");
   passed << "# Tests of ONNX that must pass. Written by llmopt-conformance --update.\n";
   for (const std::string &name : passes)
@@ -63,6 +121,8 @@ std::string Status::check(const std::string &name, const Outcome &outcome, Mode 
     bool mustPass = passes.count(name) && !notCompiled.count(name);
     if (mustPass && !passed)
       return "does not pass: " + outcome.text;
+    if (!passed && !findFamily(name, outcome.text))
+      return "fits no family of families.txt: " + outcome.text;
     if (passed && notCompiled.count(name))
       return std::string("passes; take it out of compiled-") + nameOf(mode) + ".txt";
     return "";

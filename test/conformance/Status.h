@@ -4,8 +4,9 @@
 //   unsupported.txt     the others, with a reason class ("node/test_top_k: operator ai.onnx.TopK")
 //   excluded.txt        written by hand: families out of scope, test by test; closed
 //   compiled-MODE.txt   of passes.txt, what does not compile in MODE, with the reason
+//   families.txt        written by hand: the closed list of reasons for those
 //
-// --update rewrites all but excluded.txt. Wrong results have no list.
+// --update rewrites all but excluded.txt and families.txt. Wrong results have no list.
 #ifndef LLMOPT_TEST_CONFORMANCE_STATUS_H
 #define LLMOPT_TEST_CONFORMANCE_STATUS_H
 
@@ -14,8 +15,15 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 namespace llmopt::conformance {
+
+/// Tests that do not compile for one reason.
+struct Family {
+  std::string prefix, diagnostic; ///< of the test's name; a part of its diagnostic
+  std::string reason;             ///< one sentence
+};
 
 struct Status {
   std::set<std::string> passes;
@@ -24,6 +32,12 @@ struct Status {
   std::map<std::string, std::string> excluded;
   /// Of the compiled mode it was read for.
   std::map<std::string, std::string> notCompiled;
+  std::vector<Family> families;
+
+  /// The family of a test that does not compile; null where it fits none.
+  const Family *findFamily(const std::string &name, const std::string &diagnostic) const;
+  /// Families that no test of `notCompiled` fits.
+  std::vector<std::string> getUnusedFamilies() const;
 
   /// Reads all that `mode` needs. False where a file cannot be read.
   bool read(const std::string &directory, Mode mode);

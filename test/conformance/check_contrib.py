@@ -147,6 +147,11 @@ def cases():
                                                  integers(U8, 8), (scale(0.1),), (np.array(90, U8),), (scale(0.2),),
                                                  (zero,)])
     yield Case("qlinear_pool", "QLinearGlobalAveragePool", [integers(U8, 2, 3, 4, 5), scale(), zero, scale(0.04), zero])
+    yield Case("qlinear_average", "QLinearAveragePool", [integers(U8, 2, 3, 7, 6), scale(), zero, scale(0.0431),
+                                                         np.array(97, U8)], kernel_shape=[3, 2], strides=[2, 1])
+    yield Case("qlinear_average_pads", "QLinearAveragePool", [integers(U8, 2, 3, 7, 6), scale(), zero, scale(0.0431),
+                                                              np.array(97, U8)],
+               kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
     yield Case("qgemm", "QGemm", [integers(U8, 5, 16), scale(), zero, (integers(I8, 16, 6),), (scale(0.03),),
                                   (np.array(2, I8),), (integers(I32, 6, low=-900, high=900),), scale(0.9), zero])
     yield Case("qgemm_float", "QGemm", [integers(U8, 5, 16), scale(), zero, (integers(I8, 6, 16),), (scale(0.03),),
@@ -167,6 +172,13 @@ def cases():
                                                        (normal(16),), (normal(16),)], epsilon=1e-5)
     yield Case("skip_rms", "SkipSimplifiedLayerNormalization", [normal(2, 5, 16), normal(2, 5, 16), (normal(16),)],
                epsilon=1e-5)
+    for kind in ("relu", "gelu", "silu", "identity"):
+        yield Case(f"moe_{kind}", "MoE", [normal(2, 5, 16), normal(10, 4), (normal(4, 24, 16),), (normal(4, 24),),
+                                          (normal(4, 16, 24),), (normal(4, 16),)], k=2, activation_type=kind,
+                   normalize_routing_weights=int(kind in ("relu", "silu")))
+    yield Case("moe_swiglu", "MoE", [normal(7, 16), normal(7, 4), (normal(4, 48, 16),), (normal(4, 48),),
+                                     (normal(4, 16, 24),)], k=3, activation_type="swiglu", swiglu_fusion=1,
+               swiglu_limit=1.5, activation_alpha=1.702, activation_beta=1.0, normalize_routing_weights=1)
     ids = integers(I32, 2, 5, low=0, high=7)
     yield Case("embed_norm", "EmbedLayerNormalization", [ids, integers(I32, 2, 5, low=0, high=1), (normal(8, 16),),
                                                          (normal(9, 16),), (normal(2, 16),), (normal(16),),

@@ -132,12 +132,11 @@ int main(int argc, char **argv) {
         tests.push_back({name, suite + "/" + test});
     }
   }
-  std::vector<Outcome> outcomes = runInChildren(tests.size(), options->jobs, kSeconds,
-                                                [&](size_t i) {
-                                                  CaseOptions run = options->run;
-                                                  run.tolerance = std::max(run.tolerance, getTypedTolerance(tests[i].name));
-                                                  return runCase(tests[i].directory, run);
-                                                });
+  std::vector<Outcome> outcomes = runInChildren(tests.size(), options->jobs, kSeconds, [&](size_t i) {
+    CaseOptions run = options->run;
+    run.tolerance = std::max(run.tolerance, getTypedTolerance(tests[i].name));
+    return runCase(tests[i].directory, run);
+  });
 
   Status seen = known;
   seen.passes.clear();
@@ -169,6 +168,12 @@ int main(int argc, char **argv) {
       std::printf("UNEXPECTED %s %s\n", name.c_str(), problem.c_str());
     }
   }
+  // The families are those of this mode; others need none.
+  if (hasLists && mode == Mode::Dynamic && options->filter.empty())
+    for (const std::string &family : seen.getUnusedFamilies()) {
+      ++unexpected;
+      std::printf("UNEXPECTED family without tests: %s\n", family.c_str());
+    }
   std::printf("conformance (%s): %zu passed (%u with short inputs as constants), %u unsupported, %u wrong\n",
               nameOf(mode), seen.passes.size(), withConstants, unsupported, wrong);
   printReasons(reasons, options->verbose);

@@ -5,6 +5,8 @@
 
 #include "Node.h"
 
+#include "llmopt/Import/ONNX/Import.h"
+
 namespace llmopt::onnx_import {
 
 constexpr llvm::StringLiteral kOnnx = "";
@@ -25,6 +27,8 @@ public:
   Converter find(llvm::StringRef domain, llvm::StringRef op, int64_t version) const;
   /// The nearest thing that works instead of an operator, or empty.
   llvm::StringRef remedy(llvm::StringRef domain, llvm::StringRef op) const;
+  /// Every operator, sorted.
+  std::vector<ONNXOperator> list() const;
 
 private:
   struct Entry {

@@ -3,8 +3,10 @@
 #include "llmopt/Transforms/Training/Autodiff.h"
 
 #include "mlir/IR/TypeUtilities.h"
+#include "mlir/Transforms/RegionUtils.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
 using namespace llmopt;
@@ -58,6 +60,16 @@ Value VJPContext::mean(Value a, ArrayRef<int64_t> axes, bool keepdims) const {
 
 namespace {
 
+/// The operands of an operation, and what its regions see of the values around.
+SmallVector<Value> getReads(Operation *op) {
+  SmallVector<Value> reads(op->getOperands());
+  llvm::SetVector<Value> captured;
+  for (Region &region : op->getRegions())
+    getUsedValuesDefinedAbove(region, captured);
+  reads.append(captured.begin(), captured.end());
+  return reads;
+}
+
 /// Values that depend on a target, and operations the loss depends on.
 struct Activity {
   DenseSet<Value> active;
@@ -72,11 +84,11 @@ struct Activity {
     };
     need(loss);
     while (!work.empty())
-      for (Value operand : work.pop_back_val()->getOperands())
+      for (Value operand : getReads(work.pop_back_val()))
         need(operand);
     active.insert(targets.begin(), targets.end());
     for (Operation &op : *loss.getParentBlock()) {
-      if (!needed.contains(&op) || !llvm::any_of(op.getOperands(), [&](Value v) { return active.contains(v); }))
+      if (!needed.contains(&op) || !llvm::any_of(getReads(&op), [&](Value v) { return active.contains(v); }))
         continue;
       bool differentiable = false;
       for (Value result : op.getResults())
@@ -112,9 +124,9 @@ FailureOr<SmallVector<Value>> llmopt::buildGradients(OpBuilder &builder, Value l
   Location lossLoc = loss.getLoc();
   Type elementType = getElementTypeOrSelf(loss);
 
-  Value one = ConstantOp::create(builder, lossLoc,
-                                 DenseElementsAttr::get(cast<RankedTensorType>(loss.getType()),
-                                                        builder.getFloatAttr(elementType, 1.0)));
+  Value one = ConstantOp::create(
+      builder, lossLoc,
+      DenseElementsAttr::get(cast<RankedTensorType>(loss.getType()), builder.getFloatAttr(elementType, 1.0)));
   gradients[loss] = one;
 
   for (Operation *op : llvm::reverse(activity.order)) {

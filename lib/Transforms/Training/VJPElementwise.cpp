@@ -22,12 +22,43 @@ Value compare(const VJPContext &c, Predicate predicate, Value a, Value b) {
 }
 
 LogicalResult powVJP(PowOp op, Value g, const VJPContext &c) {
-  // d/da a^b = b a^(b-1); the exponent is a constant in every model of interest.
-  if (c.isActive(op.getRhs()) || op.getLhs().getType().getElementType() != op.getRhs().getType().getElementType())
+  Value a = op.getLhs(), b = op.getRhs();
+  if (getElementTypeOrSelf(a) != getElementTypeOrSelf(b))
     return failure();
-  Value lower = c.create<PowOp>(op.getLhs(), c.add(op.getRhs(), -1.0));
-  c.accumulate(op.getLhs(), c.mul(g, c.mul(op.getRhs(), lower)));
+  if (c.isActive(a)) // b a^(b-1)
+    c.accumulate(a, c.mul(g, c.mul(b, c.create<PowOp>(a, c.add(b, -1.0)))));
+  if (c.isActive(b)) // a^b log a
+    c.accumulate(b, c.mul(g, c.mul(op.getResult(), c.create<LogOp>(a))));
   return success();
+}
+
+/// The gradient goes to what was taken: the input, also at a bound, or a bound.
+void clipVJP(ClipOp op, Value g, const VJPContext &c) {
+  Value x = op.getInput(), y = op.getResult();
+  if (Value low = op.getMin())
+    c.accumulate(low, select(c, compare(c, Predicate::LT, x, y), g));
+  if (Value high = op.getMax())
+    c.accumulate(high, select(c, compare(c, Predicate::GT, x, y), g));
+  c.accumulate(x, select(c, compare(c, Predicate::EQ, x, y), g));
+}
+
+/// The derivative of an inverse function by its argument x, or null.
+Value inverseTrigSlope(Operation *op, Value x, const VJPContext &c) {
+  Value one = c.scalar(1.0, getElementTypeOrSelf(x)), square = c.mul(x, x);
+  auto inverseRoot = [&](Value v) { return c.create<ReciprocalOp>(c.create<SqrtOp>(v)); };
+  if (isa<AsinOp>(op))
+    return inverseRoot(c.sub(one, square));
+  if (isa<AcosOp>(op))
+    return c.neg(inverseRoot(c.sub(one, square)));
+  if (isa<AtanOp>(op))
+    return c.create<ReciprocalOp>(c.add(square, one));
+  if (isa<AsinhOp>(op))
+    return inverseRoot(c.add(square, one));
+  if (isa<AcoshOp>(op))
+    return inverseRoot(c.sub(square, one));
+  if (isa<AtanhOp>(op))
+    return c.create<ReciprocalOp>(c.sub(one, square));
+  return {};
 }
 
 /// max and min: the gradient goes to the operand that was taken; on a tie to the
@@ -138,6 +169,25 @@ LogicalResult llmopt::applyElementwiseVJP(Operation *op, Value g, const VJPConte
       })
       .Case<SoftplusOp>([&](SoftplusOp softplus) {
         c.accumulate(softplus.getInput(), c.mul(g, c.create<SigmoidOp>(softplus.getInput())));
+        return success();
+      })
+      .Case<LeakyReluOp>([&](LeakyReluOp relu) {
+        Value x = relu.getInput(), negative = compare(c, Predicate::LT, x, c.scalar(0.0, element));
+        c.accumulate(x, c.create<WhereOp>(negative, c.mul(g, relu.getAlpha().convertToDouble()), g));
+        return success();
+      })
+      .Case<EluOp>([&](EluOp elu) { // alpha e^x = y + alpha below 0
+        Value x = elu.getInput(), negative = compare(c, Predicate::LT, x, c.scalar(0.0, element));
+        c.accumulate(x, c.create<WhereOp>(negative, c.mul(g, c.add(y, elu.getAlpha().convertToDouble())), g));
+        return success();
+      })
+      .Case<ClipOp>([&](ClipOp clip) {
+        clipVJP(clip, g, c);
+        return success();
+      })
+      .Case<AcosOp, AsinOp, AtanOp, AcoshOp, AsinhOp, AtanhOp>([&](auto inverse) {
+        Value x = inverse.getInput();
+        c.accumulate(x, c.mul(g, inverseTrigSlope(inverse, x, c)));
         return success();
       })
       .Case<ReluOp>([&](ReluOp relu) {

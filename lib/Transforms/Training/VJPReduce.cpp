@@ -56,6 +56,11 @@ LogicalResult softmaxVJP(SoftmaxOp softmax, Value g, const VJPContext &c) {
 LogicalResult llmopt::applyReduceVJP(Operation *op, Value g, const VJPContext &c) {
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
       .Case<ReduceOp>([&](ReduceOp reduce) { return reduceVJP(reduce, g, c); })
+      .Case<CumSumOp>([&](CumSumOp sum) { // every element goes into the sums behind it
+        c.accumulate(sum.getInput(), c.create<CumSumOp>(g, sum.getAxisAttr(), sum.getExclusiveAttr(),
+                                                        c.builder.getBoolAttr(!sum.getReverse())));
+        return success();
+      })
       .Case<SoftmaxOp>([&](SoftmaxOp softmax) { return softmaxVJP(softmax, g, c); })
       .Default([](Operation *) { return failure(); });
 }

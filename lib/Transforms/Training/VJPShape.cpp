@@ -24,6 +24,18 @@ LogicalResult sliceVJP(SliceOp slice, Value g, const VJPContext &c) {
   return success();
 }
 
+/// The operand's part goes back to it, the sum of the border to the value.
+LogicalResult padVJP(PadOp pad, Value g, const VJPContext &c) {
+  SmallVector<SymExpr> dims = getDims(pad.getInput()), low = getExprs(pad.getLow());
+  Value inner = c.create<SliceOp>(g, low, dims);
+  c.accumulate(pad.getInput(), inner);
+  if (c.isActive(pad.getValue())) {
+    auto total = [&](Value v) { return c.sum(v, llvm::to_vector(llvm::seq<int64_t>(0, dims.size())), false); };
+    c.accumulate(pad.getValue(), c.sub(total(g), total(inner)));
+  }
+  return success();
+}
+
 LogicalResult concatVJP(ConcatOp concat, Value g, const VJPContext &c) {
   int64_t axis = concat.getAxis();
   SymExpr position(0);
@@ -42,8 +54,7 @@ LogicalResult gatherVJP(GatherOp gather, Value g, const VJPContext &c) {
   SmallVector<SymExpr> dims = getDims(gather.getInput());
   if (gather.getAxis() != 0 || dims.size() != 2)
     return failure();
-  c.accumulate(gather.getInput(),
-               c.create<EmbeddingGradOp>(gather.getInput().getType(), gather.getIndices(), g));
+  c.accumulate(gather.getInput(), c.create<EmbeddingGradOp>(gather.getInput().getType(), gather.getIndices(), g));
   return success();
 }
 
@@ -67,6 +78,11 @@ LogicalResult llmopt::applyShapeVJP(Operation *op, Value g, const VJPContext &c)
         return success();
       })
       .Case<SliceOp>([&](SliceOp slice) { return sliceVJP(slice, g, c); })
+      .Case<PadOp>([&](PadOp pad) { return padVJP(pad, g, c); })
+      .Case<TriluOp>([&](TriluOp trilu) {
+        c.accumulate(trilu.getInput(), c.create<TriluOp>(g, trilu.getDiagonalAttr(), trilu.getUpperAttr()));
+        return success();
+      })
       .Case<ConcatOp>([&](ConcatOp concat) { return concatVJP(concat, g, c); })
       .Case<GatherOp>([&](GatherOp gather) { return gatherVJP(gather, g, c); })
       .Default([](Operation *) { return failure(); });

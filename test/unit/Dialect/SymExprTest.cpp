@@ -170,6 +170,13 @@ TEST(SymExpr, MinMax) {
 }
 
 TEST(SymExpr, LowerBound) {
+  // An extremum against its own leaves.
+  EXPECT_EQ(parse("max(a, b) - a").lowerBound(), 0);
+  EXPECT_EQ(parse("2*max(a, b) - a - b").lowerBound(), std::nullopt);
+  EXPECT_EQ(parse("3 + max(a, b + 2) - b").lowerBound(), 5);
+  EXPECT_EQ(parse("a - min(a, b)").lowerBound(), 0);
+  EXPECT_EQ(parse("min(a, b) - a").lowerBound(), std::nullopt);
+  EXPECT_EQ(parse("a - max(a, b)").lowerBound(), std::nullopt);
   EXPECT_EQ(parse("2*a*b + 3").lowerBound(), 5);
   EXPECT_EQ(parse("a - 1").lowerBound(), 0);
   EXPECT_EQ(parse("a - b").lowerBound(), std::nullopt);

@@ -45,6 +45,16 @@ mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> importONNX(mlir::MLIRContext 
                                                               const ONNXImportOptions &options,
                                                               ImportMessageHandler handler);
 
+/// An operator that the importer knows.
+struct ONNXOperator {
+  std::string domain; ///< empty: ai.onnx
+  std::string name;
+  std::string versions; ///< of the domain's operator set: "1 to 28", "13 to 28", "1"
+};
+
+/// All of them, by domain and name.
+std::vector<ONNXOperator> listONNXOperators();
+
 /// The names of a model's inputs, in order; those with an initializer are none.
 mlir::FailureOr<std::vector<std::string>> listONNXInputs(llvm::StringRef path, std::string &error);
 

@@ -3,6 +3,7 @@
 #include "llmopt/Dialect/LM/IR/SymExpr.h"
 
 #include "llvm/Support/MathExtras.h"
+#include "llvm/Support/SaveAndRestore.h"
 
 #include <algorithm>
 
@@ -169,10 +170,32 @@ std::optional<SymExpr> SymExpr::divideExactly(const SymExpr &a, const SymExpr &b
 std::optional<int64_t> SymExpr::lowerBound() const {
   if (unknown_)
     return std::nullopt;
+  // max(x, y) - x is at least x - x, and y - x: where the terms say nothing, an
+  // extremum is replaced by each of its leaves, which it is never below (above).
+  // One at a time: all of a nest would take exponential time.
+  static thread_local bool isSubstituting = false;
+  auto bySubstitution = [&]() -> std::optional<int64_t> {
+    std::optional<int64_t> best;
+    if (isSubstituting)
+      return best;
+    llvm::SaveAndRestore<bool> guard(isSubstituting, true);
+    for (const auto &[monomial, coefficient] : terms) {
+      Op op;
+      SymExpr a, b;
+      if (monomial.size() != 1 || !splitCall(monomial.front(), op, a, b) || op != (coefficient > 0 ? Op::Max : Op::Min))
+        continue;
+      SymExpr rest = *this;
+      rest.terms.erase(monomial);
+      for (const SymExpr &leaf : {a, b})
+        if (std::optional<int64_t> bound = (rest + SymExpr(coefficient) * leaf).lowerBound())
+          best = std::max(best.value_or(*bound), *bound);
+    }
+    return best;
+  };
   int64_t bound = 0;
   for (const auto &[monomial, coefficient] : terms) {
     if (coefficient < 0 && !monomial.empty())
-      return std::nullopt;
+      return bySubstitution();
     // A plain symbol is at least 1, or 0 where it counts data; an opaque atom is
     // bounded only as far as its arguments tell.
     int64_t low = coefficient;

@@ -1,4 +1,5 @@
 // Pools: reductions of sliding windows.
+#include "Ops/QuantBuilder.h"
 #include "Spatial.h"
 
 #include <limits>
@@ -122,11 +123,13 @@ static Value countsAlong(Node &n, mlir::Type type, const Spatial &s, size_t i, c
   return n.reduce(ReduceKind::Sum, makeWindows(n, counted, one, n.scalar(type, 0)), {1}, false);
 }
 
-static void averagePool(Node &n) {
-  Value x = n.in(0);
+/// A scale or a zero point as a scalar.
+static Value asOneElement(Node &n, Value v) { return v && !n.failed() && n.rank(v) == 1 ? n.reshape(v, {}) : v; }
+
+static Value averageOf(Node &n, Value x) {
   std::optional<Spatial> s = readSpatial(n, x, readKernelShape(n, x));
   if (!s)
-    return;
+    return {};
   bool withPads = n.boolAttr("count_include_pad", false);
   Value wide = widened(n, x);
   mlir::Type type = n.elem(wide);
@@ -141,7 +144,24 @@ static void averagePool(Node &n) {
     }
     count = count ? n.mul(count, along) : along;
   }
-  n.out(n.cast(n.div(sum, count), n.elem(x)));
+  return n.cast(n.div(sum, count), n.elem(x));
+}
+
+static void averagePool(Node &n) {
+  Value average = averageOf(n, n.in(0));
+  if (!n.failed())
+    n.out(average);
+}
+
+// ONNX Runtime's, of quantized values: the average of the real ones, where pads are 0.
+static void quantizedAveragePool(Node &n) {
+  if (n.boolAttr("channels_last", false))
+    return n.unsupported("with channels_last", "optimize without NHWC layouts");
+  Value zero = asOneElement(n, n.opt(2)), outZero = asOneElement(n, n.opt(4));
+  Value real = n.create<DequantizeOp>(n.in(0), asOneElement(n, n.in(1)), zero);
+  Value average = n.failed() ? Value() : averageOf(n, real);
+  if (!n.failed())
+    n.out(quantizeTo(n, average, asOneElement(n, n.in(3)), outZero, n.elem(n.in(0))));
 }
 
 /// (sum |x|^p)^(1/p) over `axes`.
@@ -201,6 +221,7 @@ void onnx_import::addPoolOps(OpTable &t) {
   t.add(kOnnx, "MaxPool", maxPool);
   t.add(kOnnx, "MaxUnpool", maxUnpool);
   t.add(kOnnx, "AveragePool", averagePool);
+  t.add(kMicrosoft, "QLinearAveragePool", quantizedAveragePool);
   t.add(kOnnx, "LpPool", lpPool);
   t.add(kOnnx, "GlobalLpPool", globalLpPool);
   t.add(kOnnx, "LRN", lrn);

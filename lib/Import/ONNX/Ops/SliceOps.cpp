@@ -34,6 +34,9 @@ static SymExpr limitBound(Node &n, const SymExpr &bound, const SymExpr &dim, con
     }
     n.require(0, bound);
   }
+  // "sequence + 1" of a dimension "sequence": the end, whatever its size.
+  if ((bound - high).lowerBound().value_or(-1) >= 0)
+    return high;
   n.require(bound, high);
   return bound;
 }

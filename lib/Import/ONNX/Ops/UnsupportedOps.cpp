@@ -7,7 +7,8 @@ llvm::StringRef llmopt::onnx_import::getRemedy(llvm::StringRef domain, llvm::Str
   if (domain == "com.microsoft")
     return llvm::StringSwitch<llvm::StringRef>(op)
         .Cases({"BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"},
-               "export the decoder alone and let llmopt-run generate")
+               "its attribute `decoder` is the model that it runs: save that graph as a model of its own, with "
+               "optimum-cli or onnx.helper.make_model, and let llmopt-run generate")
         .Cases({"MatMulFpQ4", "QEmbedLayerNormalization", "QMoE"},
                "import the fp32 model and quantize with -quantize-int8 or -quantize-int4")
         .Cases({"PackedMultiHeadAttention", "RemovePadding", "RestorePadding"}, "export without packing mode")

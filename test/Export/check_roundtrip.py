@@ -126,6 +126,9 @@ def main():
     if options.data:
         models += [options.data / name for name in TESTDATA]
     models = [model for model in models if fnmatch.fnmatch(model.name, options.only)]
+    # What llmopt does not import has nothing to write.
+    expected = check_zoo.read_expectations()
+    models = [model for model in models if expected.get(model.name, ("ok",))[0] != "import"]
     failures, total = [], 0
     for model in models:
         with tempfile.TemporaryDirectory() as folder:

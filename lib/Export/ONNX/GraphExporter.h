@@ -99,7 +99,12 @@ private:
   bool isLocal(llvm::ArrayRef<SymExpr> exprs) const;
   /// The vector of one i64 that holds `symbol`; empty where no input has it.
   Name symbol(llvm::StringRef symbol);
-  Name combine(SymExpr::Op op, const Name &x, const Name &y);
+  /// A size with its value.
+  struct Term {
+    SymExpr expr;
+    Name name;
+  };
+  Term combine(SymExpr::Op op, const Term &x, const Term &y);
   void setOpset();
 
   mlir::func::FuncOp function;

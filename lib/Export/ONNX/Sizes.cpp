@@ -124,28 +124,34 @@ Name GraphExporter::symbol(StringRef name) {
   return "";
 }
 
-Name GraphExporter::combine(SymExpr::Op op, const Name &x, const Name &y) {
+GraphExporter::Term GraphExporter::combine(SymExpr::Op op, const Term &x, const Term &y) {
   auto node = [&](StringRef type, ArrayRef<Name> inputs) { return addNode(type, inputs, 1, {}, 13)->output(0); };
+  // Div truncates: what is below zero is made a multiple first.
+  bool isPlain = x.expr.lowerBound().value_or(-1) >= 0;
   switch (op) {
   case SymExpr::Op::Add:
-    return node("Add", {x, y});
+    return {x.expr + y.expr, node("Add", {x.name, y.name})};
   case SymExpr::Op::Mul:
-    return node("Mul", {x, y});
+    return {x.expr * y.expr, node("Mul", {x.name, y.name})};
   case SymExpr::Op::Min:
-    return node("Min", {x, y});
+    return {SymExpr::min(x.expr, y.expr), node("Min", {x.name, y.name})};
   case SymExpr::Op::Max:
-    return node("Max", {x, y});
+    return {SymExpr::max(x.expr, y.expr), node("Max", {x.name, y.name})};
   case SymExpr::Op::Mod:
-    return node("Mod", {x, y});
-  case SymExpr::Op::FloorDiv: // Div truncates, so what is divided is a multiple
-    return node("Div", {node("Sub", {x, node("Mod", {x, y})}), y});
-  case SymExpr::Op::CeilDiv:
-    return node("Div", {node("Add", {x, node("Mod", {node("Neg", {x}), y})}), y});
+    return {SymExpr::mod(x.expr, y.expr), node("Mod", {x.name, y.name})};
+  case SymExpr::Op::FloorDiv: {
+    Name multiple = isPlain ? x.name : node("Sub", {x.name, node("Mod", {x.name, y.name})});
+    return {SymExpr::floorDiv(x.expr, y.expr), node("Div", {multiple, y.name})};
+  }
+  case SymExpr::Op::CeilDiv: {
+    Name multiple = node("Add", {x.name, node("Mod", {node("Neg", {x.name}), y.name})});
+    return {SymExpr::ceilDiv(x.expr, y.expr), node("Div", {multiple, y.name})};
+  }
   case SymExpr::Op::Const:
   case SymExpr::Op::Symbol:
     break;
   }
-  return "";
+  return {};
 }
 
 Name GraphExporter::size(const SymExpr &expr, Operation *where) {
@@ -169,17 +175,17 @@ Name GraphExporter::size(const SymExpr &expr, Operation *where) {
   lm::NodeInfo caller = std::exchange(origin, {"shape", "", 0, ""});
   std::vector<SymExpr::Insn> code;
   expr.toPostfix(code);
-  Names stack;
+  SmallVector<Term> stack;
   bool ok = true;
   for (const SymExpr::Insn &insn : code) {
     if (insn.op == SymExpr::Op::Const) {
-      stack.push_back(ints({insn.value}));
+      stack.push_back({insn.value, ints({insn.value})});
     } else if (insn.op == SymExpr::Op::Symbol) {
-      stack.push_back(symbol(insn.symbol));
-      ok &= !stack.back().empty();
+      stack.push_back({SymExpr::symbol(insn.symbol), symbol(insn.symbol)});
+      ok &= !stack.back().name.empty();
     } else {
-      Name y = stack.pop_back_val(), x = stack.pop_back_val();
-      stack.push_back(ok ? combine(insn.op, x, y) : "");
+      Term y = stack.pop_back_val(), x = stack.pop_back_val();
+      stack.push_back(combine(insn.op, x, y));
     }
     if (!ok)
       break;
@@ -189,8 +195,8 @@ Name GraphExporter::size(const SymExpr &expr, Operation *where) {
   if (!ok)
     return fail();
   if (!local)
-    rootSizes[text] = stack.back();
-  return stack.back();
+    rootSizes[text] = stack.back().name;
+  return stack.back().name;
 }
 
 Name GraphExporter::sizes(ArrayRef<SymExpr> exprs, Operation *where) {

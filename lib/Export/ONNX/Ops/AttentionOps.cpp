@@ -1,8 +1,9 @@
 // lm.attention: ONNX's Attention where it means the same, else its steps.
 //
-// Attention of opset 23 gives zeros for a row without any key, starts causal masks
-// at the first key, and knows no key lengths. Everything else is written out, which
-// also keeps such models in older operator sets.
+// Attention starts causal masks at the first key, knows no key lengths, and engines
+// differ in what a row without any key gives (the standard changed its mind between
+// opsets). So it is written where every row sees a key; everything else becomes its
+// steps, which also keeps such models in older operator sets.
 #include "OpTable.h"
 
 #include <limits>
@@ -40,15 +41,10 @@ struct Attention {
 
 } // namespace
 
-bool Attention::isStandard() {
-  if (op.getMaskKind() == MaskKind::KeyLengths || (op.getCausal() && query[1] != key[1]))
-    return false;
-  // Without a mask every row sees a key: itself.
-  return op.getMaskKind() == MaskKind::None || op.getFullyMasked() == FullyMasked::Zero;
-}
+bool Attention::isStandard() { return op.getMaskKind() == MaskKind::None && (!op.getCausal() || query[1] == key[1]); }
 
 void Attention::emitStandard() {
-  w.out(w.node("Attention", {w.in(op.getQuery()), w.in(op.getKey()), w.in(op.getValue()), w.in(op.getMask())},
+  w.out(w.node("Attention", {w.in(op.getQuery()), w.in(op.getKey()), w.in(op.getValue())},
                {{"q_num_heads", heads},
                 {"kv_num_heads", kvHeads},
                 {"scale", op.getScale().convertToDouble()},
@@ -108,9 +104,8 @@ void Attention::emitSteps() {
     scores = w.node("Where", {keep, scores, w.scalar(type, blocked)});
   Name weights = w.node("Softmax", {scores}, {{"axis", -1}});
   if (op.getFullyMasked() == FullyMasked::Zero) {
-    Name best = w.node("ReduceMax", {scores, w.ints({-1})}, {{"keepdims", 1}});
-    Name none = w.node("Equal", {best, w.scalar(type, -std::numeric_limits<double>::infinity())});
-    weights = w.node("Where", {none, w.scalar(type, 0), weights});
+    // As PyTorch writes it.
+    weights = w.node("Where", {w.node("IsNaN", {weights}), w.scalar(type, 0), weights});
   }
   Name result = w.node("MatMul", {weights, repeatHeads(v, valueSize, false)});
   w.out(w.reshape(w.transpose(result, {0, 2, 1, 3}), {0, 0, heads * valueSize}));

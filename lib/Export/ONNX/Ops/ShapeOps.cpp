@@ -8,30 +8,48 @@ using namespace llmopt::onnx_export;
 
 static void shape(OpWriter &w) { w.out(w.node("Shape", {w.in(0)})); }
 
-// 0 keeps a dimension where it is, -1 finds the only one that is left. With both,
-// an empty tensor would have no answer, so then sizes are computed.
+/// The axes whose dimensions, all 1, `wide` has beyond those of `narrow`; nullopt
+/// where it has others.
+static std::optional<Ints> findOnes(llvm::ArrayRef<SymExpr> wide, llvm::ArrayRef<SymExpr> narrow) {
+  Ints axes;
+  unsigned next = 0;
+  for (auto [i, dim] : llvm::enumerate(wide)) {
+    if (next < narrow.size() && dim == narrow[next])
+      ++next;
+    else if (dim.isConstant(1))
+      axes.push_back(i);
+    else
+      return std::nullopt;
+  }
+  return next == narrow.size() ? std::optional(axes) : std::nullopt;
+}
+
+// Dimensions are kept (0), or one is found (-1); where that is not enough, sizes
+// are computed, and since they may be zero, a 0 then means what it says.
 static void reshape(OpWriter &w) {
   auto op = w.as<ReshapeOp>();
   Dims from = w.dims(op.getInput()), to = w.dims(op.getResult());
-  bool hasZero = llvm::any_of(to, [](const SymExpr &dim) { return dim.isConstant(0); });
+  if (std::optional<Ints> axes = findOnes(to, from))
+    return w.out(w.node("Unsqueeze", {w.in(0), w.ints(*axes)}));
+  if (std::optional<Ints> axes = findOnes(from, to))
+    return w.out(w.node("Squeeze", {w.in(0), w.ints(*axes)}));
   Dims target = to;
-  unsigned kept = 0;
-  llvm::SmallVector<unsigned> open;
+  llvm::SmallVector<unsigned> kept, open;
+  bool hasZero = false;
   for (unsigned i = 0; i < to.size(); ++i) {
-    if (to[i].getConstant())
-      continue;
-    if (!hasZero && i < from.size() && from[i] == to[i]) {
-      target[i] = 0;
-      ++kept;
-    } else {
-      open.push_back(i);
-    }
+    hasZero |= to[i].isConstant(0);
+    if (!to[i].getConstant())
+      (i < from.size() && from[i] == to[i] ? kept : open).push_back(i);
   }
-  if (open.size() == 1 && (kept == 0 || to[open[0]].isUnknown()) && !hasZero)
-    target[open[0]] = -1;
   llvm::SmallVector<Attr> attrs;
-  if (hasZero)
+  if (hasZero || open.size() > 1 || (open.size() == 1 && !kept.empty())) {
     attrs.push_back({"allowzero", 1});
+  } else {
+    for (unsigned i : kept)
+      target[i] = 0;
+    for (unsigned i : open)
+      target[i] = -1;
+  }
   w.out(w.node("Reshape", {w.in(0), w.sizes(target)}, attrs));
 }
 

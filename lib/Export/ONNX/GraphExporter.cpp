@@ -42,6 +42,8 @@ Name GraphExporter::get(Value value) {
       set(value, this->constant(elements, name ? name.getName().getValue() : "constant"));
     else
       return symbolic(constant);
+  } else if (def) {
+    addDerived(def);
   }
   return values.lookup(value); // empty behind an error
 }
@@ -53,6 +55,27 @@ void GraphExporter::addWeight(lm::WeightOp weight) {
   if (llvm::Error problem = weights.fill(*tensor, weight))
     error(weight, llvm::toString(std::move(problem)));
   set(weight, tensor->name());
+}
+
+// Made where it is read, outside of regions.
+void GraphExporter::addDerived(Operation *op) {
+  if (!derived.contains(op))
+    return; // its operation has failed
+  if (!derived.isSmaller(op)) {
+    onnx::GraphProto *outer = std::exchange(current, root);
+    lm::NodeInfo caller = origin;
+    emit(op);
+    current = outer;
+    origin = caller;
+    return;
+  }
+  onnx::TensorProto *tensor = root->add_initializer();
+  tensor->set_name(unique(derived.getName(op)));
+  set(op->getResult(0), tensor->name());
+  llvm::Expected<lm::Tensor> contents = derived.evaluate(op);
+  llvm::Error problem = contents ? weights.fill(*tensor, *contents) : contents.takeError();
+  if (problem)
+    error(op, llvm::toString(std::move(problem)));
 }
 
 void GraphExporter::describe(onnx::ValueInfoProto &info, Type type, const Name &name) {
@@ -128,6 +151,12 @@ onnx::NodeProto *GraphExporter::addNode(StringRef type, ArrayRef<Name> inputs, u
 void GraphExporter::exportOp(Operation *op) {
   if (isa<lm::ConstantOp, lm::WeightOp, lm::YieldOp, func::ReturnOp>(op))
     return; // where they are used
+  if (derived.contains(op))
+    return;
+  emit(op);
+}
+
+void GraphExporter::emit(Operation *op) {
   Emitter emitter = OpTable::get().find(op->getName().getStringRef());
   if (!emitter)
     return error(op, op->getName().getStringRef() + " has no ONNX form");
@@ -182,12 +211,14 @@ static void rename(onnx::GraphProto &graph, const llvm::StringMap<Name> &names) 
 // Results take the names of outputs; what is no result of a node, or an output
 // already, is copied.
 void GraphExporter::addOutputs() {
+  Operation *end = function.getBody().front().getTerminator();
+  for (Value value : end->getOperands())
+    get(value);
   llvm::StringSet<> made;
   for (const onnx::NodeProto &node : root->node())
     for (const std::string &output : node.output())
       made.insert(output);
   llvm::StringMap<Name> renamed;
-  Operation *end = function.getBody().front().getTerminator();
   for (auto [i, value] : llvm::enumerate(end->getOperands())) {
     Name output = function.getResultAttrOfType<StringAttr>(i, "lm.name").str(), name = get(value);
     describe(*root->add_output(), value.getType(), output);

@@ -6,6 +6,7 @@
 #ifndef LLMOPT_EXPORT_ONNX_GRAPHEXPORTER_H
 #define LLMOPT_EXPORT_ONNX_GRAPHEXPORTER_H
 
+#include "Derived.h"
 #include "Tensors.h"
 
 #include "llmopt/Dialect/LM/IR/NodeLocation.h"
@@ -90,10 +91,12 @@ public:
 private:
   void exportBlock(mlir::Block &block);
   void exportOp(mlir::Operation *op);
+  void emit(mlir::Operation *op);
   void addInput(onnx::GraphProto &graph, mlir::Value value, const Name &name);
   void describe(onnx::ValueInfoProto &info, mlir::Type type, const Name &name);
   void addOutputs();
   void addWeight(lm::WeightOp weight);
+  void addDerived(mlir::Operation *op);
   Name symbolic(lm::ConstantOp constant);
   /// Whether a region that is being written defines a symbol of theirs.
   bool isLocal(llvm::ArrayRef<SymExpr> exprs) const;
@@ -113,6 +116,7 @@ private:
   onnx::GraphProto *root, *current;
   int64_t opset = kLowestOpset;
   bool failed = false;
+  DerivedValues derived;
   std::set<std::string> reported;
 
   llvm::DenseMap<mlir::Value, Name> values;

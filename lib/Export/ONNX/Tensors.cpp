@@ -1,6 +1,5 @@
 #include "Tensors.h"
 
-#include "llmopt/Dialect/LM/Eval/Tensor.h"
 #include "llmopt/Dialect/LM/IR/WeightStore.h"
 
 #include "llvm/Support/FileSystem.h"
@@ -91,43 +90,43 @@ static void describe(TensorProto &tensor, ShapedType type) {
     tensor.add_dims(dim);
 }
 
-static llvm::Expected<std::vector<char>> toBytes(ElementsAttr elements) {
+llvm::Error onnx_export::fillInline(TensorProto &tensor, ElementsAttr elements) {
+  describe(tensor, elements.getShapedType());
   llvm::Expected<lm::Tensor> contents = lm::Tensor::fromAttr(elements);
   if (!contents)
     return contents.takeError();
-  return contents->toBytes();
-}
-
-llvm::Error onnx_export::fillInline(TensorProto &tensor, ElementsAttr elements) {
-  describe(tensor, elements.getShapedType());
-  llvm::Expected<std::vector<char>> bytes = toBytes(elements);
-  if (!bytes)
-    return bytes.takeError();
-  tensor.set_raw_data(bytes->data(), bytes->size());
+  std::vector<char> bytes = contents->toBytes();
+  tensor.set_raw_data(bytes.data(), bytes.size());
   return llvm::Error::success();
 }
 
 llvm::Error WeightWriter::fill(TensorProto &tensor, lm::WeightOp weight) {
-  describe(tensor, weight.getType());
-  auto &store = lm::WeightStore::get(weight.getContext());
-  std::vector<char> own;
-  ArrayRef<char> bytes;
-  if (auto source = dyn_cast<lm::FileAttr>(weight.getSource())) {
-    if (llvm::sys::fs::equivalent(source.getPath().getValue(), path))
-      return llvm::createStringError("expected another output: %s holds weights of the model", path.c_str());
-    llvm::Expected<ArrayRef<char>> mapped = store.getBytes(source);
-    if (!mapped)
-      return mapped.takeError();
-    bytes = *mapped;
-  } else if (auto elements = dyn_cast<ElementsAttr>(weight.getSource())) {
-    llvm::Expected<std::vector<char>> converted = toBytes(elements);
-    if (!converted)
-      return converted.takeError();
-    own = std::move(*converted);
-    bytes = own;
-  } else {
-    return llvm::createStringError("expected weight \"%s\" to have a file or elements", weight.getName().str().c_str());
+  if (auto elements = dyn_cast<ElementsAttr>(weight.getSource())) {
+    llvm::Expected<lm::Tensor> contents = lm::Tensor::fromAttr(elements);
+    return contents ? fill(tensor, *contents) : contents.takeError();
   }
+  auto source = dyn_cast<lm::FileAttr>(weight.getSource());
+  if (!source)
+    return llvm::createStringError("expected weight \"%s\" to have a file or elements", weight.getName().str().c_str());
+  if (llvm::sys::fs::equivalent(source.getPath().getValue(), path))
+    return llvm::createStringError("expected another output: %s holds weights of the model", path.c_str());
+  auto &weights = lm::WeightStore::get(weight.getContext());
+  llvm::Expected<ArrayRef<char>> bytes = weights.getBytes(source);
+  if (!bytes)
+    return bytes.takeError();
+  describe(tensor, weight.getType());
+  if (llvm::Error error = store(tensor, *bytes))
+    return error;
+  weights.release(source);
+  return llvm::Error::success();
+}
+
+llvm::Error WeightWriter::fill(TensorProto &tensor, const lm::Tensor &contents) {
+  describe(tensor, contents.getType());
+  return store(tensor, contents.toBytes());
+}
+
+llvm::Error WeightWriter::store(TensorProto &tensor, ArrayRef<char> bytes) {
   if (bytes.size() < kExternalBytes) {
     tensor.set_raw_data(bytes.data(), bytes.size());
     return llvm::Error::success();
@@ -143,7 +142,6 @@ llvm::Error WeightWriter::fill(TensorProto &tensor, lm::WeightOp weight) {
   uint64_t offset = file->size();
   if (llvm::Error error = file->write(bytes))
     return error;
-  store.release(weight);
   tensor.set_data_location(TensorProto::EXTERNAL);
   auto add = [&](const char *key, std::string value) {
     onnx::StringStringEntryProto *entry = tensor.add_external_data();

@@ -2,6 +2,7 @@
 #ifndef LLMOPT_EXPORT_ONNX_TENSORS_H
 #define LLMOPT_EXPORT_ONNX_TENSORS_H
 
+#include "llmopt/Dialect/LM/Eval/Tensor.h"
 #include "llmopt/Dialect/LM/IR/LM.h"
 #include "llmopt/Support/AtomicFile.h"
 
@@ -26,11 +27,14 @@ public:
   explicit WeightWriter(llvm::StringRef modelPath) : path((modelPath + ".data").str()) {}
 
   llvm::Error fill(onnx::TensorProto &tensor, lm::WeightOp weight);
+  llvm::Error fill(onnx::TensorProto &tensor, const lm::Tensor &contents);
   /// The file of large weights, if there are any.
   AtomicFile *getFile() { return file ? &*file : nullptr; }
   const std::string &getPath() const { return path; }
 
 private:
+  llvm::Error store(onnx::TensorProto &tensor, llvm::ArrayRef<char> bytes);
+
   std::string path;
   std::optional<AtomicFile> file;
 };

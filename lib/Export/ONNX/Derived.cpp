@@ -10,6 +10,11 @@ using namespace llmopt::onnx_export;
 /// more than a few times the weight.
 static constexpr int64_t kMaxElements = int64_t(1) << 25;
 
+/// Layers stay, even over weights: their users want to see them.
+static bool isLayer(Operation *op) {
+  return isa<lm::NormOp, lm::GeluOp, lm::LinearOp, lm::AttentionOp, lm::MatMulOp, lm::ConvOp, lm::EmbeddingOp>(op);
+}
+
 static bool isSmallEnough(Value value) {
   auto type = cast<RankedTensorType>(value.getType());
   return type.hasStaticShape() && lm::countElements(type.getShape()).value_or(INT64_MAX) <= kMaxElements;
@@ -21,7 +26,7 @@ const DerivedValues::Sources &DerivedValues::find(Operation *op) {
     return known->second;
   Sources found;
   bool derived = op->getNumResults() == 1 && op->getNumRegions() == 0 && op->getNumOperands() > 0 && isPure(op) &&
-                 isSmallEnough(op->getResult(0));
+                 !isLayer(op) && isSmallEnough(op->getResult(0));
   for (Value operand : op->getOperands()) {
     Operation *def = operand.getDefiningOp();
     if (!derived || !def || !isSmallEnough(operand)) {

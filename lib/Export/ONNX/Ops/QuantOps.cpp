@@ -56,11 +56,12 @@ static Name parameter(OpWriter &w, Value value, const Layout &layout) {
 
 static bool isInteger(mlir::Type type) { return llvm::isa<mlir::IntegerType>(type); }
 
-/// The operator set whose QuantizeLinear knows a type.
-static int64_t quantizedSince(mlir::Type type) {
-  if (isInteger(type))
-    return type.getIntOrFloatBitWidth() == 8 ? 13 : std::max<int64_t>(21, getOpsetOf(type));
-  return getOpsetOf(type);
+/// The operator set whose QuantizeLinear knows a type, with such scales.
+static int64_t quantizedSince(mlir::Type type, mlir::Type scale) {
+  int64_t since = scale.isF32() ? 13 : std::max<int64_t>(19, getOpsetOf(scale));
+  if (isInteger(type) && type.getIntOrFloatBitWidth() > 8)
+    return std::max<int64_t>(since, 21);
+  return std::max(since, getOpsetOf(type));
 }
 
 // saturate(round(x / scale) + zero_point), in the type of the scale.
@@ -108,7 +109,8 @@ static void quantize(OpWriter &w) {
     attrs.push_back({"axis", *layout->axis});
   if (!op.getSaturate())
     attrs.push_back({"saturate", 0});
-  w.out(w.node("QuantizeLinear", {x, parameter(w, op.getScale(), *layout), zero}, attrs, quantizedSince(to)));
+  w.out(w.node("QuantizeLinear", {x, parameter(w, op.getScale(), *layout), zero}, attrs,
+               quantizedSince(to, w.elem(op.getScale()))));
 }
 
 static void dequantize(OpWriter &w) {
@@ -121,7 +123,7 @@ static void dequantize(OpWriter &w) {
     return w.out(
         w.node("DequantizeLinear",
                {w.in(op.getInput()), parameter(w, op.getScale(), *layout), parameter(w, op.getZeroPoint(), *layout)},
-               attrs, from.isSignlessInteger(32) ? 13 : quantizedSince(from)));
+               attrs, from.isSignlessInteger(32) ? 13 : quantizedSince(from, to)));
   }
   // Differences of such integers are exact in every float type but these.
   if (to.getIntOrFloatBitWidth() < 32 && from.getIntOrFloatBitWidth() >= 8 && op.getZeroPoint())

@@ -15,9 +15,23 @@
 using namespace mlir;
 using namespace llmopt;
 
+/// A merged decoder has a branch without past for the prompt and one with past for
+/// the rest. With a cache the latter serves both: the past of a prompt is empty.
+static void chooseCacheBranch(Session &session, ONNXImportOptions &options) {
+  constexpr const char *kInput = "use_cache_branch";
+  std::string error; // reported by the import
+  FailureOr<std::vector<std::string>> names = listONNXInputs(session.line.model, error);
+  if (failed(names) || !llvm::is_contained(*names, kInput))
+    return;
+  auto type = RankedTensorType::get({1}, IntegerType::get(&session.context, 1));
+  options.inputValues[kInput] = DenseElementsAttr::get(type, true);
+}
+
 int llmopt::importModel(Session &session) {
   session.beginPhase("import");
   ONNXImportOptions options;
+  if (session.line.kvCache)
+    chooseCacheBranch(session, options);
   for (const ShapePin &pin : session.line.shapes) {
     std::vector<std::string> &dims = options.inputShapes[pin.input];
     dims.clear();

@@ -127,7 +127,7 @@ int Session::lastFailure() const {
                          std::errc::is_a_directory, std::errc::not_enough_memory, std::errc::io_error})
     if (StringRef(lastError).contains(std::make_error_code(code).message()))
       return kEnvironment;
-  return kBadModel;
+  return StringRef(lastError).contains(": cannot write: ") ? kEnvironment : kBadModel;
 }
 
 int Session::internalError(StringRef what) {

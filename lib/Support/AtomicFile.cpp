@@ -46,6 +46,11 @@ llvm::Expected<AtomicFile> AtomicFile::create(StringRef path) {
   if (llvm::sys::fs::is_directory(target))
     return llvm::createStringError(std::make_error_code(std::errc::is_a_directory), "%s: cannot write: is a directory",
                                    target.c_str());
+  // Nor may it replace a device.
+  struct stat status;
+  if (::stat(target.c_str(), &status) == 0 && !S_ISREG(status.st_mode))
+    return llvm::createStringError(std::make_error_code(std::errc::invalid_argument),
+                                   "%s: cannot write: expected a regular file", target.c_str());
   std::string temporary = target + ".XXXXXX";
   int fd = ::mkostemp(temporary.data(), O_CLOEXEC);
   AtomicFile file(target, temporary, fd);

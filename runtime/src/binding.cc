@@ -102,9 +102,9 @@ llmopt_status Binding::solveSymbols(const llmopt_model &model, llmopt_error *err
         definedBy[symbol] = i;
         symbols[symbol] = size;
       } else if (symbols[symbol] != size && definedBy[symbol] == bySession) {
-        return fail(error, LLMOPT_SHAPE_MISMATCH, "input '%s', dimension %u: expected %lld (%s of the session), but got %lld",
-                    desc.inputs[i].name, d, static_cast<long long>(symbols[symbol]), desc.symbols[symbol],
-                    static_cast<long long>(size));
+        return fail(error, LLMOPT_SHAPE_MISMATCH,
+                    "input '%s', dimension %u: expected %lld (%s of the session), but got %lld", desc.inputs[i].name, d,
+                    static_cast<long long>(symbols[symbol]), desc.symbols[symbol], static_cast<long long>(size));
       } else if (symbols[symbol] != size) {
         return fail(error, LLMOPT_SHAPE_MISMATCH,
                     "input '%s', dimension %u: expected %lld (%s, as in input "
@@ -422,6 +422,33 @@ llmopt_status Binding::bind(const llmopt_model &model, const llmopt_tensor_type 
   if (!status && model.desc.scratch_bytes != LLMOPT_NONE)
     status = sizeOf(model.desc.scratch_bytes, "the scratch memory", "model", &scratchBytes, error);
   return status;
+}
+
+/// The first index outside of [-rows, rows); `count` where there is none.
+template <typename T> static uint64_t findOutside(const T *ids, uint64_t count, int64_t rows) {
+  for (uint64_t i = 0; i < count; ++i)
+    if (ids[i] < -rows || ids[i] >= rows)
+      return i;
+  return count;
+}
+
+llmopt_status Binding::checkIndices(const llmopt_model &model, const llmopt_input *data, llmopt_error *error) const {
+  for (uint32_t i = 0; i < model.desc.num_index_checks; ++i) {
+    const llmopt_index_check &check = model.desc.index_checks[i];
+    const llmopt_tensor_desc &input = model.desc.inputs[check.input];
+    int64_t rows = values[check.rows];
+    bool wide = input.dtype == LLMOPT_I64;
+    uint64_t count = inputBytes[check.input] / (wide ? 8 : 4);
+    const auto *ids64 = static_cast<const int64_t *>(data[check.input].data);
+    const auto *ids32 = static_cast<const int32_t *>(data[check.input].data);
+    uint64_t at = wide ? findOutside(ids64, count, rows) : findOutside(ids32, count, rows);
+    if (at < count)
+      return fail(error, LLMOPT_BAD_VALUE,
+                  "input '%s', element %llu: expected an index in [-%lld, %lld), but got %lld (%s)", input.name,
+                  ull(at), static_cast<long long>(rows), static_cast<long long>(rows),
+                  static_cast<long long>(wide ? ids64[at] : ids32[at]), check.reason ? check.reason : "the model");
+  }
+  return LLMOPT_OK;
 }
 
 void Binding::place(const llmopt_model &model, char *arena, char *caches) {

@@ -54,6 +54,9 @@ public:
   /// A number of the data: checks it, and evaluates what waits for it.
   llmopt_status publish(const llmopt_model &model, uint32_t dataSymbol, int64_t number, llmopt_error *error);
 
+  /// Whether the ids of a run lie in the tables that they pick rows of.
+  llmopt_status checkIndices(const llmopt_model &model, const llmopt_input *data, llmopt_error *error) const;
+
   /// Sets `actual` of outputs whose size the numbers of this run settle.
   llmopt_status sizeOutputsOfRun(const llmopt_model &model, llmopt_error *error);
 

@@ -96,6 +96,8 @@ extern "C" const char *llmopt_status_name(llmopt_status status) {
     return "out of memory";
   case LLMOPT_IO_ERROR:
     return "input/output error";
+  case LLMOPT_BAD_VALUE:
+    return "bad value";
   case LLMOPT_INTERNAL:
     return "internal error";
   }

@@ -279,6 +279,8 @@ extern "C" llmopt_status llmopt_session_run(llmopt_session *session, const llmop
   for (uint32_t i = 0; i < desc.num_inputs; ++i)
     if (llmopt_status status = checkData("input", desc.inputs[i], inputs[i], binding.inputBytes[i], error))
       return status;
+  if (llmopt_status status = binding.checkIndices(*session->model, inputs, error))
+    return status;
   for (uint32_t o = 0; o < desc.num_outputs; ++o)
     if (llmopt_status status = checkData("output", desc.outputs[o], outputs[o], binding.outputBytes[o], error))
       return status;

@@ -15,7 +15,8 @@ public:
     if (!hasArrays() || !checkExprs() || !checkBuffers() ||
         !checkTensors(desc.inputs, desc.num_inputs, "input", LLMOPT_BUFFER_INPUT) ||
         !checkTensors(desc.outputs, desc.num_outputs, "output", LLMOPT_BUFFER_OUTPUT) || !checkSymbols() ||
-        !checkSteps() || !checkWeights() || !checkConstraints() || !checkDataSymbols() || !checkCaches())
+        !checkSteps() || !checkWeights() || !checkConstraints() || !checkDataSymbols() || !checkCaches() ||
+        !checkIndexChecks())
       return status;
     return LLMOPT_OK;
   }
@@ -48,7 +49,8 @@ private:
                         {"constraints", desc.num_constraints, desc.constraints},
                         {"data symbols", desc.num_data_symbols, desc.data_symbols},
                         {"output bounds", desc.num_data_symbols ? desc.num_outputs : 0, desc.output_bounds},
-                        {"caches", desc.num_caches, desc.caches}};
+                        {"caches", desc.num_caches, desc.caches},
+                        {"index checks", desc.num_index_checks, desc.index_checks}};
     for (const auto &a : arrays)
       if (a.count && !a.array)
         return bad(a.what, 0, "is missing");
@@ -307,9 +309,20 @@ private:
       if (!llmopt_dtype_size(c.dtype) || !isExpr(c.size))
         return bad("cache", i, "has no type or size");
     }
-    if (desc.num_caches && (desc.past_symbol >= desc.num_symbols || desc.capacity_symbol >= desc.num_symbols ||
-                            !isExpr(desc.new_tokens)))
+    if (desc.num_caches &&
+        (desc.past_symbol >= desc.num_symbols || desc.capacity_symbol >= desc.num_symbols || !isExpr(desc.new_tokens)))
       return bad("caches", 0, "names no symbols or no number of new tokens");
+    return true;
+  }
+
+  bool checkIndexChecks() {
+    for (uint32_t i = 0; i < desc.num_index_checks; ++i) {
+      const llmopt_index_check &c = desc.index_checks[i];
+      if (c.input >= desc.num_inputs || !isExpr(c.rows) || !isBoundExpr(c.rows))
+        return bad("index check", i, "names no input or no size");
+      if (desc.inputs[c.input].dtype != LLMOPT_I64 && desc.inputs[c.input].dtype != LLMOPT_I32)
+        return bad("index check", i, "is not of integers");
+    }
     return true;
   }
 

@@ -152,6 +152,10 @@ def graphs(folder):
 
 
 def disk(folder):
+    os.mkfifo(folder / "pipe")
+    check("output that is no regular file", [LLMOPT, MODEL, "-o", "pipe"], [4], folder, ["pipe: cannot write: expected a regular file"])
+    if not (folder / "pipe").is_fifo():
+        sys.exit("the pipe was replaced")
     check("file size limit", [LLMOPT, MODEL, "-o", "m.so"], [4], folder, limit=20000)
     # A file system of the test's own, filled by the artefact, then by its weights.
     # What is left on it is listed before it goes.
@@ -180,6 +184,8 @@ def running(folder):
             check(name, [RUN, artifact, "--input", "in.npz", "--output", "out.npz"], [1], other, words)
 
     attempt("wrong dtype", good | dict(input_ids=ids.astype(np.float32)), ["input_ids", "i64"])
+    attempt("token outside the vocabulary", good | dict(input_ids=ids * 97), ["input_ids", "[-97, 97)", "97"])
+    attempt("token far outside", good | dict(token_type_ids=-3 * ids), ["token_type_ids", "-3"])
     attempt("wrong rank", good | dict(attention_mask=ids[0]), ["attention_mask"])
     attempt("disagreeing shapes", good | dict(attention_mask=np.ones((1, 5), np.int64)), ["sequence"])
     attempt("missing input", {k: v for k, v in good.items() if k != "attention_mask"}, ["attention_mask"])

@@ -31,6 +31,7 @@ inline void check(llmopt_status status, const llmopt_error &error) {
   case LLMOPT_BAD_MODEL:
   case LLMOPT_BAD_WEIGHTS:
   case LLMOPT_SHAPE_MISMATCH:
+  case LLMOPT_BAD_VALUE:
     throw Failure{BadData, error.message};
   case LLMOPT_UNSUPPORTED_CPU:
   case LLMOPT_OUT_OF_MEMORY:

@@ -16,7 +16,7 @@ using Clock = std::chrono::steady_clock;
 double secondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 /// What an input of a decoder means, by the names that exporters give.
-enum class Role { Ids, Mask, Positions, Types, UseCache };
+enum class Role { Ids, Mask, Positions, Types, UseCache, Given };
 
 const char *const knownInputs = "input_ids, attention_mask, position_ids, cache_position, token_type_ids, "
                                 "use_cache_branch";
@@ -34,6 +34,7 @@ private:
   struct Input {
     Role role;
     uint32_t dtype, rank;
+    size_t given; // in `files`
   };
   llmopt_tensor_type typeOf(const Input &input, int64_t count, int64_t past) const;
   void fill(const Input &input, Tensor &tensor, const int64_t *ids, int64_t past) const;
@@ -41,13 +42,14 @@ private:
   llmopt_model *model;
   std::unique_ptr<llmopt_session, DestroySession> session;
   std::vector<Input> inputs;
+  std::vector<Tensor> files; // what the encoder gave, for example
   uint32_t logits = LLMOPT_NONE;
   bool cached = false;
   int64_t vocabularySize = 0;
   std::vector<Tensor> outputs;
 };
 
-Decoder::Decoder(llmopt_model *model, const Options &options) : model(model) {
+Decoder::Decoder(llmopt_model *model, const Options &options) : model(model), files(readFiles(model, options)) {
   llmopt_session_options so = {};
   so.struct_size = sizeof(so);
   so.num_threads = options.threads;
@@ -67,6 +69,11 @@ Decoder::Decoder(llmopt_model *model, const Options &options) : model(model) {
     llmopt_tensor_type type;
     check(llmopt_model_get_input(model, i, &given, &type, &error), error);
     std::string name = given;
+    auto file = std::find_if(files.begin(), files.end(), [&](const Tensor &tensor) { return tensor.name == name; });
+    if (file != files.end()) {
+      inputs.push_back({Role::Given, type.dtype, type.rank, size_t(file - files.begin())});
+      continue;
+    }
     auto role = name == "input_ids" || name == "decoder_input_ids"   ? Role::Ids
                 : name == "attention_mask"                           ? Role::Mask
                 : name == "position_ids" || name == "cache_position" ? Role::Positions
@@ -75,14 +82,14 @@ Decoder::Decoder(llmopt_model *model, const Options &options) : model(model) {
     if (role == Role::UseCache && (name != "use_cache_branch" || type.dtype != LLMOPT_BOOL)) {
       bool isPast = name.find("past") != std::string::npos;
       throw Failure{BadData,
-                    "input '" + name + "': --generate knows " + knownInputs +
+                    "input '" + name + "': expected it in a file of --input; --generate itself gives " + knownInputs +
                         (isPast ? "; compile the model with -kv-cache, so that the session keeps the past" : "")};
     }
     if (role != Role::UseCache && type.dtype != LLMOPT_I64 && type.dtype != LLMOPT_I32)
       throw Failure{BadData,
                     "input '" + name + "': --generate expected integers, but the model has " + inputText(model, i)};
     hasIds |= role == Role::Ids;
-    inputs.push_back({role, type.dtype, type.rank});
+    inputs.push_back({role, type.dtype, type.rank, 0});
   }
   if (!hasIds)
     throw Failure{BadData, "--generate expected a model with the input 'input_ids'"};
@@ -129,7 +136,13 @@ const float *Decoder::run(const int64_t *ids, int64_t count, int64_t past) {
   std::vector<Tensor> given;
   std::vector<llmopt_tensor_type> types;
   std::vector<llmopt_input> inputPointers;
+  given.reserve(inputs.size());
   for (const Input &input : inputs) {
+    if (input.role == Role::Given) {
+      types.push_back(files[input.given].type);
+      inputPointers.push_back({files[input.given].data(), files[input.given].size()});
+      continue;
+    }
     types.push_back(typeOf(input, count, past));
     given.emplace_back("input", types.back());
     fill(input, given.back(), ids, past);

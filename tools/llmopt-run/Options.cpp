@@ -31,7 +31,8 @@ what to do besides running once
 tokens of a decoder (compiled with -kv-cache: the session keeps the past)
   --generate N            up to N new tokens, printed as they come; with --output
                           also `ids` and `logits`
-  --prompt ID,ID,...      the tokens to start from
+  --prompt ID,ID,...      the tokens to start from; --input gives what else the
+                          model reads, such as an encoder's states
   --stop ID,...           stop behind any of these
   --temperature T         draw instead of taking the best (default 0: the best)
   --top-k K, --top-p P    draw among the K best, or the fewest that sum up to P
@@ -236,8 +237,8 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
     usage("--json: goes with --bench");
   if (!options.generate != options.prompt.empty())
     usage("expected --generate N and --prompt ID,... together");
-  if (options.generate && (!options.inputs.empty() || options.bench || options.profile))
-    usage("--generate: makes its own inputs, and goes with neither --input, --bench nor --profile");
+  if (options.generate && (options.bench || options.profile))
+    usage("--generate: measures itself, and goes with neither --bench nor --profile");
   if (!options.inputs.empty() && !options.shape.empty())
     usage("--shape: is for synthetic inputs, but --input is given");
   return options;

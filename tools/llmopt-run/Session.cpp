@@ -7,7 +7,7 @@
 
 using namespace llmopt::run;
 
-const char *const llmopt::run::syntheticText = "synthetic: integers 1, booleans true, floats uniform in [-1, 1)";
+const char *const llmopt::run::syntheticText = "synthetic: integers 1 (token types 0), booleans true, floats uniform in [-1, 1)";
 
 Model llmopt::run::loadModel(const Options &options) {
   llmopt_load_options load = {};
@@ -79,7 +79,7 @@ static void adoptNarrowType(const llmopt_model *model, uint32_t index, Tensor &t
     tensor.type.dtype = type.dtype;
 }
 
-std::vector<Tensor> llmopt::run::readInputs(const llmopt_model *model, const Options &options) {
+std::vector<Tensor> llmopt::run::readFiles(const llmopt_model *model, const Options &options) {
   auto endsWith = [](const std::string &s, const char *end) {
     size_t n = strlen(end);
     return s.size() >= n && s.compare(s.size() - n, n, end) == 0;
@@ -110,8 +110,12 @@ std::vector<Tensor> llmopt::run::readInputs(const llmopt_model *model, const Opt
                                  name + "'"};
     given.push_back(readNpyFile(path, name));
   }
+  return given;
+}
 
-  std::vector<Tensor> inputs;
+std::vector<Tensor> llmopt::run::readInputs(const llmopt_model *model, const Options &options) {
+  std::vector<std::string> names = inputNames(model);
+  std::vector<Tensor> given = readFiles(model, options), inputs;
   for (uint32_t i = 0; i < names.size(); ++i) {
     Tensor *found = nullptr;
     std::vector<std::string> present;
@@ -180,10 +184,10 @@ static uint16_t toHalf(float value) {
   return uint16_t((bits >> 16 & 0x8000) | unsigned(exponent) << 10 | (bits >> 13 & 0x3FF));
 }
 
-template <typename T> static void fillOnes(Tensor &tensor) {
+template <typename T> static void fillInteger(Tensor &tensor, T value) {
   T *data = reinterpret_cast<T *>(tensor.data());
   for (uint64_t i = 0; i < tensor.elements(); ++i)
-    data[i] = 1;
+    data[i] = value;
 }
 
 template <typename T, typename Convert> static void fillUniform(Tensor &tensor, uint64_t seed, const Convert &convert) {
@@ -198,8 +202,9 @@ std::vector<Tensor> llmopt::run::syntheticInputs(const llmopt_model *model, cons
   for (uint32_t i = 0; i < types.size(); ++i) {
     inputs.emplace_back(inputName(model, i), types[i]);
     Tensor &tensor = inputs.back();
-    // Ones are token ids of every vocabulary, token types, and a mask that
-    // masks nothing: the full work.
+    // Ones are token ids of every vocabulary, and a mask that masks nothing: the
+    // full work. Not every model has a second token type.
+    uint8_t value = tensor.name.find("type") == std::string::npos;
     switch (types[i].dtype) {
     case LLMOPT_F32:
       fillUniform<float>(tensor, i, [](double x) { return float(x); });
@@ -220,18 +225,18 @@ std::vector<Tensor> llmopt::run::syntheticInputs(const llmopt_model *model, cons
       break;
     case LLMOPT_I16:
     case LLMOPT_U16:
-      fillOnes<uint16_t>(tensor);
+      fillInteger<uint16_t>(tensor, value);
       break;
     case LLMOPT_I32:
     case LLMOPT_U32:
-      fillOnes<uint32_t>(tensor);
+      fillInteger<uint32_t>(tensor, value);
       break;
     case LLMOPT_I64:
     case LLMOPT_U64:
-      fillOnes<uint64_t>(tensor);
+      fillInteger<uint64_t>(tensor, value);
       break;
     default:
-      fillOnes<uint8_t>(tensor);
+      fillInteger<uint8_t>(tensor, value);
     }
   }
   return inputs;

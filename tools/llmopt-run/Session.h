@@ -22,6 +22,9 @@ llmopt_model_info infoOf(const llmopt_model *model);
 std::string inputText(const llmopt_model *model, uint32_t index);
 std::string outputText(const llmopt_model *model, uint32_t index);
 
+/// All arrays of the files of --input.
+std::vector<Tensor> readFiles(const llmopt_model *model, const Options &options);
+
 /// The inputs in the model's order: from the files of --input, or synthetic.
 std::vector<Tensor> readInputs(const llmopt_model *model, const Options &options);
 std::vector<Tensor> syntheticInputs(const llmopt_model *model, const Options &options);

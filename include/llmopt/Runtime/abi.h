@@ -223,6 +223,14 @@ typedef struct llmopt_data_symbol {
   uint32_t first_step; /* num_steps: after the last one */
 } llmopt_data_symbol;
 
+/* Values of input `input`, i32 or i64, that pick rows of a table: each must lie in
+ * [-rows, rows). Checked when a run starts, before anything is written. */
+typedef struct llmopt_index_check {
+  uint32_t input;
+  uint32_t rows;      /* expression, bound */
+  const char *reason; /* the ONNX node that looks up, for the message */
+} llmopt_index_check;
+
 typedef struct llmopt_model_desc {
   uint32_t struct_size;
   uint32_t abi_version; /* LLMOPT_ABI_VERSION */
@@ -278,6 +286,10 @@ typedef struct llmopt_model_desc {
   uint32_t new_tokens; /* expression: tokens that a run adds to the caches */
   uint32_t max_tokens; /* the most that the model can make use of, 0: not known */
   const llmopt_cache *caches;
+
+  uint32_t num_index_checks;
+  uint32_t reserved4;
+  const llmopt_index_check *index_checks;
 } llmopt_model_desc;
 
 /* Returns the table and does nothing else, in instructions of the baseline ISA:

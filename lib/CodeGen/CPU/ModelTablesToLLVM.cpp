@@ -24,8 +24,10 @@ static_assert(offsetof(llmopt_model_desc, name) == 24 && offsetof(llmopt_model_d
               offsetof(llmopt_model_desc, metadata) == 192 &&
               offsetof(llmopt_model_desc, constraints) == 208 &&
               offsetof(llmopt_model_desc, data_symbols) == 224 &&
-              offsetof(llmopt_model_desc, past_symbol) == 240 && sizeof(llmopt_model_desc) == 264);
-static_assert(sizeof(llmopt_data_symbol) == 16 && sizeof(llmopt_cache) == 16);
+              offsetof(llmopt_model_desc, past_symbol) == 240 && offsetof(llmopt_model_desc, index_checks) == 272 &&
+              sizeof(llmopt_model_desc) == 280);
+static_assert(sizeof(llmopt_data_symbol) == 16 && sizeof(llmopt_cache) == 16 &&
+              sizeof(llmopt_index_check) == 16);
 static_assert(sizeof(llmopt_constraint) == 24 && offsetof(llmopt_constraint, reason) == 16);
 
 class Writer {
@@ -172,6 +174,11 @@ bool addModelTables(llvm::Module &module, const ModelTables &t, StringRef symbol
        w.u32(t.maxTokens),
        w.table(t.caches, "caches", [&](const ModelTables::Cache &c) {
          return w.record({w.string(c.name), w.u32(c.dtype), w.u32(c.size)});
+       }),
+       w.u32(t.indexChecks.size()),
+       w.u32(0),
+       w.table(t.indexChecks, "index_checks", [&](const ModelTables::IndexCheck &c) {
+         return w.record({w.u32(c.input), w.u32(c.rows), w.string(c.reason)});
        })});
   assert(module.getDataLayout().getTypeAllocSize(model->getType()) == sizeof(llmopt_model_desc));
 

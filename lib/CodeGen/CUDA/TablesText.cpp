@@ -104,6 +104,10 @@ void cuda::printTables(const ModelTables &t, llvm::StringRef symbolPrefix, raw_o
     os << "{" << toLiteral(c.name) << ", " << c.dtype << ", " << c.size << "}";
   });
 
+  printArray(os, "llmopt_index_check", "index_checks", t.indexChecks, [&](const ModelTables::IndexCheck &c) {
+    os << "{" << c.input << ", " << c.rows << ", " << toLiteral(c.reason) << "}";
+  });
+
   os << "const llmopt_model_desc model = {\n    sizeof(llmopt_model_desc),\n    LLMOPT_ABI_VERSION,\n    {";
   for (uint8_t byte : t.buildId)
     os << unsigned(byte) << ",";
@@ -116,7 +120,8 @@ void cuda::printTables(const ModelTables &t, llvm::StringRef symbolPrefix, raw_o
      << t.scratchBytes << ", 0, " << t.weightsSize << "ull,\n    " << toLiteral(t.metadata) << ",\n    "
      << t.constraints.size() << ", " << t.caches.size() << ", constraints, " << t.dataSymbols.size()
      << ", 0, data_symbols, " << (t.dataSymbols.empty() ? "nullptr" : "output_bounds") << ",\n    " << t.pastSymbol
-     << "u, " << t.capacitySymbol << "u, " << t.newTokens << "u, " << t.maxTokens << ", caches};\n"
+     << "u, " << t.capacitySymbol << "u, " << t.newTokens << "u, " << t.maxTokens << ", caches,\n    "
+     << t.indexChecks.size() << ", 0, index_checks};\n"
      << "} // namespace\n\nextern \"C\" __attribute__((visibility(\"default\"))) const llmopt_model_desc *"
      << symbolPrefix << "llmopt_model_v1() { return &model; }\n";
 }

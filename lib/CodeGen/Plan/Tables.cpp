@@ -26,6 +26,7 @@ public:
 private:
   LogicalResult addSymbols();
   LogicalResult addCaches();
+  LogicalResult addIndexChecks();
   LogicalResult addInterface();
   LogicalResult addSteps();
   LogicalResult addConstraints();
@@ -397,6 +398,27 @@ LogicalResult TableBuilder::addCaches() {
   return success();
 }
 
+/// Lookups by ids that come straight from an input. Kernels stay inside of the
+/// table whatever the id, but an id outside is a mistake of the caller.
+LogicalResult TableBuilder::addIndexChecks() {
+  std::set<std::pair<uint32_t, uint32_t>> seen;
+  for (auto embed : function.getOps<kernel::EmbedOp>())
+    for (auto [table, ids] : llvm::zip(embed.getTables(), embed.getIds())) {
+      Value source = ids;
+      while (auto view = source.getDefiningOp<kernel::ViewOp>())
+        source = view.getInput();
+      auto argument = dyn_cast<BlockArgument>(source);
+      if (!argument || !inputOf.count(argument.getArgNumber()))
+        continue;
+      FailureOr<uint32_t> rows = getExpr(getDims(table)[0], embed.getLoc());
+      if (failed(rows))
+        return failure();
+      if (seen.insert({inputOf[argument.getArgNumber()], *rows}).second)
+        t.indexChecks.push_back({inputOf[argument.getArgNumber()], *rows, getNodeNames(embed.getLoc())});
+    }
+  return success();
+}
+
 LogicalResult TableBuilder::addInterface() {
   for (auto [i, argument] : llvm::enumerate(function.getArguments())) {
     if (cacheOf.count(i))
@@ -433,7 +455,8 @@ FailureOr<PlannedModel> TableBuilder::build() {
   if (failed(computed))
     return failure();
   liveness = std::move(*computed);
-  if (failed(addSymbols()) || failed(addCaches()) || failed(addInterface()) || failed(addSteps()))
+  if (failed(addSymbols()) || failed(addCaches()) || failed(addInterface()) || failed(addSteps()) ||
+      failed(addIndexChecks()))
     return failure();
   Operation *end = function.getBody().front().getTerminator();
   for (auto [i, value] : llvm::enumerate(end->getOperands())) {

@@ -52,7 +52,8 @@ typedef enum llmopt_status {
   LLMOPT_BUSY = 8,             /* the session is in use by another thread */
   LLMOPT_OUT_OF_MEMORY = 9,
   LLMOPT_IO_ERROR = 10,        /* the operating system refused: permissions, disk, threads */
-  LLMOPT_INTERNAL = 11         /* a defect of the runtime */
+  LLMOPT_INTERNAL = 11,        /* a defect of the runtime */
+  LLMOPT_BAD_VALUE = 12        /* a value of an input: a token id outside of the vocabulary */
 } llmopt_status;
 
 /* One line, lower case, no final period, always NUL-terminated; longer texts are cut. */

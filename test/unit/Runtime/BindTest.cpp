@@ -152,3 +152,32 @@ TEST(Bind, EvaluateInput) {
   values[1] = INT64_MAX;
   EXPECT_EQ(llmopt_model_evaluate_input(r.model, values, 2, 1, &t, &error), LLMOPT_SHAPE_MISMATCH);
 }
+
+TEST(Bind, IdsLieInTheirTable) {
+  struct Lookup : ModelBuilder {
+    llmopt_index_check check{0, 0, "node 'Gather'"};
+    Lookup() {
+      uint32_t n = symbol("n"), ids = input("ids", LLMOPT_I64, {n});
+      uint32_t out = output("y", LLMOPT_I64, {n});
+      step("gather", nothing, {ids, out}, {n}, constant(1));
+      check.rows = constant(5);
+    }
+    llmopt_model_desc build() {
+      llmopt_model_desc d = ModelBuilder::build();
+      d.num_index_checks = 1;
+      d.index_checks = &check;
+      return d;
+    }
+  };
+  Lookup model;
+  Running r(model.build());
+  ASSERT_EQ(r.bind({type(LLMOPT_I64, {3})}), "");
+  int64_t ids[3] = {-5, 0, 4}, out[3];
+  EXPECT_EQ(r.run({{ids, sizeof(ids)}}, {{out, sizeof(out)}}), "");
+  ids[2] = 5;
+  EXPECT_EQ(r.run({{ids, sizeof(ids)}}, {{out, sizeof(out)}}),
+            "input 'ids', element 2: expected an index in [-5, 5), but got 5 (node 'Gather')");
+  EXPECT_EQ(r.status, LLMOPT_BAD_VALUE);
+  ids[2] = -6;
+  EXPECT_NE(r.run({{ids, sizeof(ids)}}, {{out, sizeof(out)}}), "");
+}

@@ -89,6 +89,13 @@ struct ModelTables {
   std::vector<DataSymbol> dataSymbols; // of the last symbols
   std::vector<Tensor> outputBounds;    // empty without data symbols
 
+  struct IndexCheck {
+    uint32_t input = LLMOPT_NONE;
+    uint32_t rows = LLMOPT_NONE; // expression
+    std::string reason;
+  };
+  std::vector<IndexCheck> indexChecks;
+
   std::vector<Cache> caches;
   uint32_t pastSymbol = LLMOPT_NONE;
   uint32_t capacitySymbol = LLMOPT_NONE;

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Decode with every decoder of the zoo that has a past, in the session's cache.
+
+    check_cache.py LLMOPT LLMOPT_RUN
+
+Each file *-past.onnx is compiled with -kv-cache and generates greedily; ONNX Runtime
+does the same with the past as inputs and outputs, one token at a time behind the
+prompt. All ids must be equal, and the logits of every step within 1e-4 of the
+largest. Where the two best logits are closer than twice that, ids may part, and
+only what came before is compared.
+"""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import onnxruntime
+
+HERE = pathlib.Path(__file__).resolve().parent
+PROMPT = [5, 6, 7, 40, 11]
+COUNT, TOLERANCE = 12, 1e-4
+
+
+def reference(path):
+    """The logits [COUNT, vocabulary] of greedy steps, the ids, and what an encoder
+    would give: random, since any will do."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    past, ids, rows, encoder = {}, list(PROMPT), [], {}
+    random = np.random.default_rng(1)
+    for name in session.get_inputs():
+        if "encoder" in name.name.replace("decoder", ""):
+            shape = [1 if i == 0 else d if isinstance(d, int) else 9 for i, d in enumerate(name.shape)]
+            values = random.standard_normal(shape).astype(np.float32)
+            encoder[name.name] = np.ones(shape, np.int64) if name.type == "tensor(int64)" else values
+        elif name.name.startswith("past"):
+            shape = [1 if i == 0 else d if isinstance(d, int) else 0 for i, d in enumerate(name.shape)]
+            past[name.name] = np.zeros(shape, np.float32)
+    new = np.array([PROMPT])
+    while len(rows) < COUNT:
+        seen = len(ids) - new.shape[1]
+        feed = past | encoder
+        for i in session.get_inputs():
+            if i.name == "input_ids":
+                feed[i.name] = new
+            elif i.name == "attention_mask":
+                feed[i.name] = np.ones((1, len(ids)), np.int64)
+            elif i.name == "position_ids":
+                feed[i.name] = np.arange(seen, len(ids))[None]
+        outputs = dict(zip([o.name for o in session.get_outputs()], session.run(None, feed)))
+        rows.append(outputs["logits"][0, -1])
+        ids.append(int(rows[-1].argmax()))
+        past = {name: outputs[name.replace("past_key_values", "present")] for name in past}
+        new = np.array([ids[-1:]])
+    return np.stack(rows), ids, encoder
+
+
+def main():
+    llmopt, run = sys.argv[1:]
+    failed = checked = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        for model in sorted(HERE.glob("*-past.onnx")):
+            logits, ids, encoder = reference(model)
+            np.savez(folder / "in.npz", **encoder)
+            subprocess.run([llmopt, model, "-kv-cache", "-o", folder / "m.so"], check=True)
+            subprocess.run([run, folder / "m.so", "--generate", str(COUNT), "--prompt", ",".join(map(str, PROMPT)),
+                            "--output", folder / "out.npz", *(["--input", folder / "in.npz"] if encoder else [])], check=True, capture_output=True)
+            got = np.load(folder / "out.npz")
+            top = np.sort(logits, axis=1)
+            clear = top[:, -1] - top[:, -2] > 2 * TOLERANCE * np.abs(logits).max()
+            steps = COUNT if clear.all() else int(clear.argmin()) + 1
+            error = np.abs(got["logits"][:steps] - logits[:steps]).max() / np.abs(logits).max()
+            same = list(got["ids"][:len(PROMPT) + steps - 1]) == ids[:len(PROMPT) + steps - 1]
+            good = same and error <= TOLERANCE and steps > 1
+            failed += not good
+            checked += 1
+            print(f"{model.name}: {steps} steps, ids {'equal' if same else 'DIFFER'}, logits error {error:.1e}: "
+                  f"{'ok' if good else 'FAILED'}")
+    print(f"{checked - failed} passed, {failed} failed")
+    sys.exit(1 if failed or not checked else 0)
+
+
+main()

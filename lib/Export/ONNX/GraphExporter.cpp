@@ -133,7 +133,8 @@ onnx::NodeProto *GraphExporter::addNode(StringRef type, ArrayRef<Name> inputs, u
   node->set_name(unique(nodeName(origin.node, type)));
   for (const Name &input : inputs)
     node->add_input(input);
-  while (node->input_size() && node->input(node->input_size() - 1).empty())
+  int least = type == "Loop" ? 2 : 0; // these are there, if only by an empty name
+  while (node->input_size() > least && node->input(node->input_size() - 1).empty())
     node->mutable_input()->RemoveLast();
   for (unsigned i = 0; i < outputs; ++i)
     node->add_output(unique(node->name() + "_output_" + std::to_string(i)));

@@ -7,6 +7,7 @@ using namespace llmopt::onnx_export;
 
 namespace {
 
+/// The operator that has the same operands and no attributes.
 template <typename Op> const char *const onnxName = nullptr;
 template <> const char *const onnxName<NegOp> = "Neg";
 template <> const char *const onnxName<AbsOp> = "Abs";

@@ -147,9 +147,10 @@ bool parseEmit(StringRef text, CommandLine &line, raw_ostream &errors) {
                                      .Case("obj", EmitKind::Obj)
                                      .Case("so", EmitKind::So)
                                      .Case("cuda", EmitKind::Cuda)
+                                     .Case("onnx", EmitKind::Onnx)
                                      .Default(std::nullopt);
   if (!kind)
-    return fail(errors, "expected -emit=lm, kernels, llvm, asm, obj, so or cuda, but got " + text);
+    return fail(errors, "expected -emit=lm, kernels, llvm, asm, obj, so, cuda or onnx, but got " + text);
   line.emit = *kind;
   return true;
 }
@@ -255,6 +256,9 @@ bool checkCombinations(const CommandLine &line, raw_ostream &errors) {
     return fail(errors, "expected -mcpu=<cpu> with -target, e.g. -target=aarch64-linux-gnu -mcpu=neoverse-n1");
   if (line.emulate && line.emit != EmitKind::Cuda)
     return fail(errors, "expected -emit=cuda with -emulate");
+  if (line.emit == EmitKind::Onnx && (line.kvCache || line.train))
+    return fail(errors, llvm::Twine("expected no ") + (line.train ? "-train" : "-kv-cache") +
+                            " with -emit=onnx: ONNX has no form for values that stay between runs");
   if (!line.expect.empty() && line.verify.empty())
     return fail(errors, "expected -verify=<m.so> with -expect");
   return true;

@@ -4,6 +4,7 @@
 #include "llmopt/CodeGen/CPU/EmitModel.h"
 #include "llmopt/CodeGen/CUDA/EmitCuda.h"
 #include "llmopt/CodeGen/Plan/BuildPlan.h"
+#include "llmopt/Export/ONNX/Export.h"
 #include "llmopt/Support/AtomicFile.h"
 
 #include "llvm/ADT/SmallString.h"
@@ -108,9 +109,19 @@ int emitForCuda(Session &session) {
   return kOk;
 }
 
+int emitOnnx(Session &session) {
+  session.beginPhase("emit");
+  std::string path = outputPath(session.line, ".llmopt.onnx");
+  if (path == "-" || llvm::sys::fs::equivalent(path, session.line.model))
+    return session.fail(kUsage, "expected a file other than the model behind -o, but got " + path);
+  return succeeded(exportONNX(*session.module, path)) ? kOk : session.lastFailure();
+}
+
 } // namespace
 
 int llmopt::emitModel(Session &session) {
+  if (session.line.emit == EmitKind::Onnx)
+    return emitOnnx(session);
   if (session.line.emit == EmitKind::LM)
     return writeModule(session);
   return session.line.emit == EmitKind::Cuda ? emitForCuda(session) : emitForCPU(session);

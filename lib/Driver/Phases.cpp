@@ -51,8 +51,9 @@ int llmopt::importModel(Session &session) {
 int llmopt::raiseModel(Session &session) {
   return session.runPasses("raise", [&](OpPassManager &manager) {
     RaisePipelineOptions options;
-    // Pruning cuts single projections; they are joined behind it.
-    options.fuseQKV = !session.line.keepHeads;
+    // Pruning cuts single projections; they are joined behind it. ONNX keeps weights
+    // as they are named.
+    options.fuseQKV = !session.line.keepHeads && session.line.emit != EmitKind::Onnx;
     buildRaisePipeline(manager, options);
   });
 }
@@ -64,7 +65,9 @@ int llmopt::pruneModel(Session &session) {
     PruneHeadsPassOptions options;
     options.keep = *session.line.keepHeads;
     manager.addNestedPass<func::FuncOp>(createPruneHeadsPass(options));
-    buildRaisePipeline(manager); // joins the projections that are left
+    RaisePipelineOptions raise;
+    raise.fuseQKV = session.line.emit != EmitKind::Onnx;
+    buildRaisePipeline(manager, raise); // joins the projections that are left
   });
 }
 

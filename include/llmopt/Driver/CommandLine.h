@@ -24,7 +24,7 @@ enum ExitCode {
   kInternal = 70,   ///< our bug
 };
 
-enum class EmitKind { LM, Kernels, LLVM, Asm, Obj, So, Cuda };
+enum class EmitKind { LM, Kernels, LLVM, Asm, Obj, So, Cuda, Onnx };
 
 struct ShapePin {
   std::string input;

@@ -14,7 +14,7 @@ class J<string name, string meta, string help> : Joined<["-", "--"], name # "=">
 
 def o : JoinedOrSeparate<["-"], "o">, MetaVarName<"<path>">, HelpText<"Write to <path>; - is standard output for text">, Group<grp_output>;
 def output_EQ : J<"output", "<path>", "Same as -o">, Group<grp_output>;
-def emit_EQ : J<"emit", "<kind>", "lm, kernels, llvm, asm, obj, so (default) or cuda">, Group<grp_output>;
+def emit_EQ : J<"emit", "<kind>", "lm, kernels, llvm, asm, obj, so (default), cuda or onnx">, Group<grp_output>;
 def embed_weights : F<"embed-weights", "Append the weights to the .so instead of writing <stem>.weights">, Group<grp_output>;
 def kv_cache : F<"kv-cache", "Keep past keys and values in the session, in place, instead of as inputs and outputs">, Group<grp_output>;
 def symbol_prefix_EQ : J<"symbol-prefix", "<name>", "Export <name>llmopt_model_v1, so that two models link into one program">, Group<grp_output>;

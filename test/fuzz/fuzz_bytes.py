@@ -186,9 +186,10 @@ def main():
         while (time.time() - started < 60 * options.minutes if options.minutes else total < options.count):
             folder = pathlib.Path(temporary, str(total))
             folder.mkdir()
-            for seed in range(options.seed + total, options.seed + total + BATCH):
+            count = BATCH if options.minutes else min(BATCH, options.count - total)
+            for seed in range(options.seed + total, options.seed + total + count):
                 (folder / f"{seed}.onnx").write_bytes(make(seed, originals))
-            total += BATCH
+            total += count
             passed, wrong = run_folder(options, folder)
             planned += passed
             for path in sorted(folder.iterdir())[::40]:

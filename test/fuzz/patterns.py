@@ -408,7 +408,8 @@ def spatial(p):
     name = p.value("f", rank=(3, 4))
     v = p.g.values[name]
     channels, window = p.fixed(name, 1), [int(p.rng.integers(1, 4)) for _ in range(v.rank - 2)]
-    if not channels or channels > 8:
+    # A window that is larger than what it moves over is refused.
+    if not channels or channels > 8 or any(min(d) < k for d, k in zip(v.dims()[2:], window)):
         return None
     pads = [int(p.rng.integers(0, k)) for k in window] * 2
     common = dict(kernel_shape=window, pads=pads, strides=[int(p.rng.integers(1, 3)) for _ in window])

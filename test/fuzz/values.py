@@ -129,6 +129,8 @@ class Graph:
         # ONNX Runtime gives reductions of nothing another shape than ONNX does.
         if op.startswith(("Reduce", "Arg", "Log", "Lp", "Top")) and any(0 in d for d in self.values[inputs[0]].dims()):
             raise Rejected
+        if not self.is_broadcast_known([n for n in inputs if n]):
+            raise Rejected
         names = [self.fresh(op.lower()) for _ in range(outputs)]
         node = helper.make_node(op, inputs, names, name=self.fresh(op), **attributes)
         used = dict.fromkeys([n for n in inputs if n] + list(captures))
@@ -155,6 +157,16 @@ class Graph:
             self.producers[value.name] = node
         self.nodes.append(node)
         return names
+
+    def is_broadcast_known(self, names):
+        """Whether no size that may be 0 meets another that may be 1: two sizes give
+        their maximum, and the library says that it refuses this."""
+        for i, first in enumerate(names):
+            for second in names[:i]:
+                for a, b in zip(reversed(self.values[first].dims()), reversed(self.values[second].dims())):
+                    if len(set(a)) > 1 and len(set(b)) > 1 and any({x, y} == {0, 1} for x, y in zip(a, b)):
+                        return False
+        return True
 
     def shake(self, array):
         if not array.size:

@@ -38,7 +38,7 @@ import check_model
 
 TOLERANCE = 5e-4  # of ill-conditioned graphs, see values.MOVED: noise 100 times float's may move results so far
 MODES = ("evaluator", "static", "dynamic", "constant")
-BATCH = 40
+BATCH = 20
 UNSUPPORTED = 0.1
 
 

@@ -127,6 +127,8 @@ def reduce(p):
     name = p.value("ffffdli", rank=(1, 2, 3, 4))
     op = p.one("ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare ReduceLogSumExp "
                "ReduceLogSum".split())
+    if "Log" in op and not p.g.values[name].is_float():
+        return None  # a logarithm of integers is refused
     rank = p.g.values[name].rank
     axes = sorted({p.axis(name, True) for _ in range(int(p.rng.integers(1, 3)))})
     axes = [a - rank if p.chance(0.3) else a for a in axes]

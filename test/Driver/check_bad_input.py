@@ -141,6 +141,13 @@ def graphs(folder):
     check("running the bomb", [RUN, "bomb.so", "--input", "x=x.npy"], [1, 4], folder)
     for left in ("bomb.so", "bomb.weights", "x.npy"):
         (folder / left).unlink(missing_ok=True)
+    # A dimension of 0 beside one of 1: what would come out is not the larger.
+    save(path, [helper.make_node("Add", ["x", "z"], ["y"])], [value("x", ["n"]), value("z", ["m"])], [y])
+    check("two open sizes", [LLMOPT, path, "-o", "open.so"], [0], folder)
+    np.savez(folder / "in.npz", x=np.zeros(0, np.float32), z=np.zeros(1, np.float32))
+    check("empty beside one", [RUN, "open.so", "--input", "in.npz"], [1], folder, ["broadcast of n and m"])
+    for left in ("open.so", "open.weights", "in.npz"):
+        (folder / left).unlink(missing_ok=True)
     for name, location in [("data missing", "weights.bin"), ("data outside", "../weights.bin"),
                            ("data absolute", "/etc/passwd")]:
         tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)

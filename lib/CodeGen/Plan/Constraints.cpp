@@ -39,7 +39,7 @@ public:
     found.push_back(std::move(constraint));
   }
 
-  /// Dimensions that broadcast to one: equal, or one of them is 1.
+  /// Dimensions that broadcast to their maximum: equal, or one of them is 1.
   void addBroadcast(const SymExpr &a, const SymExpr &b, Operation *op) {
     if (a.isUnknown() || b.isUnknown() || a == b || a.isConstant(1) || b.isConstant(1))
       return;
@@ -47,6 +47,19 @@ public:
     SymExpr product = (a - b) * (a - SymExpr(1)) * (b - SymExpr(1));
     add({product, SymExpr(0), LLMOPT_EQUAL,
          "broadcast of " + a.str() + " and " + b.str() + " in " + getNodeNames(op->getLoc())});
+    // Beside a 1, a 0 stays 0 and is no maximum.
+    if (a.getConstant() || b.getConstant())
+      return;
+    add({SymExpr::max(a, b), a * b, LLMOPT_AT_MOST,
+         "broadcast of " + a.str() + " and " + b.str() + ", one empty and one 1, in " + getNodeNames(op->getLoc())});
+  }
+
+  /// A dimension that is repeated: it is 1, or as many as there will be.
+  void addRepeat(const SymExpr &in, const SymExpr &out, Operation *op) {
+    if (in.isUnknown() || out.isUnknown() || in == out || in.isConstant(1))
+      return;
+    add({(in - out) * (in - SymExpr(1)), SymExpr(0), LLMOPT_EQUAL,
+         "broadcast of " + in.str() + " to " + out.str() + " in " + getNodeNames(op->getLoc())});
   }
 
   void addEqual(const SymExpr &a, const SymExpr &b, Operation *op) {
@@ -122,7 +135,7 @@ void Collector::visit(Operation *op) {
   } else if (auto broadcast = dyn_cast<lm::BroadcastOp>(op)) {
     SmallVector<SymExpr> in = getDims(broadcast.getInput()), out = getDims(broadcast.getType());
     for (size_t d = 1; d <= std::min(in.size(), out.size()); ++d)
-      addBroadcast(in[in.size() - d], out[out.size() - d], op);
+      addRepeat(in[in.size() - d], out[out.size() - d], op);
   }
 }
 

@@ -222,6 +222,10 @@ void GraphImporter::importNode(const NodeProto &proto, Scope &scope) {
     node.failed_ = true;
   }
 
+  // Converters may name what they make after the first output.
+  if (proto.output_size() == 0)
+    node.error("expected an output, but the node has none");
+
   for (const std::string &input : proto.input()) {
     Value value;
     if (!input.empty()) {

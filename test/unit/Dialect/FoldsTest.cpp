@@ -155,7 +155,7 @@ TEST_F(Folds, ShapeChainsOfExportersDisappear) {
 
 TEST_F(Folds, SymbolicMovementAgreesWithTheEvaluator) {
   const char *text = R"(
-    func.func @f(%x: tensor<?x?xf32, #lm.dims<"b", "s">>) -> (tensor<2x2xi64>, tensor<2xi64>, tensor<2x3xi64>, tensor<4xi64>, tensor<i64>) {
+    func.func @f(%x: tensor<?x?xf32, #lm.dims<"b", "s">>) -> (tensor<2x2xi64>, tensor<2xi64>, tensor<2x3xi64>, tensor<4xi64>, tensor<i64>, tensor<2xi64>) {
       %v = lm.constant #lm.sym<"b", "s", "b*s", 7> : tensor<4xi64>
       %m = lm.reshape %v : (tensor<4xi64>) -> tensor<2x2xi64>
       %t = lm.transpose %m {perm = array<i64: 1, 0>} : (tensor<2x2xi64>) -> tensor<2x2xi64>
@@ -165,7 +165,8 @@ TEST_F(Folds, SymbolicMovementAgreesWithTheEvaluator) {
       %zero = lm.constant dense<0> : tensor<i64>
       %p = lm.pad %r, %zero {low = #lm.sym<1> : tensor<1xi64>, high = #lm.sym<1> : tensor<1xi64>} : (tensor<2xi64>, tensor<i64>) -> tensor<4xi64>
       %max = lm.reduce <max> %t {axes = array<i64: 0, 1>, keepdims = false} : (tensor<2x2xi64>) -> tensor<i64>
-      return %t, %r, %e, %p, %max : tensor<2x2xi64>, tensor<2xi64>, tensor<2x3xi64>, tensor<4xi64>, tensor<i64>
+      %sq = lm.reduce <sum_square> %r1 {axes = array<i64: 1>, keepdims = false} : (tensor<2x1xi64>) -> tensor<2xi64>
+      return %t, %r, %e, %p, %max, %sq : tensor<2x2xi64>, tensor<2xi64>, tensor<2x3xi64>, tensor<4xi64>, tensor<i64>, tensor<2xi64>
     })";
   check(text, {floats({2, 3}, 0.0)}, /*mustFold=*/true);
   check(text, {floats({1, 9}, 0.0)}, /*mustFold=*/true);

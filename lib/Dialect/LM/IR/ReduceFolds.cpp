@@ -4,6 +4,23 @@
 using namespace mlir;
 using namespace llmopt::lm;
 
+/// What a reduction does to each element before it combines them, for the kinds
+/// that expressions have.
+static std::optional<SymExpr> mapElement(ReduceKind kind, const SymExpr &value) {
+  switch (kind) {
+  case ReduceKind::Sum:
+  case ReduceKind::Prod:
+  case ReduceKind::Max:
+  case ReduceKind::Min:
+  case ReduceKind::Mean:
+    return value;
+  case ReduceKind::SumSquare:
+    return value * value;
+  default:
+    return std::nullopt;
+  }
+}
+
 /// The reduction of symbolic sizes, for the kinds that expressions have.
 static Attribute reduceSymbolic(ReduceOp op, SymValuesAttr input) {
   auto from = cast<RankedTensorType>(input.getType()), to = cast<RankedTensorType>(op.getType());
@@ -23,10 +40,13 @@ static Attribute reduceSymbolic(ReduceOp op, SymValuesAttr input) {
       stride *= from.getDimSize(d);
     }
     std::optional<SymExpr> &slot = results[at];
+    std::optional<SymExpr> mapped = mapElement(op.getKind(), value);
+    if (!mapped)
+      return {};
     if (!slot)
-      slot = value;
-    else if (op.getKind() == ReduceKind::Sum)
-      slot = *slot + value;
+      slot = mapped;
+    else if (op.getKind() == ReduceKind::Sum || op.getKind() == ReduceKind::SumSquare)
+      slot = *slot + *mapped;
     else if (op.getKind() == ReduceKind::Prod)
       slot = *slot * value;
     else if (op.getKind() == ReduceKind::Max)

@@ -12,7 +12,8 @@ using namespace llmopt::onnx_import;
 using namespace llmopt::lm;
 using mlir::Value;
 
-/// A bound in [low, high]; the ends of that range are never negative.
+/// A bound in [low, high]. Backwards, of a dimension that may be empty, that range
+/// may be [0, -1]: then it is -1, and nothing is left.
 static SymExpr limitBound(Node &n, const SymExpr &bound, const SymExpr &dim, const SymExpr &low, const SymExpr &high) {
   std::optional<int64_t> constant = bound.getConstant();
   if (constant) {
@@ -22,6 +23,8 @@ static SymExpr limitBound(Node &n, const SymExpr &bound, const SymExpr &dim, con
     if (*constant <= -INT32_MAX)
       return low;
     SymExpr from = *constant < 0 ? dim + bound : bound;
+    if (high != dim && high.lowerBound().value_or(-1) < 0)
+      return SymExpr::min(SymExpr::max(from, low), high);
     return SymExpr::max(SymExpr::min(from, high), low);
   }
   std::optional<int64_t> least = bound.lowerBound();

@@ -85,8 +85,8 @@ static void slice(OpWriter &w) {
     // A negative bound counts from the end; INT64_MIN is in front of everything.
     if (step < 0 && end.getConstant() && *end.getConstant() < 0)
       end = INT64_MIN;
-    else if (step < 0 && end.lowerBound().value_or(-1) < 0)
-      return w.error("lm.slice backwards to '" + end.str() + "' has no ONNX form");
+    else if (step < 0 && end.lowerBound().value_or(-1) < 0) // as far in front where it turns out negative
+      end += SymExpr::min(end, 0) * SymExpr(int64_t(1) << 32);
     starts.push_back(first[i]);
     ends.push_back(end);
     axes.push_back(i);

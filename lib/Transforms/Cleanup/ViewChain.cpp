@@ -45,7 +45,7 @@ bool ViewChain::regroup(ArrayRef<SymExpr> dims, Groups &current) {
       std::optional<SymExpr> rest = SymExpr::divideExactly(remaining, atoms[atom]);
       if (!rest) {
         std::optional<SymExpr> inner = SymExpr::divideExactly(atoms[atom], remaining);
-        if (!inner)
+        if (!inner || inner->isConstant(0)) // of an empty dimension everything is a factor
           return false;
         split(atom, *inner, current);
         rest = SymExpr(1);

@@ -1,5 +1,6 @@
 // Constraints of the kernel operations, and the form of kernel.loops.
 #include "llmopt/Dialect/Kernel/IR/Kernel.h"
+#include "llmopt/Dialect/LM/IR/ShapeChecks.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/TypeUtilities.h"
@@ -8,11 +9,8 @@ using namespace mlir;
 using namespace llmopt;
 using namespace llmopt::kernel;
 using lm::getDims;
+using lm::mayDiffer;
 using lm::SymExpr;
-
-static bool mayDiffer(const SymExpr &a, const SymExpr &b) {
-  return a.getConstant() && b.getConstant() && *a.getConstant() != *b.getConstant();
-}
 
 /// Whether the operand, where present, is [size].
 static bool isVector(Value value, const SymExpr &size) {

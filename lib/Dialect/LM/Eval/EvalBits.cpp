@@ -12,13 +12,6 @@ using namespace llmopt::lm::eval;
 
 namespace {
 
-template <typename Fn> Result mapFloats(const Tensor &input, Fn fn) {
-  Tensor result = input;
-  for (double &value : result.mutableFloats())
-    value = roundToType(input.getElementType(), fn(value));
-  return result;
-}
-
 template <typename Fn> Result zipInts(ArrayRef<Tensor> in, Fn fn) {
   llvm::Expected<Dims> dims = broadcastShapes({in[0].getDims(), in[1].getDims()});
   if (!dims)

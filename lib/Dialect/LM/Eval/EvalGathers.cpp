@@ -40,28 +40,13 @@ Result evaluateGather(const Tensor &input, const Tensor &indices, int64_t axis) 
 }
 
 Result evaluateGatherElements(const Tensor &input, const Tensor &indices, int64_t axis) {
-  for (int64_t i = 0; i < input.getRank(); ++i)
-    if (i != axis && indices.getDim(i) > input.getDim(i))
-      return fail("expected indices of at most {0}, but got {1}", text(input.getDims()), text(indices.getDims()));
   Result result = Tensor::create(input.getElementType(), indices.getDims());
   if (!result)
     return result;
   ElementCopier copier(*result, input);
-  Dims own = rowMajorStrides(indices.getDims()), strides = rowMajorStrides(input.getDims());
-  for (int64_t n = 0, count = indices.getNumElements(); n < count; ++n) {
-    int64_t from = 0;
-    for (int64_t i = 0; i < input.getRank(); ++i) {
-      int64_t position = n / own[i] % indices.getDim(i);
-      if (i == axis) {
-        llvm::Expected<int64_t> index = indexAt(indices, n, input.getDim(axis));
-        if (!index)
-          return index.takeError();
-        position = *index;
-      }
-      from += position * strides[i];
-    }
-    copier.copy(n, from);
-  }
+  if (llvm::Error error = forIndicesAlong(axis, indices, input.getDims(),
+                                          [&](int64_t n, int64_t from) { copier.copy(n, from); }))
+    return std::move(error);
   return result;
 }
 

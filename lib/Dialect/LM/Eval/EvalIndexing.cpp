@@ -123,3 +123,26 @@ AxisView::AxisView(ArrayRef<int64_t> dims, int64_t axis) {
     part *= dim;
   }
 }
+
+llvm::Error eval::forIndicesAlong(int64_t axis, const Tensor &indices, ArrayRef<int64_t> dims,
+                                  llvm::function_ref<void(int64_t, int64_t)> fn) {
+  for (auto [i, size] : llvm::enumerate(dims))
+    if (static_cast<int64_t>(i) != axis && indices.getDim(i) > size)
+      return fail("expected indices of at most {0}, but got {1}", text(dims), text(indices.getDims()));
+  Dims own = rowMajorStrides(indices.getDims()), strides = rowMajorStrides(dims);
+  for (int64_t n = 0, count = indices.getNumElements(); n < count; ++n) {
+    int64_t at = 0;
+    for (size_t i = 0; i < dims.size(); ++i) {
+      int64_t position = n / own[i] % indices.getDim(i);
+      if (static_cast<int64_t>(i) == axis) {
+        llvm::Expected<int64_t> index = indexAt(indices, n, dims[axis]);
+        if (!index)
+          return index.takeError();
+        position = *index;
+      }
+      at += position * strides[i];
+    }
+    fn(n, at);
+  }
+  return llvm::Error::success();
+}

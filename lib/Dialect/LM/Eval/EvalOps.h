@@ -55,9 +55,21 @@ struct AxisView {
   AxisView(ArrayRef<int64_t> dims, int64_t axis);
 };
 
+/// fn of every float, rounded to the element type.
+template <typename Fn> Result mapFloats(const Tensor &input, Fn fn) {
+  Tensor result = input;
+  for (double &value : result.mutableFloats())
+    value = roundToType(input.getElementType(), fn(value));
+  return result;
+}
+
 /// Element `i` of `indices` as an index into a dimension of `size` elements:
 /// checked, negative ones count from the end.
 llvm::Expected<int64_t> indexAt(const Tensor &indices, int64_t i, int64_t size);
+/// fn(n, at) for every element n of `indices`: `at` is its own place in `dims`, but
+/// along `axis`, where it is what the element says.
+llvm::Error forIndicesAlong(int64_t axis, const Tensor &indices, ArrayRef<int64_t> dims,
+                            llvm::function_ref<void(int64_t n, int64_t at)> fn);
 
 /// Conversion of the element type (lm.cast).
 Result castTo(const Tensor &input, mlir::Type elementType, bool saturate = true, Rounding rounding = Rounding::Nearest);

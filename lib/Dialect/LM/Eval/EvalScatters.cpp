@@ -76,25 +76,10 @@ Result evaluateScatterElements(ScatterElementsOp op, const Tensor &input, const 
   int64_t axis = op.getAxis();
   if (indices.getDims() != updates.getDims())
     return fail("expected updates of {0}, but got {1}", text(indices.getDims()), text(updates.getDims()));
-  for (int64_t i = 0; i < input.getRank(); ++i)
-    if (i != axis && indices.getDim(i) > input.getDim(i))
-      return fail("expected indices of at most {0}, but got {1}", text(input.getDims()), text(indices.getDims()));
   Scatter scatter(op.getKind(), input, updates);
-  Dims own = rowMajorStrides(indices.getDims()), strides = rowMajorStrides(input.getDims());
-  for (int64_t n = 0, count = indices.getNumElements(); n < count; ++n) {
-    int64_t to = 0;
-    for (int64_t i = 0; i < input.getRank(); ++i) {
-      int64_t position = n / own[i] % indices.getDim(i);
-      if (i == axis) {
-        llvm::Expected<int64_t> index = indexAt(indices, n, input.getDim(axis));
-        if (!index)
-          return index.takeError();
-        position = *index;
-      }
-      to += position * strides[i];
-    }
-    scatter.apply(to, n);
-  }
+  if (llvm::Error error = forIndicesAlong(axis, indices, input.getDims(),
+                                          [&](int64_t n, int64_t to) { scatter.apply(to, n); }))
+    return std::move(error);
   return scatter.finish();
 }
 

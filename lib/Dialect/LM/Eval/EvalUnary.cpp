@@ -12,13 +12,6 @@ using namespace llmopt::lm::eval;
 
 namespace {
 
-template <typename Fn> Result mapFloats(const Tensor &input, Fn fn) {
-  Tensor result = input;
-  for (double &value : result.mutableFloats())
-    value = roundToType(input.getElementType(), fn(value));
-  return result;
-}
-
 template <typename FloatFn, typename IntFn> Result mapBoth(const Tensor &input, FloatFn floatFn, IntFn intFn) {
   if (input.isFloat())
     return mapFloats(input, floatFn);

@@ -1,23 +1,11 @@
 // Result types and constraints of scatters, sorting and data-dependent sizes.
 #include "llmopt/Dialect/LM/IR/LM.h"
+#include "llmopt/Dialect/LM/IR/ShapeChecks.h"
 
 #include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
 using namespace llmopt::lm;
-
-static bool mayDiffer(const SymExpr &a, const SymExpr &b) {
-  return a.getConstant() && b.getConstant() && *a.getConstant() != *b.getConstant();
-}
-
-static bool mayDiffer(ArrayRef<SymExpr> a, ArrayRef<SymExpr> b) {
-  if (a.size() != b.size())
-    return true;
-  for (auto [x, y] : llvm::zip(a, b))
-    if (mayDiffer(x, y))
-      return true;
-  return false;
-}
 
 static bool isOneElement(Value value) {
   auto type = cast<RankedTensorType>(value.getType());

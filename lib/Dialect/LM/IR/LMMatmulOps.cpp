@@ -1,14 +1,11 @@
 // Result types and constraints of matrix products and convolution.
 #include "llmopt/Dialect/LM/IR/LM.h"
+#include "llmopt/Dialect/LM/IR/ShapeChecks.h"
 
 #include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
 using namespace llmopt::lm;
-
-static bool mayDiffer(const SymExpr &a, const SymExpr &b) {
-  return a.getConstant() && b.getConstant() && *a.getConstant() != *b.getConstant();
-}
 
 LogicalResult MatMulOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor adaptor,
                                          SmallVectorImpl<Type> &types) {

@@ -26,6 +26,10 @@ mlir::Value buildAttention(Node &n, AttentionParts parts);
 mlir::Value toHeads(Node &n, mlir::Value x, int64_t heads);
 mlir::Value toTokens(Node &n, mlir::Value x);
 
+/// Widths of query, key and value in a joint projection `total` wide: qkv_hidden_sizes,
+/// else thirds. An error where they do not sum up.
+Ints jointSizes(Node &n, int64_t total);
+
 /// j < lengths[b] for key j: [B, 1, 1, T].
 mlir::Value keysBelow(Node &n, mlir::Value lengths, const SymExpr &keys);
 /// j <= i + offset for query i and key j: [1, 1, S, T].

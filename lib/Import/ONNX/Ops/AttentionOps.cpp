@@ -31,6 +31,16 @@ Value onnx_import::toTokens(Node &n, Value x) {
   return n.reshape(n.transpose(x, {0, 2, 1, 3}), {dims[0], dims[2], dims[1] * dims[3]});
 }
 
+Ints onnx_import::jointSizes(Node &n, int64_t total) {
+  Ints sizes = n.intsAttr("qkv_hidden_sizes").value_or(Ints());
+  if (sizes.empty())
+    sizes.assign(3, total / 3);
+  if (!n.failed() && (sizes.size() != 3 || sizes[0] < 1 || sizes[1] < 1 || sizes[2] < 1 || sizes[0] > total ||
+                      sizes[1] > total || sizes[0] + sizes[1] + sizes[2] != total))
+    n.error("expected three hidden sizes that sum to " + llvm::Twine(total));
+  return sizes;
+}
+
 Value onnx_import::keysBelow(Node &n, Value lengths, const SymExpr &keys) {
   Dims batch = n.dims(lengths);
   if (n.failed() || batch.size() != 1)

@@ -72,12 +72,7 @@ static void attendJoint(Node &n, Value all, Value maskInput, Value past, Value a
   if (n.boolAttr("do_rotary", false) || n.boolAttr("past_present_share_buffer", false))
     return n.unsupported("with rotary embeddings or a shared past buffer");
   int64_t total = n.staticDim(all, 2, "the width of the projection");
-  Ints sizes = n.intsAttr("qkv_hidden_sizes").value_or(Ints());
-  if (sizes.empty())
-    sizes.assign(3, total / 3);
-  if (!n.failed() && (sizes.size() != 3 || sizes[0] < 1 || sizes[1] < 1 || sizes[2] < 1 || sizes[0] > total ||
-                      sizes[1] > total || sizes[0] + sizes[1] + sizes[2] != total))
-    return n.error("expected three hidden sizes that sum to " + llvm::Twine(total));
+  Ints sizes = jointSizes(n, total);
   if (n.failed())
     return;
   AttentionParts p;

@@ -164,12 +164,7 @@ static void packedAttention(Node &n) {
   if (n.has(5))
     return n.unsupported("with an attention bias");
   int64_t total = n.staticDim(weight, 1, "the width of the projection");
-  Ints sizes = n.intsAttr("qkv_hidden_sizes").value_or(Ints());
-  if (sizes.empty())
-    sizes.assign(3, total / 3);
-  if (!n.failed() && (sizes.size() != 3 || sizes[0] < 1 || sizes[1] < 1 || sizes[2] < 1 || sizes[0] > total ||
-                      sizes[1] > total || sizes[0] + sizes[1] + sizes[2] != total))
-    return n.error("expected three hidden sizes that sum to " + llvm::Twine(total));
+  Ints sizes = jointSizes(n, total);
   if (!n.failed() && (n.rank(x) != 2 || n.rank(ends) != 1))
     return n.error("expected an input [tokens, hidden] and cumulated lengths of rank 1");
   Value all = n.create<MatMulOp>(x, weight);

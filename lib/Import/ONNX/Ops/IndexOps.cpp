@@ -99,17 +99,6 @@ static void tensorScatter(Node &n) {
   n.out(n.select(inside, n.create<GatherElementsOp>(update, safe, axis), cache));
 }
 
-static void cumProd(Node &n) {
-  Value x = n.in(0);
-  Ints axis = n.constants(n.in(1), "the axis");
-  if (!n.failed() && axis.size() != 1)
-    n.error("expected one axis");
-  if (n.failed())
-    return;
-  n.out(
-      n.create<CumProdOp>(x, n.axis(axis[0], n.rank(x)), n.boolAttr("exclusive", false), n.boolAttr("reverse", false)));
-}
-
 void onnx_import::addIndexOps(OpTable &t) {
   t.add(kOnnx, "TopK", topK);
   t.add(kOnnx, "Scatter", scatterElements);
@@ -117,5 +106,4 @@ void onnx_import::addIndexOps(OpTable &t) {
   t.add(kOnnx, "ScatterND", scatterND);
   t.add(kOnnx, "ReverseSequence", reverseSequence);
   t.add(kOnnx, "TensorScatter", tensorScatter);
-  t.add(kOnnx, "CumProd", cumProd);
 }

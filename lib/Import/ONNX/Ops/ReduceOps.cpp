@@ -43,15 +43,14 @@ template <bool smallest> static void argReduce(Node &n) {
   n.out(n.create<ArgReduceOp>(x, axis, n.boolAttr("keepdims", true), smallest, n.boolAttr("select_last_index", false)));
 }
 
-static void cumSum(Node &n) {
+template <typename Op> static void cumulate(Node &n) {
   Value x = n.in(0);
   Ints axis = n.constants(n.in(1), "the axis");
   if (!n.failed() && axis.size() != 1)
     n.error("expected one axis");
   if (n.failed())
     return;
-  n.out(
-      n.create<CumSumOp>(x, n.axis(axis[0], n.rank(x)), n.boolAttr("exclusive", false), n.boolAttr("reverse", false)));
+  n.out(n.create<Op>(x, n.axis(axis[0], n.rank(x)), n.boolAttr("exclusive", false), n.boolAttr("reverse", false)));
 }
 
 /// All dimensions behind batch and channel.
@@ -76,7 +75,8 @@ void onnx_import::addReduceOps(OpTable &t) {
   t.add(kOnnx, "ReduceLogSumExp", reduce<ReduceKind::LogSumExp>);
   t.add(kOnnx, "ArgMax", argReduce<false>);
   t.add(kOnnx, "ArgMin", argReduce<true>);
-  t.add(kOnnx, "CumSum", cumSum);
+  t.add(kOnnx, "CumSum", cumulate<CumSumOp>);
+  t.add(kOnnx, "CumProd", cumulate<CumProdOp>);
   t.add(kOnnx, "GlobalAveragePool", globalPool<ReduceKind::Mean>);
   t.add(kOnnx, "GlobalMaxPool", globalPool<ReduceKind::Max>);
 }

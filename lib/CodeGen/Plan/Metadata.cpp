@@ -17,6 +17,10 @@ SymExpr llmopt::getFlops(Operation *op) {
     return SymExpr(2 * int64_t(gemm.getK())) * elements(gemm.getResult());
   if (auto gemm = dyn_cast<kernel::GemmS8Op>(op))
     return SymExpr(2 * int64_t(gemm.getK())) * elements(gemm.getResult());
+  if (auto gemm = dyn_cast<kernel::GemmW4A8Op>(op))
+    return SymExpr(2 * int64_t(gemm.getK())) * elements(gemm.getResult());
+  if (auto gemm = dyn_cast<kernel::GemmWQOp>(op))
+    return SymExpr(2 * int64_t(gemm.getK())) * elements(gemm.getResult());
   if (auto quantize = dyn_cast<kernel::QuantizeRowsOp>(op))
     return SymExpr(4) * elements(quantize.getResult());
   if (auto product = dyn_cast<kernel::BatchedMatmulOp>(op)) {

@@ -166,7 +166,14 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::AttentionOp op) {
                     shape.expr(attentionScratch(spec, target))};
 }
 
-FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormOp op) {
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormOp op) { return emitNormSpec(op, {}, {}); }
+
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormQuantizedOp op) {
+  return emitNormSpec(op, op.getQuantized(), op.getQuantizedScale());
+}
+
+template <typename Norm>
+FailureOr<StepKernel> CPUStepEmitter::emitNormSpec(Norm op, Value quantized, Value quantizedScale) {
   NormSpec spec;
   Shape shape;
   Arguments args;
@@ -180,13 +187,18 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormOp op) {
   spec.scale = args.take(op.getScale());
   spec.bias = args.take(op.getBias());
   spec.out = args.take(op.getResult());
+  spec.quantized = args.take(quantized);
+  spec.quantizedScale = args.take(quantizedScale);
+  if (quantized)
+    spec.quantizedGroups = *getDims(quantizedScale).back().getConstant();
   spec.sum = args.take(op.getSum());
   Key key;
   key << "norm" << spec.rows << spec.width << int64_t(spec.rms) << spec.epsilon << spec.x << spec.residual
-      << spec.inputBias << spec.scale << spec.bias << spec.out << spec.sum;
-  shareKernel(
-      spec, (spec.rms ? "rms_norm_" : "layer_norm_") + std::to_string(spec.width) + (spec.residual ? "_residual" : ""),
-      key.text, emitNorm);
+      << spec.inputBias << spec.scale << spec.bias << spec.out << spec.sum << spec.quantized << spec.quantizedGroups;
+  shareKernel(spec,
+              (spec.rms ? "rms_norm_" : "layer_norm_") + std::to_string(spec.width) +
+                  (spec.residual ? "_residual" : "") + (quantized ? "_quantized" : ""),
+              key.text, emitNorm);
   return StepKernel{spec.name, shape.dims, shape.expr(normTiles(spec)), 0};
 }
 

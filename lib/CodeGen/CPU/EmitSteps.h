@@ -72,8 +72,8 @@ public:
   mlir::FailureOr<StepKernel> emit(mlir::Operation *op) override {
     return llvm::TypeSwitch<mlir::Operation *, mlir::FailureOr<StepKernel>>(op)
         .Case<kernel::GemmOp, kernel::GemmS8Op, kernel::GemmW4A8Op, kernel::GemmWQOp, kernel::QuantizeRowsOp,
-              kernel::BatchedMatmulOp, kernel::AttentionOp, kernel::KVAppendOp, kernel::NormOp, kernel::SoftmaxOp,
-              kernel::EmbedOp, kernel::LoopsOp>([&](auto typed) { return emitOp(typed); })
+              kernel::BatchedMatmulOp, kernel::AttentionOp, kernel::KVAppendOp, kernel::NormOp, kernel::NormQuantizedOp,
+              kernel::SoftmaxOp, kernel::EmbedOp, kernel::LoopsOp>([&](auto typed) { return emitOp(typed); })
         .Default([](mlir::Operation *other) -> mlir::FailureOr<StepKernel> {
           return other->emitError() << "expected an operation that has a CPU kernel, but got " << other->getName();
         });
@@ -89,6 +89,9 @@ private:
   mlir::FailureOr<StepKernel> emitOp(kernel::AttentionOp op);
   mlir::FailureOr<StepKernel> emitOp(kernel::KVAppendOp op);
   mlir::FailureOr<StepKernel> emitOp(kernel::NormOp op);
+  mlir::FailureOr<StepKernel> emitOp(kernel::NormQuantizedOp op);
+  template <typename Norm>
+  mlir::FailureOr<StepKernel> emitNormSpec(Norm op, mlir::Value quantized, mlir::Value quantizedScale);
   mlir::FailureOr<StepKernel> emitOp(kernel::SoftmaxOp op);
   mlir::FailureOr<StepKernel> emitOp(kernel::EmbedOp op);
   mlir::FailureOr<StepKernel> emitOp(kernel::LoopsOp op);

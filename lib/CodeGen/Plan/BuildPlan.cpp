@@ -174,6 +174,7 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
     fuseEpilogues(function);
     formAttention(function, target);
     formRows(function, target);
+    formQuantizedNorms(function, target);
     eraseDead(function);
     if (failed(formLoops(function))) {
       result = failure();

@@ -59,6 +59,8 @@ bool llmopt::mayWriteInPlace(OpOperand &operand) {
     return value == gemm.getResidual() && value != gemm.getInput();
   if (auto norm = dyn_cast<kernel::NormOp>(op))
     return !norm.getSum() && (value == norm.getInput() || value == norm.getResidual());
+  if (auto norm = dyn_cast<kernel::NormQuantizedOp>(op))
+    return !norm.getSum() && (value == norm.getInput() || value == norm.getResidual());
   if (isa<kernel::SoftmaxOp>(op))
     return true;
   if (auto loops = dyn_cast<kernel::LoopsOp>(op))

@@ -32,6 +32,8 @@ SymExpr llmopt::getFlops(Operation *op) {
     int64_t width = attention.getNumHeads() * (attention.getHeadDim() + attention.getValueHeadDim());
     return SymExpr(2 * width) * q[0] * q[1] * k[1];
   }
+  if (auto norm = dyn_cast<kernel::NormQuantizedOp>(op))
+    return SymExpr(norm.getKind() == lm::NormKind::Layer ? 12 : 8) * elements(norm.getResult());
   if (auto norm = dyn_cast<kernel::NormOp>(op))
     return SymExpr(norm.getKind() == lm::NormKind::Layer ? 8 : 4) * elements(norm.getResult());
   if (auto softmax = dyn_cast<kernel::SoftmaxOp>(op))

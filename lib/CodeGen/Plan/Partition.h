@@ -33,6 +33,8 @@ void fuseEpilogues(mlir::func::FuncOp function);
 void formAttention(mlir::func::FuncOp function, const PlanTarget &target);
 /// lm.embedding, lm.norm, lm.softmax -> kernel.embed, kernel.norm, kernel.softmax.
 void formRows(mlir::func::FuncOp function, const PlanTarget &target);
+/// kernel.norm whose result kernel.quantize_rows reads -> kernel.norm_quantized.
+void formQuantizedNorms(mlir::func::FuncOp function, const PlanTarget &target);
 /// Everything else -> kernel.loops and kernel.view.
 mlir::LogicalResult formLoops(mlir::func::FuncOp function);
 /// lm.define_symbol -> kernel.define_symbol; and, at the end, everything that uses

@@ -104,6 +104,7 @@ public:
   using CPUPlanTarget::CPUPlanTarget;
   std::optional<PackedLayout> getInt8Layout(int64_t, int64_t) const override { return std::nullopt; }
   std::optional<int64_t> getQuantizedWidth() const override { return std::nullopt; }
+  bool hasQuantizedNorm() const override { return false; }
 };
 } // namespace
 

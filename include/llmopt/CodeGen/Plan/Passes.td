@@ -20,7 +20,7 @@ def PlanPass : Pass<"lm-plan", "::mlir::ModuleOp"> {
                  Option<"int8", "int8", "std::string", /*default=*/"\"panels\"",
                         "layout of int8 weights: panels, pairs, quads; none for a target without int8 products">,
                  Option<"quantizedWeights", "quantized-weights", "bool", /*default=*/"false",
-                        "the target multiplies int4 weights, and int8 ones by floats">];
+                        "the target multiplies int4 weights, and int8 ones by floats, and quantizes in norms">];
 }
 
 #endif

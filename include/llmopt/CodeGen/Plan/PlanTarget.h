@@ -26,6 +26,8 @@ public:
   /// beside float activations, int8. None: there are no such kernels, and products
   /// read dequantized weights.
   virtual std::optional<int64_t> getQuantizedWidth() const { return std::nullopt; }
+  /// Whether a norm may quantize what it gives (kernel.norm_quantized).
+  virtual bool hasQuantizedNorm() const { return false; }
 
   /// Whether products of this element type have a kernel (else: loops).
   virtual bool hasGemm(mlir::Type elementType) const { return elementType.isF32(); }
@@ -48,6 +50,7 @@ public:
   std::optional<int64_t> getQuantizedWidth() const override {
     return quantizedWeights ? std::optional(width) : std::nullopt;
   }
+  bool hasQuantizedNorm() const override { return quantizedWeights; }
 
 private:
   int64_t width;

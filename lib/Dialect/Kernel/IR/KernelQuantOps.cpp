@@ -125,3 +125,28 @@ LogicalResult GemmWQOp::verify() {
                          << getResult().getType();
   return success();
 }
+
+LogicalResult NormQuantizedOp::verify() {
+  SmallVector<SymExpr> dims = getDims(getInput());
+  if (!getElementTypeOrSelf(getInput()).isF32() || dims.empty() || !dims.back().getConstant()) // (C2)
+    return emitOpError() << "expected f32 rows of known width, but got " << getInput().getType();
+  if (getResidual() && !lm::areCompatibleTypes(getResidual().getType(), getInput().getType())) // (C1)
+    return emitOpError() << "expected the residual " << getInput().getType() << ", but got " << getResidual().getType();
+  for (Value vector : {Value(getInputBias()), Value(getScale()), Value(getBias())})
+    if (!isVector(vector, dims.back()))
+      return emitOpError() << "expected " << dims.back().str() << " elements, but got " << vector.getType();
+  for (Value value : {Value(getResult()), Value(getSum())})
+    if (value && !lm::areCompatibleTypes(value.getType(), getInput().getType()))
+      return emitOpError() << "expected the result " << getInput().getType() << ", but got " << value.getType();
+  if (!getElementTypeOrSelf(getQuantized()).isSignlessInteger(8) ||
+      !haveRowsOf(getQuantized(), dims, dims.back())) // (C3)
+    return emitOpError() << "expected an i8 result of the shape of " << getInput().getType() << ", but got "
+                         << getQuantized().getType();
+  SmallVector<SymExpr> scale = getDims(getQuantizedScale());
+  std::optional<int64_t> groups = scale.empty() ? std::nullopt : scale.back().getConstant();
+  if (!getElementTypeOrSelf(getQuantizedScale()).isF32() || !groups || *groups < 1 ||
+      *dims.back().getConstant() % *groups != 0 || !haveRowsOf(getQuantizedScale(), dims, *groups)) // (C4)
+    return emitOpError() << "expected one f32 scale for each row of " << getInput().getType()
+                         << " or for equal parts of it, but got " << getQuantizedScale().getType();
+  return success();
+}

@@ -89,4 +89,28 @@ def Kernel_GemmWQOp : Kernel_Op<"gemm_wq", [AttrSizedOperandSegments]> {
   let hasVerifier = 1;
 }
 
+def Kernel_NormQuantizedOp : Kernel_Op<"norm_quantized", [AttrSizedOperandSegments]> {
+  let summary = "kernel.norm, and its result as kernel.quantize_rows would give it";
+  let description = [{
+    A row is quantized while it is in the cache: as a whole, or in groups of its
+    elements, as many as `quantized_scale` has in its last dimension.
+
+    - (C1) `residual` has the type of `input`; `input_bias`, `scale` and `bias` are [H].
+    - (C2) `result` and `sum` have the type of `input`, which is f32 of known width.
+    - (C3) `quantized` has its shape and is i8.
+    - (C4) `quantized_scale` is f32 and has the dimensions of `input` but the last,
+      which divides it.
+  }];
+  let arguments = (ins LM_NormKindAttr:$kind, LM_FloatTensor:$input, Optional<LM_FloatTensor>:$residual,
+                       Optional<LM_FloatTensor>:$input_bias, Optional<LM_FloatTensor>:$scale,
+                       Optional<LM_FloatTensor>:$bias, F64Attr:$epsilon);
+  let results = (outs LM_FloatTensor:$result, LM_IntTensor:$quantized, LM_FloatTensor:$quantized_scale,
+                      Optional<LM_FloatTensor>:$sum);
+  let assemblyFormat = [{
+    $kind $input (`residual` $residual^)? (`input_bias` $input_bias^)? (`scale` $scale^)? (`bias` $bias^)?
+    attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
 #endif

@@ -9,8 +9,8 @@ accuracy within half a point (the 95 % interval of such a change is at most 0.5 
 these models), the ledger must add up to the bytes that are written, and what
 -emit=onnx writes must give ONNX Runtime the same answers.
 
-Then outliers are planted: single channels of the values of attention times 40, the
-rows that read them divided by 40. In f32 nothing changes; one scale per tensor (ONNX
+Then outliers are planted: single channels of the values of attention times 60, the
+rows that read them divided by 60. In f32 nothing changes; one scale per tensor (ONNX
 Runtime's default) and one scale per token lose accuracy or certainty, and SmoothQuant
 must get it back.
 """
@@ -85,7 +85,7 @@ def accuracy(logits, arrays):
     return float((logits.argmax(1) == arrays["labels"]).mean())
 
 
-def plant_outliers(model, path, factor=40):
+def plant_outliers(model, path, factor=60):
     """Two channels of each layer's values, times `factor`; exactly undone behind."""
     graph = onnx.load(model)
     weights = {i.name: i for i in graph.graph.initializer}
@@ -159,12 +159,12 @@ def check_outliers(model, data):
         if name == "smooth":
             change = accuracy(logits, test) - accuracy(reference, test)
             expect(abs(change) <= 0.005, f"planted outliers, smooth: accuracy changes by {change:+.4f}")
-    expect(error["smooth"] < 0.2 * min(error["int8"], error["naive"]),
+    expect(error["smooth"] < error["int8"] and error["smooth"] < 0.2 * error["naive"],
            f"planted outliers: squared error {error['smooth']:.1e} with smooth, {error['int8']:.1e} per token, "
            f"{error['naive']:.1e} per tensor (ONNX Runtime)")
     # With a budget the ledger says which layers are hurt.
     ledger, _ = quantize(planted, ["-quantize-int8", f"-eval={WORK / 'dev.npz'}", "-metric=kl",
-                                   "-accuracy-budget=0.001pt"], "planted-search")
+                                   "-accuracy-budget=0.0004pt"], "planted-search")
     layers = [entry for entry in ledger["layers"] if entry["scheme"] != "int8-rows"]
     damaged = [entry["layer"] for entry in layers if "attention.output" in entry["layer"] and
                entry["scheme"] == "float"]

@@ -17,12 +17,23 @@ struct GroupedWeight {
   Value q, scale, zeroPoint; // [K/G, G, N], or [N, K/G, G] if transposed
   int64_t n, numGroups, group;
   bool transposed;
-  bool isSigned() const { return getElementTypeOrSelf(q).isSignlessInteger(); }
+  int64_t offset; // what is subtracted from stored nibbles where there is no zeroPoint
   int64_t k() const { return numGroups * group; }
 };
 } // namespace
 
 static bool isStored(Value value) { return isRecipe(value) || isConstant(value); }
+
+/// The value of a constant of one integer.
+static std::optional<int64_t> getOnlyInteger(Value value) {
+  auto constant = value ? value.getDefiningOp<lm::ConstantOp>() : lm::ConstantOp();
+  auto dense = constant ? dyn_cast<DenseIntElementsAttr>(constant.getValue()) : DenseIntElementsAttr();
+  if (!dense || dense.getNumElements() != 1)
+    return std::nullopt;
+  APInt number = *dense.value_begin<APInt>();
+  return getElementTypeOrSelf(value).isUnsignedInteger() ? static_cast<int64_t>(number.getZExtValue())
+                                                         : number.getSExtValue();
+}
 
 /// reshape_to[K, N]( dequantize(q, scale[, zero_point]) ), [N, K] if `transposed`.
 static std::optional<GroupedWeight> matchGroups(Value value, bool transposed) {
@@ -30,7 +41,7 @@ static std::optional<GroupedWeight> matchGroups(Value value, bool transposed) {
   auto dequantize = reshape ? reshape.getInput().getDefiningOp<lm::DequantizeOp>() : lm::DequantizeOp();
   if (!dequantize)
     return std::nullopt;
-  GroupedWeight weight{dequantize.getInput(), dequantize.getScale(), dequantize.getZeroPoint(), 0, 0, 0, transposed};
+  GroupedWeight weight{dequantize.getInput(), dequantize.getScale(), dequantize.getZeroPoint(), 0, 0, 0, transposed, 0};
   auto q = cast<RankedTensorType>(weight.q.getType());
   if (q.getRank() != 3 || !q.hasStaticShape() || !q.getElementType().isInteger(4) || !isRecipe(weight.q))
     return std::nullopt;
@@ -45,6 +56,12 @@ static std::optional<GroupedWeight> matchGroups(Value value, bool transposed) {
   if (cast<RankedTensorType>(value.getType()).getShape() != ArrayRef(matrix) ||
       scale.getShape() != ArrayRef(perGroup) || !scale.getElementType().isF32() || !isStored(weight.scale))
     return std::nullopt;
+  bool isSigned = q.getElementType().isSignlessInteger();
+  weight.offset = isSigned ? 8 : 0;
+  if (std::optional<int64_t> zero = getOnlyInteger(weight.zeroPoint)) { // one for all
+    weight.offset += *zero;
+    weight.zeroPoint = {};
+  }
   if (weight.zeroPoint && (cast<RankedTensorType>(weight.zeroPoint.getType()).getShape() != ArrayRef(perGroup) ||
                            !isStored(weight.zeroPoint)))
     return std::nullopt;
@@ -115,7 +132,7 @@ static Value formGrouped(lm::LinearOp op, const GroupedWeight &weight, int64_t w
   OpBuilder builder(op);
   Location loc = op.getLoc();
   Value packed = packGroups(builder, weight, width);
-  int64_t offset = weight.isSigned() ? 8 : 0;
+  int64_t offset = weight.offset;
   std::optional<QuantizedRows> rows = matchActivation(op.getInput(), weight);
   if (!rows || weight.k() > kMaxDepth)
     return kernel::GemmWQOp::create(builder, loc, op.getType(), op.getInput(), packed, /*weight_scale=*/Value(),

@@ -57,6 +57,74 @@ Candidate<QKVMatch> llmopt::matchQKV(AttentionOp attention) {
   return Result(match);
 }
 
+/// `values` side by side along `axis`.
+static Value join(OpBuilder &builder, Location loc, ArrayRef<Value> values, int64_t axis) {
+  return ConcatOp::create(builder, loc, values, builder.getI64IntegerAttr(axis));
+}
+
+/// The dequantizations behind `weights` [K, N] (axis 1) or [N, K] (axis 0), perhaps in
+/// groups under a reshape, where all have one form and parameters of their own per
+/// output; empty otherwise.
+static SmallVector<DequantizeOp> getDequantizations(ArrayRef<Value> weights, int64_t axis) {
+  SmallVector<DequantizeOp> all;
+  for (Value weight : weights) {
+    auto reshape = weight.getDefiningOp<ReshapeOp>();
+    auto dequantize = (reshape ? reshape.getInput() : weight).getDefiningOp<DequantizeOp>();
+    if (!dequantize)
+      return {};
+    auto outputs = [&](Value value) { // of [.., N], or of [N, ..]
+      SmallVector<SymExpr> dims = getDims(value);
+      return dims.empty() ? std::optional<int64_t>() : (axis == 0 ? dims.front() : dims.back()).getConstant();
+    };
+    size_t rank = getDims(dequantize.getInput()).size();
+    auto fits = [&](Value value) {
+      return !value || (getDims(value).size() == rank && outputs(value) == outputs(weight));
+    };
+    if ((rank != 2 && rank != 3) || !fits(dequantize.getInput()) || !fits(dequantize.getScale()) ||
+        !fits(dequantize.getZeroPoint()))
+      return {};
+    // All dimensions but that of the outputs agree.
+    auto sameForm = [&](Value a, Value b) {
+      if (!a || !b)
+        return !a == !b;
+      SmallVector<SymExpr> x = getDims(a), y = getDims(b);
+      (axis == 0 ? x.front() : x.back()) = (axis == 0 ? y.front() : y.back());
+      return x == y && getElementTypeOrSelf(a) == getElementTypeOrSelf(b);
+    };
+    if (!all.empty() &&
+        (!sameForm(all[0].getInput(), dequantize.getInput()) || !sameForm(all[0].getScale(), dequantize.getScale()) ||
+         !sameForm(all[0].getZeroPoint(), dequantize.getZeroPoint())))
+      return {};
+    all.push_back(dequantize);
+  }
+  return all;
+}
+
+/// Weights side by side. Quantized ones stay so: their integers and parameters are
+/// joined, for kernels know a dequantization of one value.
+static Value joinWeights(OpBuilder &builder, Location loc, ArrayRef<Value> weights, int64_t axis) {
+  SmallVector<DequantizeOp> quantized = getDequantizations(weights, axis);
+  if (quantized.empty())
+    return join(builder, loc, weights, axis);
+  SmallVector<Value> values, scales, zeros;
+  for (DequantizeOp op : quantized) {
+    values.push_back(op.getInput());
+    scales.push_back(op.getScale());
+    if (op.getZeroPoint())
+      zeros.push_back(op.getZeroPoint());
+  }
+  int64_t last = axis == 0 ? 0 : int64_t(getDims(values[0]).size()) - 1;
+  Value zero = zeros.empty() ? Value() : join(builder, loc, zeros, last);
+  Value joined =
+      DequantizeOp::create(builder, loc, join(builder, loc, values, last), join(builder, loc, scales, last), zero);
+  SmallVector<SymExpr> dims = getDims(weights[0]);
+  SymExpr outputs(0);
+  for (Value weight : weights)
+    outputs += getDims(weight)[axis];
+  dims[axis] = outputs;
+  return getDims(joined).size() == 2 ? joined : ReshapeOp::create(builder, loc, joined, dims).getResult();
+}
+
 namespace {
 struct FuseQKVPass : llmopt::impl::FuseQKVPassBase<FuseQKVPass> {
   void runOnOperation() override {
@@ -97,7 +165,7 @@ struct FuseQKVPass : llmopt::impl::FuseQKVPassBase<FuseQKVPass> {
         biases.push_back(ConstantOp::create(rewriter, loc, type, zero));
       }
     }
-    Value weight = ConcatOp::create(rewriter, loc, weights, rewriter.getI64IntegerAttr(transposed ? 0 : 1));
+    Value weight = joinWeights(rewriter, loc, weights, transposed ? 0 : 1);
     Value bias = anyBias ? ConcatOp::create(rewriter, loc, biases, rewriter.getI64IntegerAttr(0)).getResult() : Value();
     SmallVector<SymExpr> dims = getDims(match.query.getResult());
     Type elementType = getElementTypeOrSelf(match.query.getType());

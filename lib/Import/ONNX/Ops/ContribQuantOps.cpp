@@ -28,6 +28,36 @@ Value onnx_import::unpackBits(Node &n, Value bytes, int64_t bits, bool lowFirst)
   return n.reshape(n.concat(parts, apart.size() - 1), dims);
 }
 
+/// The 4-bit integers that a weight of bytes holds, as a weight of such integers: ONNX
+/// and #lm.file store them alike. Null for values that are no weights.
+static Value asNibbles(Node &n, Value bytes, llvm::ArrayRef<int64_t> dims) {
+  if (n.failed() || !bytes)
+    return {};
+  auto type = mlir::RankedTensorType::get(dims, n.b.getIntegerType(4, /*isSigned=*/false));
+  if (auto weight = bytes.getDefiningOp<WeightOp>(); weight && llvm::isa<FileAttr>(weight.getSource())) {
+    mlir::OpBuilder::InsertionGuard guard(n.b);
+    n.b.setInsertionPointAfter(weight);
+    return WeightOp::create(n.b, weight.getLoc(), type, weight.getNameAttr(), weight.getSource());
+  }
+  auto constant = bytes.getDefiningOp<ConstantOp>();
+  auto dense =
+      constant ? llvm::dyn_cast<mlir::DenseIntElementsAttr>(constant.getValue()) : mlir::DenseIntElementsAttr();
+  if (!dense)
+    return {};
+  llvm::SmallVector<llvm::APInt> values;
+  for (const llvm::APInt &byte : dense.getValues<llvm::APInt>()) {
+    values.push_back(byte.trunc(4));
+    values.push_back(byte.lshr(4).trunc(4));
+  }
+  // A weight however small: kernels and recipes take it as one.
+  auto name = llvm::dyn_cast<mlir::NameLoc>(constant.getLoc());
+  if (!name)
+    return {};
+  mlir::OpBuilder::InsertionGuard guard(n.b);
+  n.b.setInsertionPointAfter(constant);
+  return WeightOp::create(n.b, constant.getLoc(), type, name.getName(), mlir::DenseElementsAttr::get(type, values));
+}
+
 namespace {
 /// Sizes of a quantized matrix [N, K], blocks along K.
 struct Blocks {
@@ -57,6 +87,12 @@ static void multiply(Node &n, Value x, Value weight, Value bias) {
   n.out(bias ? n.add(product, bias) : product);
 }
 
+/// Elements of a static tensor of bytes; 0 for others.
+static int64_t bytesOf(Node &n, Value value) {
+  auto type = llvm::cast<mlir::RankedTensorType>(value.getType());
+  return type.hasStaticShape() ? type.getNumElements() : 0;
+}
+
 // A [.., K], B bytes [N, blocks, bytes of a block], scales [N, blocks], zero points
 // (packed along blocks, or as floats), the block of each row of K, bias [N].
 static void matMulNBits(Node &n) {
@@ -67,14 +103,26 @@ static void matMulNBits(Node &n) {
   if (!n.elem(packed).isInteger(8) || !n.isFloat(scales))
     return n.error("expected weights of bytes and scales of floats");
   const SymExpr rows = b.n, width = b.count * b.size, bytes = b.size * b.bits / 8;
-  mlir::Type byte = n.elem(packed), type = n.elem(scales);
-  Value q = unpackBits(n, n.reshape(packed, {rows, b.count, bytes}), b.bits);
+  mlir::Type type = n.elem(scales);
   Value scale = n.reshape(scales, {rows, b.count});
   bool floatZeros = zeros && n.isFloat(zeros);
-  Value zero;
+  Value q, zero;
+  if (b.bits == 4 && !groups && b.size * b.count * b.n == 2 * bytesOf(n, packed)) {
+    q = asNibbles(n, packed, {b.n, b.count, b.size});
+    int64_t even = (b.count + 1) / 2 * 2;
+    if (q && zeros && !floatZeros && b.n * even == 2 * bytesOf(n, zeros)) {
+      Value all = asNibbles(n, zeros, {b.n, even});
+      zero = all && even != b.count ? n.slice(all, 1, 0, b.count) : all;
+      q = zero ? q : Value();
+    } else if (zeros && !floatZeros) {
+      q = {};
+    }
+  }
+  if (!q)
+    q = unpackBits(n, n.reshape(packed, {rows, b.count, bytes}), b.bits);
   if (floatZeros) {
     zero = n.reshape(zeros, {rows, b.count});
-  } else if (zeros) {
+  } else if (zeros && !zero) {
     Value all = unpackBits(n, n.reshape(zeros, {rows, (b.count * b.bits + 7) / 8}), b.bits);
     zero = n.slice(all, 1, 0, b.count);
   }
@@ -88,7 +136,7 @@ static void matMulNBits(Node &n) {
     zero = zero ? n.reshape(zero, {rows, b.count, 1}) : zero;
   }
   if (!zero)
-    zero = n.scalar(byte, double(1 << (b.bits - 1)));
+    zero = n.scalar(n.elem(q), double(1 << (b.bits - 1)));
   Value weight = floatZeros ? n.mul(n.sub(n.cast(q, type), zero), scale) : n.create<DequantizeOp>(q, scale, zero);
   if (!groups)
     weight = n.slice(n.reshape(weight, {rows, width}), 1, 0, b.k);

@@ -202,6 +202,7 @@ void Runner::runSet(const std::string &set, Known known, Outcome &outcome) {
   };
   ONNXImportOptions import;
   import.forgetStaticDims = options.mode == Mode::Symbolic || options.mode == Mode::Dynamic;
+  import.keptDims = options.pins;
   if (!readInputs(context, set, known, import))
     return fail(isDataError ? Outcome::Unsupported : Outcome::Wrong, isDataError ? classify(error) : error);
   std::string firstError;
@@ -271,6 +272,8 @@ Outcome conformance::runCase(const std::string &directory, const CaseOptions &op
       if (outcome.kind != Outcome::Passed)
         break;
     }
+    if (outcome.kind == Outcome::Passed)
+      outcome.text.clear(); // of attempts before
     if (outcome.kind != Outcome::Unsupported)
       return outcome;
     if (llvm::StringRef(outcome.text).starts_with("not compiled: "))

@@ -4,6 +4,8 @@
 
 #include "llmopt/CodeGen/CPU/TargetInfo.h"
 
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,14 +25,18 @@ inline bool isCompiled(Mode mode) { return mode >= Mode::Static; }
 
 struct Outcome {
   enum Kind { Passed, Unsupported, Wrong } kind = Wrong;
-  std::string text;           // why not, one line
+  std::string text;           // why not, or what is pinned; one line
   bool withConstants = false; // short inputs had to be known
 };
+
+/// Dimensions of inputs that stay numbers in a symbolic mode; -1 is the last one.
+using Pins = std::map<std::string, std::set<int64_t>>;
 
 struct CaseOptions {
   Mode mode = Mode::Evaluator;
   double tolerance = 0; // at least
   cpu::TargetInfo target;
+  Pins pins;
 };
 
 /// Runs all data sets of `directory`. Unsupported: a diagnostic said so. Anything

@@ -1,5 +1,8 @@
 #include "Status.h"
 
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringRef.h"
+
 #include <fstream>
 
 using namespace llmopt::conformance;
@@ -32,19 +35,44 @@ static bool writeReasons(const std::string &path, const char *title,
   return file.good();
 }
 
-/// Lines "prefix | diagnostic | reason".
+static std::string pinnedPath(const std::string &directory, Mode mode) {
+  return directory + "/pinned-" + nameOf(mode) + ".txt";
+}
+
+/// "x:-1 y:0"
+static bool parsePins(llvm::StringRef text, Pins &pins) {
+  llvm::SmallVector<llvm::StringRef> words;
+  text.split(words, ' ', -1, /*KeepEmpty=*/false);
+  for (llvm::StringRef word : words) {
+    auto [input, dim] = word.rsplit(':');
+    int64_t number;
+    if (input.empty() || dim.getAsInteger(10, number))
+      return false;
+    pins[input.str()].insert(number);
+  }
+  return !pins.empty();
+}
+
+/// Lines "prefix | diagnostic | reason" and "prefix | diagnostic | pin x:0 | reason".
 static bool readFamilies(const std::string &path, std::vector<Family> &families) {
   std::ifstream file(path);
   if (!file)
     return false;
   std::string line;
   while (std::getline(file, line)) {
-    size_t first = line.find(" | "), second = line.find(" | ", first + 1);
     if (line.empty() || line[0] == '#')
       continue;
-    if (second == std::string::npos)
+    llvm::SmallVector<llvm::StringRef> parts;
+    llvm::StringRef(line).split(parts, " | ");
+    if (parts.size() != 3 && parts.size() != 4)
       return false;
-    families.push_back({line.substr(0, first), line.substr(first + 3, second - first - 3), line.substr(second + 3)});
+    Family family{parts[0].str(), parts[1].str(), parts.back().str(), "", {}};
+    if (parts.size() == 4) {
+      if (!parts[2].consume_front("pin ") || !parsePins(parts[2], family.pins))
+        return false;
+      family.pinned = parts[2].str();
+    }
+    families.push_back(std::move(family));
   }
   return true;
 }
@@ -60,9 +88,15 @@ std::vector<std::string> Status::getUnusedFamilies() const {
   std::set<const Family *> used;
   for (const auto &[name, diagnostic] : notCompiled)
     used.insert(findFamily(name, diagnostic));
+  auto isPinned = [&](const Family &family) {
+    for (const auto &[name, dims] : pinned)
+      if (!family.pins.empty() && name.rfind(family.prefix, 0) == 0 && dims == family.pinned)
+        return true;
+    return false;
+  };
   std::vector<std::string> unused;
   for (const Family &family : families)
-    if (!used.count(&family))
+    if (!used.count(&family) && !isPinned(family))
       unused.push_back(family.prefix + " | " + family.diagnostic);
   return unused;
 }
@@ -99,13 +133,21 @@ bool Status::read(const std::string &directory, Mode mode) {
   while (std::getline(passed, line))
     if (!line.empty() && line[0] != '#')
       passes.insert(line);
-  return !isCompiled(mode) || (readFamilies(directory + "/families.txt", families) &&
-                               readReasons(compiledPath(directory, mode), notCompiled));
+  if (!isCompiled(mode))
+    return true;
+  if (mode == Mode::Dynamic && !readReasons(pinnedPath(directory, mode), pinned))
+    return false;
+  return readFamilies(directory + "/families.txt", families) && readReasons(compiledPath(directory, mode), notCompiled);
 }
 
 bool Status::write(const std::string &directory, Mode mode) const {
-  if (isCompiled(mode))
+  if (isCompiled(mode)) {
+    if (mode == Mode::Dynamic &&
+        !writeReasons(pinnedPath(directory, mode),
+                      "Tests that compile with every dimension a symbol but for these, by families.txt.", pinned))
+      return false;
     return writeByFamily(compiledPath(directory, mode), *this);
+  }
   std::ofstream passed(directory + "/passes.txt");
   passed << "# Tests of ONNX that must pass. Written by llmopt-conformance --update.\n";
   for (const std::string &name : passes)
@@ -123,6 +165,10 @@ std::string Status::check(const std::string &name, const Outcome &outcome, Mode 
       return "does not pass: " + outcome.text;
     if (!passed && !findFamily(name, outcome.text))
       return "fits no family of families.txt: " + outcome.text;
+    auto dims = pinned.find(name);
+    if (passed && outcome.text != (dims == pinned.end() ? "" : dims->second))
+      return "passes with '" + outcome.text + "' as numbers, and not '" + (dims == pinned.end() ? "" : dims->second) +
+             "' as in pinned-" + nameOf(mode) + ".txt";
     if (passed && notCompiled.count(name))
       return std::string("passes; take it out of compiled-") + nameOf(mode) + ".txt";
     return "";

@@ -4,6 +4,8 @@
 //   unsupported.txt     the others, with a reason class ("node/test_top_k: operator ai.onnx.TopK")
 //   excluded.txt        written by hand: families out of scope, test by test; closed
 //   compiled-MODE.txt   of passes.txt, what does not compile in MODE, with the reason
+//   pinned-MODE.txt     of passes.txt, what compiles in MODE only with some dimensions
+//                       as numbers, with these
 //   families.txt        written by hand: the closed list of reasons for those
 //
 // --update rewrites all but excluded.txt and families.txt. Wrong results have no list.
@@ -19,10 +21,12 @@
 
 namespace llmopt::conformance {
 
-/// Tests that do not compile for one reason.
+/// Tests that do not compile for one reason, with every dimension a symbol.
 struct Family {
   std::string prefix, diagnostic; ///< of the test's name; a part of its diagnostic
   std::string reason;             ///< one sentence
+  std::string pinned;             ///< "x:-1 y:0": with these as numbers they do; empty: not at all
+  Pins pins;                      ///< the same
 };
 
 struct Status {
@@ -30,13 +34,13 @@ struct Status {
   std::map<std::string, std::string> unsupported;
   /// By test; the family.
   std::map<std::string, std::string> excluded;
-  /// Of the compiled mode it was read for.
-  std::map<std::string, std::string> notCompiled;
+  /// Of the compiled mode it was read for: why not; and which dimensions are pinned.
+  std::map<std::string, std::string> notCompiled, pinned;
   std::vector<Family> families;
 
   /// The family of a test that does not compile; null where it fits none.
   const Family *findFamily(const std::string &name, const std::string &diagnostic) const;
-  /// Families that no test of `notCompiled` fits.
+  /// Families that no test of `notCompiled` fits, and those that pin without a test.
   std::vector<std::string> getUnusedFamilies() const;
 
   /// Reads all that `mode` needs. False where a file cannot be read.

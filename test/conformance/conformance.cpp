@@ -10,7 +10,8 @@
 // axes or repeats as inputs, which must be known when compiling; then the test is
 // imported again with its short integer inputs as constants, at last with all
 // short inputs. With --status, results must be those of the checked-in lists
-// (Status.h): an unexpected pass is a failure too. Without, only wrong results
+// (Status.h): an unexpected pass is a failure too. In dynamic mode a family may pin
+// dimensions: its tests run again with these as numbers. Without, only wrong results
 // are failures. --tolerance is for whole models (make_ort_cases.py), where
 // roundings add up.
 #include "Compare.h"
@@ -135,13 +136,25 @@ int main(int argc, char **argv) {
   std::vector<Outcome> outcomes = runInChildren(tests.size(), options->jobs, kSeconds, [&](size_t i) {
     CaseOptions run = options->run;
     run.tolerance = std::max(run.tolerance, getTypedTolerance(tests[i].name));
-    return runCase(tests[i].directory, run);
+    Outcome outcome = runCase(tests[i].directory, run);
+    // What must be a number stays one, and everything else is a symbol again.
+    const Family *family = mode == Mode::Dynamic && outcome.kind == Outcome::Unsupported
+                               ? known.findFamily(tests[i].name, outcome.text)
+                               : nullptr;
+    if (!family || family->pins.empty())
+      return outcome;
+    run.pins = family->pins;
+    Outcome pinned = runCase(tests[i].directory, run);
+    if (pinned.kind == Outcome::Passed)
+      pinned.text = family->pinned;
+    return pinned;
   });
 
   Status seen = known;
   seen.passes.clear();
   seen.unsupported.clear();
   seen.notCompiled.clear();
+  seen.pinned.clear();
   unsigned unexpected = 0, wrong = 0, withConstants = 0, unsupported = 0;
   std::map<std::string, unsigned> reasons;
   for (auto [test, outcome] : llvm::zip(tests, outcomes)) {
@@ -149,6 +162,8 @@ int main(int argc, char **argv) {
     if (outcome.kind == Outcome::Passed) {
       seen.passes.insert(name);
       withConstants += outcome.withConstants;
+      if (!outcome.text.empty())
+        seen.pinned[name] = outcome.text;
     } else if (outcome.kind == Outcome::Unsupported) {
       ++unsupported;
       (isCompiled(mode) ? seen.notCompiled : seen.unsupported)[name] = outcome.text;
@@ -174,8 +189,9 @@ int main(int argc, char **argv) {
       ++unexpected;
       std::printf("UNEXPECTED family without tests: %s\n", family.c_str());
     }
-  std::printf("conformance (%s): %zu passed (%u with short inputs as constants), %u unsupported, %u wrong\n",
-              nameOf(mode), seen.passes.size(), withConstants, unsupported, wrong);
+  std::printf("conformance (%s): %zu passed (%u with short inputs as constants, %zu with pinned dimensions), "
+              "%u unsupported, %u wrong\n",
+              nameOf(mode), seen.passes.size(), withConstants, seen.pinned.size(), unsupported, wrong);
   printReasons(reasons, options->verbose);
   if (hasLists && options->update && !seen.write(options->status, mode))
     return 1;

@@ -10,10 +10,9 @@ void SequentialEmitter::emitLinearAttention(lm::LinearAttentionOp op, S tile) {
   SmallVector<SymExpr> dims = lm::getDims(op.getType());
   SmallVector<Index> at = indicesOf(tile, ArrayRef(dims).take_front(2));
   Index batch = at[0], head = at[1];
-  int64_t heads = op.getNumHeads(), dk = *lm::getDims(op.getKey())[2].getConstant() / heads,
-          dv = *dims[3].getConstant();
-  SymExpr length = lm::getDims(op.getQuery())[1];
-  int64_t group = *lm::getDims(op.getQuery())[2].getConstant() / (heads * dk);
+  const SymExpr heads(static_cast<int64_t>(op.getNumHeads())), keyWidth = lm::getDims(op.getKey())[2];
+  SymExpr dk = *SymExpr::divideExactly(keyWidth, heads), dv = dims[3], length = lm::getDims(op.getQuery())[1];
+  int64_t group = *SymExpr::divideExactly(lm::getDims(op.getQuery())[2], keyWidth)->getConstant();
   SymExpr outputs = length * SymExpr(group);
   Elem elem = out.elem;
   auto place = [&](const Index &row, const Index &m) { return linearize({batch, head, row, m}, dims); };
@@ -21,7 +20,7 @@ void SequentialEmitter::emitLinearAttention(lm::LinearAttentionOp op, S tile) {
   auto binary = [&](Opcode code, S x, S y) { return b.op(code, {x, y}); };
   // Columns go by lanes, everything else one after the other.
   auto forColumns = [&](llvm::function_ref<void(const Index &)> body) {
-    forAll({SymExpr(dv)}, true, [&](ArrayRef<Index> m) { body(m[0]); });
+    forAll({dv}, true, [&](ArrayRef<Index> m) { body(m[0]); });
   };
   auto forState = [&](llvm::function_ref<S(const Index &)> factor, llvm::function_ref<S(S, S, const Index &)> update) {
     forEach(dk, [&](const Index &d) {
@@ -41,18 +40,18 @@ void SequentialEmitter::emitLinearAttention(lm::LinearAttentionOp op, S tile) {
     });
   });
   forEach(length, [&](const Index &t) {
-    auto key = [&](const Index &d) { return e.emit(op.getKey(), {batch, t, head * SymExpr(dk) + d}); };
+    auto key = [&](const Index &d) { return e.emit(op.getKey(), {batch, t, head * dk + d}); };
     if (Value decay = op.getDecay()) {
-      bool perHead = lm::getDims(decay)[2].isConstant(heads);
+      bool perHead = lm::getDims(decay)[2] == heads;
       forState(
           [&](const Index &d) {
-            return b.op(Opcode::Exp, {e.emit(decay, {batch, t, perHead ? head : head * SymExpr(dk) + d})});
+            return b.op(Opcode::Exp, {e.emit(decay, {batch, t, perHead ? head : head * dk + d})});
           },
           [&](S old, S factor, const Index &) { return binary(Opcode::Mul, old, factor); });
     }
-    forColumns([&](const Index &m) { store(values, m, e.emit(op.getValue(), {batch, t, head * SymExpr(dv) + m})); });
+    forColumns([&](const Index &m) { store(values, m, e.emit(op.getValue(), {batch, t, head * dv + m})); });
     if (Value beta = op.getBeta()) {
-      S rate = e.emit(beta, {batch, t, lm::getDims(beta)[2].isConstant(heads) ? head : Index(0)});
+      S rate = e.emit(beta, {batch, t, lm::getDims(beta)[2] == heads ? head : Index(0)});
       forColumns([&](const Index &m) { store(retrieved, m, zero); });
       forEach(dk, [&](const Index &d) {
         S k = key(d);
@@ -74,7 +73,7 @@ void SequentialEmitter::emitLinearAttention(lm::LinearAttentionOp op, S tile) {
       Index row = t * SymExpr(group) + g;
       forColumns([&](const Index &m) { store(out, place(row, m), zero); });
       forEach(dk, [&](const Index &d) {
-        Index column = (head * SymExpr(group) + g) * SymExpr(dk) + d;
+        Index column = (head * SymExpr(group) + g) * dk + d;
         S q = binary(Opcode::Mul, scale, e.emit(op.getQuery(), {batch, t, column}));
         forColumns([&](const Index &m) {
           S product = binary(Opcode::Mul, q, loadWritten(out, state(d, m)));

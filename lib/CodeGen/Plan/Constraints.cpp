@@ -90,7 +90,21 @@ void Collector::visit(Operation *op) {
       }
     return;
   }
-  if (auto gemm = dyn_cast<kernel::GemmOp>(op)) {
+  if (auto product = dyn_cast<lm::MatMulOp>(op)) {
+    SmallVector<SymExpr> a = getDims(product.getLhs()), b = getDims(product.getRhs());
+    addEqual(a.back(), b[b.size() < 2 ? 0 : b.size() - 2], op);
+    for (size_t d = 3; d <= std::min(a.size(), b.size()); ++d)
+      addBroadcast(a[a.size() - d], b[b.size() - d], op);
+  } else if (auto linear = dyn_cast<lm::LinearOp>(op)) {
+    addEqual(getDims(linear.getInput()).back(), getDims(linear.getWeight())[linear.getTransposeWeight() ? 1 : 0], op);
+  } else if (auto conv = dyn_cast<lm::ConvOp>(op)) {
+    SmallVector<SymExpr> in = getDims(conv.getInput()), weight = getDims(conv.getWeight());
+    const SymExpr groups(static_cast<int64_t>(conv.getGroups()));
+    addEqual(in[1], weight[1] * groups, op);
+    addEqual(SymExpr::mod(weight[0], groups), SymExpr(0), op);
+    if (conv.getBias())
+      addEqual(getDims(conv.getBias())[0], weight[0], op);
+  } else if (auto gemm = dyn_cast<kernel::GemmOp>(op)) {
     if (!gemm.getRowStride())
       addEqual(getDims(gemm.getInput()).back(), SymExpr(int64_t(gemm.getK())), op);
   } else if (auto gemm = dyn_cast<kernel::GemmS8Op>(op)) {

@@ -31,6 +31,11 @@ static bool isShapeGiven(const onnx::ValueInfoProto &input, const ONNXImportOpti
   return options.inputShapes.count(input.name()) != 0;
 }
 
+static bool isKept(const onnx::ValueInfoProto &input, const ONNXImportOptions &options, int64_t dim) {
+  auto it = options.keptDims.find(input.name());
+  return it != options.keptDims.end() && it->second.count(dim) != 0;
+}
+
 bool GraphImporter::importInputs(Scope &scope, SmallVectorImpl<std::string> &argNames) {
   const onnx::GraphProto &graph = file.model().graph();
   SymbolNames symbols;
@@ -103,8 +108,11 @@ bool GraphImporter::importInputs(Scope &scope, SmallVectorImpl<std::string> &arg
         fail(input, "expected at most " + Twine(kMaxRank) + " dimensions");
         continue;
       }
+      int64_t rank = type.shape().dim_size();
       for (const auto &dim : type.shape().dim()) {
-        bool isStatic = dim.has_dim_value() && !options.forgetStaticDims;
+        int64_t at = dims.size();
+        bool isStatic = dim.has_dim_value() &&
+                        (!options.forgetStaticDims || isKept(input, options, at) || isKept(input, options, at - rank));
         if (isStatic && (dim.dim_value() < 0 || dim.dim_value() > kMaxDim)) {
           // Some exporters write -1 for a dimension they do not know.
           if (dim.dim_value() != -1)

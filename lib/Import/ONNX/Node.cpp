@@ -145,6 +145,31 @@ void Node::require(const SymExpr &low, const SymExpr &high) {
   importer.addConstraint(low.str() + " <= " + high.str());
 }
 
+void Node::requireEqual(const SymExpr &a, const SymExpr &b, const Twine &what) {
+  if (failed_ || a == b)
+    return;
+  if ((a - b).getConstant().value_or(0) != 0)
+    return error("expected " + what + " of " + b.str() + ", but got " + a.str());
+  require(a, b);
+  require(b, a);
+}
+
+SymExpr Node::quotient(const SymExpr &a, const SymExpr &b, const Twine &what) {
+  if (failed_)
+    return 1;
+  std::optional<int64_t> x = a.getConstant(), y = b.getConstant();
+  if ((y && *y < 1) || (x && y && *x % *y)) {
+    error("expected " + what + " to be a multiple of " + b.str() + ", but got " + a.str());
+    return 1;
+  }
+  if (std::optional<SymExpr> exact = SymExpr::divideExactly(a, b))
+    return *exact;
+  SymExpr result = SymExpr::floorDiv(a, b);
+  // a - b floor(a / b) is never negative.
+  require(a, b * result);
+  return result;
+}
+
 //===- Building ------------------------------------------------------------------===//
 
 Type Node::placeholderType() { return RankedTensorType::get({}, b.getF32Type()); }
@@ -264,6 +289,19 @@ Value Node::broadcast(Value value, ArrayRef<SymExpr> dims) {
   if (Dims(dims) == this->dims(value))
     return value;
   return create<BroadcastOp>(value, dims);
+}
+
+Value Node::unify(Value value, ArrayRef<SymExpr> wanted, const Twine &what) {
+  Dims own = dims(value);
+  if (failed_ || !value)
+    return {};
+  if (own.size() != wanted.size()) {
+    error("expected " + what + " of rank " + Twine(wanted.size()) + ", but got " + Twine(own.size()));
+    return {};
+  }
+  for (auto [i, pair] : llvm::enumerate(llvm::zip(own, wanted)))
+    requireEqual(std::get<0>(pair), std::get<1>(pair), "dimension " + Twine(i) + " of " + what);
+  return reshape(value, wanted);
 }
 
 Value Node::transpose(Value value, ArrayRef<int64_t> perm) {

@@ -81,6 +81,11 @@ public:
   std::optional<double> constantFloat(mlir::Value value) const;
   /// Notes that `low <= high` must hold, unless that is known.
   void require(const SymExpr &low, const SymExpr &high);
+  /// Notes that two sizes must be equal; an error where they are known to differ.
+  void requireEqual(const SymExpr &a, const SymExpr &b, const llvm::Twine &what);
+  /// a / b for a positive b. That nothing is left over is checked now where both are
+  /// numbers ("expected <what> to be a multiple of .."), else when shapes are bound.
+  SymExpr quotient(const SymExpr &a, const SymExpr &b, const llvm::Twine &what);
 
   //===--- building --------------------------------------------------------------===//
 
@@ -121,6 +126,9 @@ public:
   mlir::Value cast(mlir::Value value, mlir::Type type);
   mlir::Value reshape(mlir::Value value, llvm::ArrayRef<SymExpr> dims);
   mlir::Value broadcast(mlir::Value value, llvm::ArrayRef<SymExpr> dims);
+  /// The same elements under these dimensions, which must be equal to its own one by
+  /// one: so that dimensions of two names become one.
+  mlir::Value unify(mlir::Value value, llvm::ArrayRef<SymExpr> dims, const llvm::Twine &what);
   mlir::Value transpose(mlir::Value value, llvm::ArrayRef<int64_t> perm);
   /// Swaps the last two dimensions.
   mlir::Value swapLast(mlir::Value value);

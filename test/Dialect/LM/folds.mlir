@@ -90,6 +90,24 @@ func.func @where(%x: tensor<3xf32>, %y: tensor<2x3xf32>) -> (tensor<2x3xf32>, te
 
 // -----
 
+// A size that is chosen by sizes: rhs + condition (lhs - rhs).
+// CHECK-LABEL: func @size_choice
+func.func @size_choice(%x: tensor<?x?xf32, #lm.dims<"n", "m">>) -> (tensor<2xi64>, tensor<2xi64>) {
+  %0 = lm.shape %x : (tensor<?x?xf32, #lm.dims<"n", "m">>) -> tensor<2xi64>
+  %m = lm.constant #lm.sym<"m"> : tensor<1xi64>
+  %two = lm.constant dense<2> : tensor<1xi64>
+  // CHECK: %[[A:.*]] = lm.constant #lm.sym<{{.*}}> : tensor<2xi64>
+  %1 = lm.compare <lt> %0, %m : (tensor<2xi64>, tensor<1xi64>) -> tensor<2xi1>
+  %2 = lm.where %1, %m, %0 : (tensor<2xi1>, tensor<1xi64>, tensor<2xi64>) -> tensor<2xi64>
+  %3 = lm.compare <eq> %0, %two : (tensor<2xi64>, tensor<1xi64>) -> tensor<2xi1>
+  %4 = lm.not %3 : (tensor<2xi1>) -> tensor<2xi1>
+  %5 = lm.where %4, %0, %m : (tensor<2xi1>, tensor<2xi64>, tensor<1xi64>) -> tensor<2xi64>
+  // CHECK-NOT: lm.where
+  return %2, %5 : tensor<2xi64>, tensor<2xi64>
+}
+
+// -----
+
 // What cannot be evaluated, or would be large, stays.
 // CHECK-LABEL: func @kept
 func.func @kept() -> (tensor<1xi64>, tensor<i64>, tensor<100000xi64>, tensor<2xf32>) {

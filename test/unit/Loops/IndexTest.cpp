@@ -106,6 +106,15 @@ TEST_F(LoopsFixture, LinearAttention) {
   op("lm.linear_attention %0, %1, %2, %3" + segments("0, 1, 0"), qkv + ";tensor<2x7x24xf32>", result);
   op("lm.linear_attention %0, %1, %2, %3, %4" + segments("0, 1, 1"), qkv + ";tensor<2x7x3xf32>;tensor<2x7x1xf32>",
      result).tolerance = 2e-5; // errors of a state grow with its length
+  // Of widths that are symbols; the past state says which.
+  auto tokens = [](const char *width) {
+    return std::string("tensor<?x?x?xf32, #lm.dims<\"b\", \"s\", \"") + width + "\">>";
+  };
+  op("lm.linear_attention %0, %1, %2, %3, %4" + segments("1, 1, 0"),
+     tokens("6*n") + ";" + tokens("3*n") + ";" + tokens("3*m") +
+         ";tensor<?x3x?x?xf32, #lm.dims<\"b\", 3, \"n\", \"m\">>;" + tokens("3*n"),
+     "tensor<?x3x?x?xf32, #lm.dims<\"b\", 3, \"n + 2*s\", \"m\">>",
+     {{"b", 2}, {"m", 13}, {"n", 8}, {"s", 7}}).tolerance = 2e-5;
   runAll();
 }
 

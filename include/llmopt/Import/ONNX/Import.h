@@ -14,6 +14,7 @@
 #include "llvm/ADT/STLFunctionalExtras.h"
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,8 @@ struct ONNXImportOptions {
   std::map<std::string, mlir::DenseElementsAttr> inputValues;
   /// Makes every dimension of every input a symbol of its own (for tests).
   bool forgetStaticDims = false;
+  /// By input, dimensions that stay numbers all the same; -1 is the last one.
+  std::map<std::string, std::set<int64_t>> keptDims;
 };
 
 /// One problem (or warning), as one line without a final newline.

@@ -42,12 +42,20 @@ Result evaluateLinearAttention(LinearAttentionOp op, ArrayRef<Tensor> in) {
   const Tensor *past = op.getPast() ? &in[next++] : nullptr, *decay = op.getDecay() ? &in[next++] : nullptr,
                *beta = op.getBeta() ? &in[next++] : nullptr;
   int64_t batch = query.getDim(0), length = query.getDim(1), heads = op.getNumHeads();
-  int64_t dk = key.getDim(2) / heads, dv = value.getDim(2) / heads, group = query.getDim(2) / key.getDim(2);
+  int64_t dk = key.getDim(2) / heads, dv = value.getDim(2) / heads,
+          group = query.getDim(2) / std::max<int64_t>(key.getDim(2), 1);
   for (const Tensor *t : {&key, &value, decay, beta})
     if (t && (t->getDim(0) != batch || t->getDim(1) != length))
       return fail("expected [{0}, {1}, ..], but got {2}", batch, length, text(t->getDims()));
-  if (past && past->getDim(0) != batch)
-    return fail("expected a past state of batch {0}, but got {1}", batch, text(past->getDims()));
+  if (key.getDim(2) % heads || value.getDim(2) % heads || dk < 1 || query.getDim(2) != group * key.getDim(2))
+    return fail("expected widths of {0} heads that agree, but got {1} and {2}", heads, text(query.getDims()),
+                text(key.getDims()));
+  if (past && past->getDims() != ArrayRef<int64_t>{batch, heads, dk, dv})
+    return fail("expected a past state [{0}, {1}, {2}, {3}], but got {4}", batch, heads, dk, dv, text(past->getDims()));
+  if (decay && decay->getDim(2) != heads && decay->getDim(2) != heads * dk)
+    return fail("expected a decay of {0} or {1} columns, but got {2}", heads, heads * dk, text(decay->getDims()));
+  if (beta && beta->getDim(2) != heads && beta->getDim(2) != 1)
+    return fail("expected a beta of {0} columns or one, but got {1}", heads, text(beta->getDims()));
   int64_t rows = length * group + dk;
   Result result = Tensor::create(query.getElementType(), {batch, heads, rows, dv});
   if (!result)

@@ -46,6 +46,95 @@ std::optional<bool> decide(Predicate predicate, const SymExpr &a, const SymExpr 
   return std::nullopt;
 }
 
+/// More conditions than this are no shape computation.
+constexpr size_t kMaxConditions = 16;
+constexpr unsigned kMaxConditionDepth = 8;
+
+/// A truth value as a size, 0 or 1.
+SymExpr truth(Predicate predicate, const SymExpr &a, const SymExpr &b) {
+  const SymExpr one(1), difference = a - b;
+  auto less = [&](const SymExpr &x, const SymExpr &y) { return SymExpr::min(SymExpr::max(y - x, 0), one); };
+  switch (predicate) {
+  case Predicate::EQ:
+    return one - SymExpr::min(SymExpr::max(difference, SymExpr(0) - difference), one);
+  case Predicate::LT:
+    return less(a, b);
+  case Predicate::LE:
+    return one - less(b, a);
+  case Predicate::GT:
+    return less(b, a);
+  case Predicate::GE:
+    return one - less(a, b);
+  }
+  return SymExpr::unknown();
+}
+
+/// The truth values of a few booleans that follow from sizes, which no attribute
+/// can hold: "are there as many heads as keys' heads".
+std::optional<SmallVector<SymExpr>> getTruth(Value value, unsigned depth = 0) {
+  if (std::optional<SmallVector<SymExpr>> known = getSymbolicValue(value))
+    return known;
+  Operation *op = value.getDefiningOp();
+  auto type = dyn_cast<RankedTensorType>(value.getType());
+  if (!op || depth > kMaxConditionDepth || !type || !type.hasStaticShape() ||
+      type.getNumElements() > static_cast<int64_t>(kMaxConditions) ||
+      !isa<CompareOp, NotOp, AndOp, OrOp, XorOp, ReshapeOp>(op))
+    return std::nullopt;
+  SmallVector<SmallVector<SymExpr>, 2> parts;
+  size_t count = type.getNumElements();
+  for (Value operand : op->getOperands()) {
+    auto element = getElementTypeOrSelf(operand);
+    if (isa<CompareOp>(op) && !element.isInteger(64) && !element.isInteger(32))
+      return std::nullopt;
+    std::optional<SmallVector<SymExpr>> part =
+        isa<CompareOp>(op) ? getSymbolicValue(operand) : getTruth(operand, depth + 1);
+    if (!part || (part->size() != count && part->size() != 1))
+      return std::nullopt;
+    part->resize(count, SymExpr(part->front()));
+    parts.push_back(std::move(*part));
+  }
+  const SymExpr one(1);
+  SmallVector<SymExpr> result;
+  for (size_t i = 0; i < count; ++i) {
+    const SymExpr &a = parts[0][i], &b = parts.back()[i];
+    result.push_back(isa<NotOp>(op)       ? one - a
+                     : isa<AndOp>(op)     ? a * b
+                     : isa<OrOp>(op)      ? a + b - a * b
+                     : isa<XorOp>(op)     ? a + b - SymExpr(2) * a * b
+                     : isa<CompareOp>(op) ? truth(cast<CompareOp>(op).getPredicate(), a, b)
+                                          : a);
+    if (result.back().isUnknown())
+      return std::nullopt;
+  }
+  return result;
+}
+
+/// One of two sizes by a condition over sizes: rhs + condition (lhs - rhs).
+Attribute foldSizeChoice(WhereOp op, ArrayRef<Attribute> operands) {
+  auto type = dyn_cast<RankedTensorType>(op.getType());
+  if (!type || !type.hasStaticShape() || (!type.getElementType().isInteger(64) && !type.getElementType().isInteger(32)))
+    return {};
+  size_t count = type.getNumElements();
+  std::optional<SmallVector<SymExpr>> lhs = getSymbolicValue(operands[1]), rhs = getSymbolicValue(operands[2]);
+  if (!count || count > kMaxConditions || !lhs || !rhs)
+    return {};
+  std::optional<SmallVector<SymExpr>> condition = getTruth(op.getCondition());
+  if (!condition)
+    return {};
+  SmallVector<SymExpr> result;
+  for (auto *part : {&*condition, &*lhs, &*rhs}) {
+    if (part->size() != count && part->size() != 1)
+      return {};
+    part->resize(count, SymExpr(part->front()));
+  }
+  for (auto [c, x, y] : llvm::zip(*condition, *lhs, *rhs)) {
+    result.push_back(y + c * (x - y));
+    if (result.back().isUnknown())
+      return {};
+  }
+  return getSymbolicAttr(type, result);
+}
+
 /// Whether every value of `from` is one of `to`.
 bool isLossless(Type from, Type to) {
   auto width = [](Type type) { return type.getIntOrFloatBitWidth(); };
@@ -273,10 +362,12 @@ OpFoldResult WhereOp::fold(FoldAdaptor adaptor) {
     return getLhs();
   if (Attribute value = foldConstant(*this, adaptor.getOperands()))
     return value;
-  return foldSymbolic(*this, adaptor.getOperands(), [](ArrayRef<SymExpr> x) -> std::optional<SymExpr> {
-    std::optional<int64_t> condition = x[0].getConstant();
-    return condition ? std::optional(*condition ? x[1] : x[2]) : std::nullopt;
-  });
+  if (Attribute value = foldSymbolic(*this, adaptor.getOperands(), [](ArrayRef<SymExpr> x) -> std::optional<SymExpr> {
+        std::optional<int64_t> condition = x[0].getConstant();
+        return condition ? std::optional(*condition ? x[1] : x[2]) : std::nullopt;
+      }))
+    return value;
+  return foldSizeChoice(*this, adaptor.getOperands());
 }
 
 namespace {

@@ -1,6 +1,7 @@
 // Attention and rotary embeddings of ai.onnx (opset 23 and later).
 #include "OpTable.h"
 #include "Ops/AttentionBuilder.h"
+#include "Spatial.h"
 
 #include <limits>
 
@@ -15,13 +16,10 @@ Value onnx_import::toHeads(Node &n, Value x, int64_t heads) {
   Dims dims = n.dims(x);
   if (!n.failed() && (dims.size() != 3 || heads < 1))
     n.error("expected an operand [batch, sequence, hidden] and a positive number of heads");
-  int64_t hidden = n.staticDim(x, 2, "the hidden size");
-  if (!n.failed() && hidden % heads)
-    n.error("expected a hidden size that is a multiple of " + llvm::Twine(heads) + " heads, but got " +
-            llvm::Twine(hidden));
   if (n.failed())
     return {};
-  return n.transpose(n.reshape(x, {dims[0], dims[1], heads, hidden / heads}), {0, 2, 1, 3});
+  SymExpr size = n.quotient(dims[2], heads, "the hidden size");
+  return n.failed() ? Value() : n.transpose(n.reshape(x, {dims[0], dims[1], heads, size}), {0, 2, 1, 3});
 }
 
 Value onnx_import::toTokens(Node &n, Value x) {
@@ -31,13 +29,23 @@ Value onnx_import::toTokens(Node &n, Value x) {
   return n.reshape(n.transpose(x, {0, 2, 1, 3}), {dims[0], dims[2], dims[1] * dims[3]});
 }
 
-Ints onnx_import::jointSizes(Node &n, int64_t total) {
-  Ints sizes = n.intsAttr("qkv_hidden_sizes").value_or(Ints());
-  if (sizes.empty())
-    sizes.assign(3, total / 3);
-  if (!n.failed() && (sizes.size() != 3 || sizes[0] < 1 || sizes[1] < 1 || sizes[2] < 1 || sizes[0] > total ||
-                      sizes[1] > total || sizes[0] + sizes[1] + sizes[2] != total))
-    n.error("expected three hidden sizes that sum to " + llvm::Twine(total));
+Dims onnx_import::jointSizes(Node &n, const SymExpr &total) {
+  Ints given = n.intsAttr("qkv_hidden_sizes").value_or(Ints());
+  Dims sizes(given.begin(), given.end());
+  if (sizes.empty()) {
+    std::optional<int64_t> known = total.getConstant();
+    sizes.assign(3, known ? SymExpr(*known / 3) : n.quotient(total, 3, "the width of the projection"));
+  }
+  bool fits = sizes.size() == 3;
+  SymExpr sum(0);
+  for (const SymExpr &size : sizes) {
+    fits &= size.getConstant().value_or(1) >= 1;
+    sum += size;
+  }
+  if (!n.failed() && (!fits || (sum - total).getConstant().value_or(0) != 0))
+    n.error("expected three hidden sizes that sum to " + total.str());
+  if (!n.failed())
+    n.requireEqual(sum, total, "hidden sizes");
   return sizes;
 }
 
@@ -60,17 +68,35 @@ Value onnx_import::causalMask(Node &n, const SymExpr &queries, const SymExpr &ke
   return n.compare(Predicate::LE, column, row);
 }
 
-static Value both(Node &n, Value a, Value b) { return a && b ? n.create<AndOp>(a, b) : a ? a : b; }
+static bool isNumber(Node &n, Value x, unsigned i) {
+  Dims dims = n.dims(x);
+  return i < dims.size() && dims[i].getConstant();
+}
 
-/// One additive mask of both: -inf where attention is not allowed.
-static Value asAdditive(Node &n, Value additive, Value keep, mlir::Type type) {
-  if (!keep)
-    return additive;
-  Value blocked = n.scalar(type, -std::numeric_limits<double>::infinity());
-  return n.select(keep, additive ? additive : n.scalar(type, 0), blocked);
+/// The same from matrix products. What the operators demand of shapes is noted.
+static Value buildSpelled(Node &n, const AttentionParts &p) {
+  if (p.heads < 1 || p.kvHeads < 1)
+    n.error("expected positive numbers of heads, but got " + llvm::Twine(p.heads) + " and " + llvm::Twine(p.kvHeads));
+  SpelledParts s;
+  s.query = toHeads(n, p.query, p.heads);
+  s.key = toHeads(n, p.key, p.kvHeads);
+  s.value = toHeads(n, p.value, p.kvHeads);
+  if (n.failed())
+    return {};
+  Dims q = n.dims(s.query), k = n.dims(s.key), v = n.dims(s.value);
+  s.key = n.unify(s.key, {q[0], k[1], k[2], q[3]}, "the key");
+  s.value = n.unify(s.value, {q[0], k[1], k[2], v[3]}, "the value");
+  s.scale = p.scale;
+  s.additive = p.additive;
+  s.keep = p.keep;
+  s.causal = p.causal;
+  s.fullyMasked = p.fullyMasked;
+  return toTokens(n, spellOut(n, s).result);
 }
 
 Value onnx_import::buildAttention(Node &n, AttentionParts p) {
+  if (!n.failed() && !(isNumber(n, p.query, 2) && isNumber(n, p.key, 2) && isNumber(n, p.value, 2)))
+    return buildSpelled(n, p);
   int64_t hidden = n.staticDim(p.query, 2, "the hidden size");
   if (!n.failed() && (p.heads < 1 || p.kvHeads < 1 || hidden % p.heads))
     n.error("expected a number of heads that divides " + llvm::Twine(hidden) + ", but got " + llvm::Twine(p.heads));
@@ -99,6 +125,7 @@ namespace {
 struct Operands {
   Value query, key, value; // [B, N, S, D], [B, Nkv, T, D], [B, Nkv, T, Dv]
   bool tokenMajor = false; // whether they came as [B, S, N D]
+  bool symbolic = false;   // whether some number of heads or width is a symbol
   SymExpr past = 0;
 };
 
@@ -120,10 +147,35 @@ Operands readOperands(Node &n) {
     k = n.concat({n.in(4), k}, 2);
     v = n.concat({n.in(5), v}, 2);
   }
+  for (Value x : {q, k, v})
+    o.symbolic |= !n.failed() && !(isNumber(n, x, 1) && isNumber(n, x, 3));
+  if (o.symbolic) { // one name for each of their dimensions
+    Dims query = n.dims(q), key = n.dims(k);
+    k = n.unify(k, {query[0], key[1], key[2], query[3]}, "the key");
+    v = n.unify(v, {query[0], key[1], key[2], n.dims(v)[3]}, "the value");
+  }
   o.query = q;
   o.key = k;
   o.value = v;
   return o;
+}
+
+/// mask [B, N, S, M] with -inf, or false, for the keys from M on: it may be shorter
+/// than the T keys. A mask of one column is for all of them.
+Value lengthened(Node &n, Value mask, const SymExpr &keys) {
+  Dims dims = n.dims(mask);
+  if (n.failed() || dims.size() != 4 || dims[3].getConstant() || dims[3] == keys)
+    return mask;
+  mlir::Type i64 = n.b.getI64Type();
+  n.require(dims[3], keys);
+  Value column = n.iota(i64, {keys}, 0), size = sizeScalar(n, dims[3]), last = n.sub(size, n.scalar(i64, 1));
+  Value inside =
+      n.create<OrOp>(n.compare(Predicate::LT, column, size), n.compare(Predicate::EQ, last, n.scalar(i64, 0)));
+  Value wide = n.create<GatherOp>(mask, n.create<MinOp>(column, last), 3);
+  bool isBool = n.elem(mask).isInteger(1);
+  if (isBool)
+    return n.create<AndOp>(wide, inside);
+  return n.select(inside, wide, n.scalar(n.elem(mask), -std::numeric_limits<double>::infinity()));
 }
 
 /// Where attention is allowed and what is added, from all sources.
@@ -141,6 +193,8 @@ Masks readMasks(Node &n, const Operands &o) {
   if (Value mask = n.opt(3)) {
     bool isBool = n.elem(mask).isInteger(1);
     Value wide = n.padRank(mask, 4);
+    if (o.symbolic)
+      wide = lengthened(n, wide, keys);
     // A shorter mask leaves the keys behind it out.
     Dims dims = n.dims(wide);
     std::optional<int64_t> missing =
@@ -157,8 +211,10 @@ Masks readMasks(Node &n, const Operands &o) {
     (isBool ? masks.keep : masks.additive) = wide;
   }
   Value lengths = n.opt(6);
+  if (lengths && o.symbolic)
+    lengths = n.unify(lengths, {q[0]}, "the numbers of keys");
   if (lengths)
-    masks.keep = both(n, masks.keep, keysBelow(n, lengths, keys));
+    masks.keep = bothMasks(n, masks.keep, keysBelow(n, lengths, keys));
   mlir::Type i64 = n.b.getI64Type();
   int64_t left = n.intAttr("left_window_size", -1), right = n.intAttr("right_window_size", -1);
   bool causal = n.boolAttr("is_causal", false);
@@ -182,61 +238,36 @@ Masks readMasks(Node &n, const Operands &o) {
   }
   if (right >= 0) {
     Value last = right ? n.add(row, static_cast<double>(right)) : row;
-    masks.keep = both(n, masks.keep, n.compare(Predicate::LE, column, last));
+    masks.keep = bothMasks(n, masks.keep, n.compare(Predicate::LE, column, last));
   }
   if (left >= 0)
-    masks.keep = both(n, masks.keep, n.compare(Predicate::GE, column, n.add(row, -static_cast<double>(left))));
+    masks.keep = bothMasks(n, masks.keep, n.compare(Predicate::GE, column, n.add(row, -static_cast<double>(left))));
   return masks;
-}
-
-/// Repeats each of the kv heads for its query heads.
-Value repeatHeads(Node &n, Value x, int64_t heads) {
-  Dims d = n.dims(x);
-  int64_t kvHeads = n.staticDim(x, 1, "the number of heads");
-  if (n.failed() || kvHeads == heads)
-    return x;
-  if (kvHeads < 1 || heads % kvHeads) {
-    n.error("expected query heads that are a multiple of the key heads");
-    return {};
-  }
-  SymExpr group(heads / kvHeads);
-  Value wide = n.broadcast(n.reshape(x, {d[0], d[1], 1, d[2], d[3]}), {d[0], d[1], group, d[2], d[3]});
-  return n.reshape(wide, {d[0], heads, d[2], d[3]});
 }
 
 } // namespace
 
-/// With matrix products and softmax: for what lm.attention lacks (soft capping, and
-/// scores as an output).
-static void spelledOut(Node &n, const Operands &o, Masks masks, double scale, bool zeroRows) {
-  int64_t heads = n.staticDim(o.query, 1, "the number of heads");
-  mlir::Type type = n.elem(o.query);
-  Value keys = repeatHeads(n, o.key, heads), values = repeatHeads(n, o.value, heads);
-  if (n.failed())
-    return;
-  if (masks.causal)
-    masks.keep = both(n, masks.keep, causalMask(n, n.dims(o.query)[2], n.dims(o.key)[2], o.past));
-  Value additive = asAdditive(n, masks.additive, masks.keep, type);
-  double cap = n.floatAttr("softcap", 0);
-  auto capped = [&](Value x) { return cap == 0 ? x : n.mul(n.create<TanhOp>(n.div(x, n.scalar(type, cap))), cap); };
-  auto biased = [&](Value x) { return additive ? n.add(x, additive) : x; };
-  Value scores = n.mul(n.create<MatMulOp>(o.query, n.swapLast(keys)), scale);
-  Value first = capped(scores), second = biased(first);
-  Value wide = second;
+static void spelledOut(Node &n, const Operands &o, const Masks &masks) {
+  SpelledParts parts;
+  parts.query = o.query;
+  parts.key = o.key;
+  parts.value = o.value;
+  parts.scale = n.floatAttr("scale", 0);
+  parts.cap = n.floatAttr("softcap", 0);
+  parts.additive = masks.additive;
+  parts.keep = masks.keep;
+  parts.causal = masks.causal;
+  parts.fullyMasked = FullyMasked::Zero;
   if (int64_t precision = n.intAttr("softmax_precision", 0)) {
     std::string error;
-    if (mlir::Type t = onnx_import::getElementType(n.b.getContext(), precision, error))
-      wide = n.cast(second, t);
+    parts.precision = onnx_import::getElementType(n.b.getContext(), precision, error);
   }
-  Value weights = n.cast(n.create<SoftmaxOp>(wide, 3, false), type);
-  if (zeroRows && additive)
-    weights = n.select(n.create<IsNaNOp>(weights), n.scalar(type, 0), weights);
-  if (n.wants(3)) {
-    int64_t mode = n.intAttr("qk_matmul_output_mode", 0);
-    n.out(3, mode == 0 ? scores : mode == 1 ? first : mode == 2 ? second : weights);
-  }
-  Value result = n.create<MatMulOp>(weights, values);
-  n.out(0, o.tokenMajor ? toTokens(n, result) : result);
+  Spelled spelled = spellOut(n, parts);
+  if (n.failed())
+    return;
+  if (n.wants(3))
+    n.out(3, spelled.stages[std::clamp<int64_t>(n.intAttr("qk_matmul_output_mode", 0), 0, 3)]);
+  n.out(0, o.tokenMajor ? toTokens(n, spelled.result) : spelled.result);
 }
 
 static void attention(Node &n) {
@@ -244,18 +275,19 @@ static void attention(Node &n) {
   Masks masks = readMasks(n, o);
   if (n.failed())
     return;
-  int64_t heads = n.staticDim(o.query, 1, "the number of heads");
-  int64_t kvHeads = n.staticDim(o.key, 1, "the number of key heads");
-  int64_t width = n.staticDim(o.query, 3, "the head size");
   if (n.wants(1))
     n.out(1, o.key);
   if (n.wants(2))
     n.out(2, o.value);
+  bool numbers = isNumber(n, o.query, 1) && isNumber(n, o.query, 3) && isNumber(n, o.key, 1) && isNumber(n, o.value, 3);
+  if (!numbers || n.wants(3) || n.floatAttr("softcap", 0) != 0)
+    return spelledOut(n, o, masks);
+  int64_t heads = n.staticDim(o.query, 1, "the number of heads");
+  int64_t kvHeads = n.staticDim(o.key, 1, "the number of key heads");
+  int64_t width = n.staticDim(o.query, 3, "the head size");
   double scale = n.floatAttr("scale", 0);
   if (scale == 0)
     scale = 1.0 / std::sqrt(static_cast<double>(std::max<int64_t>(width, 1)));
-  if (n.wants(3) || n.floatAttr("softcap", 0) != 0)
-    return spelledOut(n, o, masks, scale, /*zeroRows=*/true);
   AttentionParts parts;
   parts.query = toTokens(n, o.query);
   parts.key = toTokens(n, o.key);
@@ -275,15 +307,22 @@ static void attention(Node &n) {
 
 //===- Rotary embeddings ---------------------------------------------------------------===//
 
-Value onnx_import::rotate(Node &n, Value x, Value cos, Value sin, int64_t width, bool interleaved) {
-  int64_t size = n.staticDim(x, 3, "the head size");
-  if (!n.failed() && (width < 2 || width % 2 || width > size))
-    n.error("expected an even rotary dimension of at most " + llvm::Twine(size) + ", but got " + llvm::Twine(width));
+Value onnx_import::rotate(Node &n, Value x, Value cos, Value sin, const SymExpr &width, bool interleaved) {
+  Dims all = n.dims(x);
+  if (!n.failed() && all.size() != 4)
+    n.error("expected an operand of rank 4");
   if (n.failed())
     return {};
+  SymExpr size = all[3];
+  std::optional<int64_t> number = width.getConstant(), limit = size.getConstant();
+  if (number && (*number < 2 || *number % 2 || (limit && *number > *limit)))
+    n.error("expected an even rotary dimension of at most " + size.str() + ", but got " + width.str());
+  SymExpr half = n.quotient(width, 2, "the rotary dimension");
+  n.require(width, size);
   Value turned = n.slice(x, 3, 0, width);
-  int64_t half = width / 2;
   Dims dims = n.dims(turned), halves = dims;
+  if (n.failed())
+    return {};
   halves[3] = half;
   Value a, b;
   if (interleaved) {
@@ -309,33 +348,35 @@ Value onnx_import::rotate(Node &n, Value x, Value cos, Value sin, int64_t width,
 /// [positions, half] with ids, else [B, S, half].
 static void rotaryWith(Node &n, Value x, Value cos, Value sin, Value ids) {
   bool tokenMajor = n.rank(x) == 3;
-  int64_t heads = n.intAttr("num_heads", 0), width = n.intAttr("rotary_embedding_dim", 0);
+  SymExpr heads = n.intAttr("num_heads", 0), width = n.intAttr("rotary_embedding_dim", 0);
   Dims original = n.dims(x);
   if (n.failed())
     return;
   if (tokenMajor) {
-    int64_t hidden = n.staticDim(x, 2, "the hidden size");
-    if (heads < 1 && n.rank(cos) >= 1 && width == 0) { // the caches hold half a head
-      int64_t half = n.staticDim(cos, n.rank(cos) - 1, "the width of the cache");
-      heads = half > 0 ? hidden / (2 * half) : 0;
-    }
-    if (!n.failed() && (heads < 1 || hidden % heads))
-      return n.error("expected num_heads to divide " + llvm::Twine(hidden));
+    if (heads.getConstant().value_or(0) < 1 && n.rank(cos) >= 1 && width.isConstant(0)) // the caches hold half a head
+      heads = n.quotient(original[2], n.dims(cos).back() * SymExpr(2), "the hidden size");
+    if (!n.failed() && heads.getConstant().value_or(1) < 1)
+      return n.error("expected num_heads to divide " + original[2].str());
+    SymExpr size = n.quotient(original[2], heads, "the hidden size");
     if (n.failed())
       return;
-    x = n.reshape(x, {original[0], original[1], heads, hidden / heads});
+    x = n.reshape(x, {original[0], original[1], heads, size});
   } else if (original.size() != 4) {
     return n.error("expected an input of rank 3 or 4");
   }
-  if (width == 0)
-    width = n.staticDim(x, 3, "the head size");
+  if (width.isConstant(0))
+    width = n.dims(x)[3];
+  SymExpr half = n.quotient(width, 2, "the rotary dimension");
   auto table = [&](Value cache) -> Value {
     Value rows = ids ? n.create<GatherOp>(cache, ids, 0) : cache;
     Dims d = n.dims(rows);
     if (n.failed() || d.size() != 3)
       return {};
+    if (!d[2].getConstant() || !half.getConstant())
+      rows = n.unify(rows, {d[0], d[1], half}, "a cache");
     // [B, S, 1, half] beside [B, S, N, D], [B, 1, S, half] beside [B, N, S, D].
-    return n.reshape(rows, tokenMajor ? Dims{d[0], d[1], 1, d[2]} : Dims{d[0], 1, d[1], d[2]});
+    SymExpr last = n.failed() ? d[2] : n.dims(rows)[2];
+    return n.reshape(rows, tokenMajor ? Dims{d[0], d[1], 1, last} : Dims{d[0], 1, d[1], last});
   };
   Value c = table(cos), s = table(sin);
   if (!n.failed() && (!c || !s))

@@ -71,8 +71,11 @@ static Value extendPast(Node &n, Value past, Value x, int64_t heads, Value &pres
 static void attendJoint(Node &n, Value all, Value maskInput, Value past, Value attentionBias) {
   if (n.boolAttr("do_rotary", false) || n.boolAttr("past_present_share_buffer", false))
     return n.unsupported("with rotary embeddings or a shared past buffer");
-  int64_t total = n.staticDim(all, 2, "the width of the projection");
-  Ints sizes = jointSizes(n, total);
+  if (!n.failed() && n.rank(all) != 3)
+    n.error("expected a projection [batch, sequence, width]");
+  if (n.failed())
+    return;
+  Dims sizes = jointSizes(n, n.dims(all)[2]);
   if (n.failed())
     return;
   AttentionParts p;
@@ -87,6 +90,8 @@ static void attendJoint(Node &n, Value all, Value maskInput, Value past, Value a
         return {};
       if (d.size() != 5)
         n.error("expected a past [2, batch, heads, length, size]");
+      else
+        n.requireEqual(d[0], 2, "a past");
       return n.failed() ? Value() : n.reshape(n.slice(past, 0, i, 1), {d[1], d[2], d[3], d[4]});
     };
     Value keys, values;
@@ -167,9 +172,8 @@ static void multiHeadAttention(Node &n) {
   }
   if (!n.failed() && (n.rank(p.query) != 3 || n.rank(p.key) != 3 || n.rank(p.value) != 3))
     return n.error("expected query, key and value [batch, sequence, hidden]");
-  if (bias) {
-    int64_t q = n.staticDim(p.query, 2, "the hidden size"), k = n.staticDim(p.key, 2, "the hidden size");
-    int64_t v = n.staticDim(p.value, 2, "the hidden size");
+  if (bias && !n.failed()) {
+    SymExpr q = n.dims(p.query)[2], k = n.dims(p.key)[2], v = n.dims(p.value)[2];
     p.query = n.add(p.query, n.slice(bias, 0, 0, q));
     if (!ready) {
       p.key = n.add(p.key, n.slice(bias, 0, q, k));

@@ -6,20 +6,25 @@ using namespace llmopt::onnx_import;
 using namespace llmopt::lm;
 using mlir::Value;
 
-/// lm.conv of x with the attributes of the node; pads must be known numbers.
+/// lm.conv of x with the attributes of the node.
 static Value convolve(Node &n, Value x, Value weight, Value bias) {
   std::optional<Spatial> s = readSpatial(n, x, kernelOf(n, x, weight));
   if (!s)
     return {};
   Ints pads;
+  bool numbers = true;
   for (const Dims *side : {&s->low, &s->high})
     for (const SymExpr &pad : *side) {
-      if (!pad.getConstant()) {
-        n.error("expected a dimension with auto_pad to be a known size, but the pad is '" + pad.str() + "'");
-        return {};
-      }
-      pads.push_back(*pad.getConstant());
+      numbers &= pad.getConstant().has_value();
+      pads.push_back(pad.getConstant().value_or(0));
     }
+  if (!numbers) { // auto_pad of a dimension that is a symbol
+    Dims low(2, SymExpr(0)), high = low;
+    low.append(s->low);
+    high.append(s->high);
+    x = padOrCut(n, x, low, high, n.scalar(n.elem(x), 0));
+    pads.assign(pads.size(), 0);
+  }
   int64_t groups = n.intAttr("group", 1);
   if (groups < 1) {
     n.error("expected a positive group");

@@ -26,24 +26,32 @@ static Value spreadApart(Node &n, Value x, llvm::ArrayRef<int64_t> strides) {
 
 /// What slides over x [.., spatial...] so that the result has `sizes` elements, of
 /// which `low` in front are cut off.
-static Value framed(Node &n, Value x, const Ints &kernel, const Ints &strides, const Ints &dilations, const Dims &lows,
+static Value framed(Node &n, Value x, const Dims &kernel, const Ints &strides, const Ints &dilations, const Dims &lows,
                     const Dims &sizes) {
   Value spread = spreadApart(n, x, strides);
   if (n.failed())
     return {};
   size_t lead = n.rank(x) - kernel.size();
   Dims low(lead, SymExpr(0)), high(lead, SymExpr(0)), dims = n.dims(spread);
+  bool numbers = true;
   for (size_t i = 0; i < kernel.size(); ++i) {
-    SymExpr room((kernel[i] - 1) * dilations[i]);
+    SymExpr room = (kernel[i] - SymExpr(1)) * SymExpr(dilations[i]);
     low.push_back(room - lows[i]);
     high.push_back(sizes[i] + room - dims[lead + i] - low.back());
-    if (!low.back().getConstant() || !high.back().getConstant()) {
-      n.error("expected pads that are known numbers, but got '" + low.back().str() + "' and '" + high.back().str() +
-              "'");
-      return {};
-    }
+    numbers &= low.back().getConstant() && high.back().getConstant();
   }
-  return padOrCut(n, spread, low, high, n.scalar(n.elem(x), 0));
+  Value zero = n.scalar(n.elem(x), 0);
+  if (numbers)
+    return padOrCut(n, spread, low, high, zero);
+  // Of a symbol it is not known whether it adds or cuts.
+  Dims before, after, starts, kept;
+  for (auto [dim, l, h] : llvm::zip(dims, low, high)) {
+    before.push_back(SymExpr::max(l, 0));
+    after.push_back(SymExpr::max(h, 0));
+    starts.push_back(SymExpr::max(SymExpr(0) - l, 0));
+    kept.push_back(dim + l + h);
+  }
+  return n.create<SliceOp>(padOrCut(n, spread, before, after, zero), starts, kept);
 }
 
 namespace {
@@ -53,7 +61,7 @@ struct Extent {
 };
 } // namespace
 
-static std::optional<Extent> readExtent(Node &n, Value x, const Ints &kernel, const Ints &strides,
+static std::optional<Extent> readExtent(Node &n, Value x, const Dims &kernel, const Ints &strides,
                                         const Ints &dilations) {
   size_t rank = kernel.size();
   Ints pads = readInts(n, "pads", 2 * rank, 0, 0), outputPads = readInts(n, "output_padding", rank, 0, 0);
@@ -69,7 +77,8 @@ static std::optional<Extent> readExtent(Node &n, Value x, const Ints &kernel, co
   Extent result;
   for (size_t i = 0; i < rank; ++i) {
     const SymExpr size = n.dims(x)[2 + i], stride(strides[i]);
-    SymExpr full = (size - SymExpr(1)) * stride + SymExpr((kernel[i] - 1) * dilations[i] + 1 + outputPads[i]);
+    SymExpr full =
+        (size - SymExpr(1)) * stride + (kernel[i] - SymExpr(1)) * SymExpr(dilations[i]) + SymExpr(1 + outputPads[i]);
     SymExpr low(mode == "VALID" ? 0 : pads[i]), left = full - low - SymExpr(mode == "VALID" ? 0 : pads[rank + i]);
     if (given || same) {
       left = given ? SymExpr((*given)[given->size() - rank + i]) : size * stride;
@@ -92,7 +101,9 @@ static Value turned(Node &n, Value weight, int64_t groups) {
   Dims dims = n.dims(weight);
   if (n.failed())
     return {};
-  SymExpr in = SymExpr::floorDiv(dims[0], groups), out = dims[1];
+  SymExpr in = n.quotient(dims[0], groups, "the number of input channels"), out = dims[1];
+  if (n.failed())
+    return {};
   Dims apart{SymExpr(groups), in, out}, joined{out * SymExpr(groups), in}, starts(dims.size(), SymExpr(0));
   Ints perm{0, 2, 1}, steps(dims.size(), 1);
   for (size_t i = 2; i < dims.size(); ++i) {
@@ -108,16 +119,15 @@ static Value turned(Node &n, Value weight, int64_t groups) {
 
 static void convTranspose(Node &n) {
   Value x = n.in(0), weight = n.in(1);
-  Ints kernel = kernelOf(n, x, weight);
+  Dims kernel = kernelOf(n, x, weight);
   size_t rank = kernel.size();
   Ints strides = readInts(n, "strides", rank, 1, 1), dilations = readInts(n, "dilations", rank, 1, 1);
   int64_t groups = n.intAttr("group", 1);
   std::optional<Extent> extent = n.failed() ? std::nullopt : readExtent(n, x, kernel, strides, dilations);
   if (!extent)
     return;
-  int64_t channels = n.staticDim(weight, 0, "the number of input channels");
-  if (!n.failed() && (groups < 1 || channels % groups))
-    n.error("expected channels that fit " + llvm::Twine(groups) + " groups, but got " + llvm::Twine(channels));
+  if (!n.failed() && groups < 1)
+    return n.error("expected a positive group");
   Value frame = framed(n, x, kernel, strides, dilations, extent->low, extent->sizes);
   n.out(n.create<ConvOp>(frame, turned(n, weight, groups), n.opt(2), Ints(rank, 1), Ints(2 * rank, 0), dilations,
                          groups));
@@ -155,7 +165,7 @@ static void col2Im(Node &n) {
     return;
   Dims columns{dims[0], channels, places};
   columns.append(counts);
-  Value frame = framed(n, n.reshape(x, columns), kernel, strides, dilations, low, image);
+  Value frame = framed(n, n.reshape(x, columns), asDims(kernel), strides, dilations, low, image);
   Value windows = n.create<WindowsOp>(frame, axesBetween(3, 3 + rank), kernel, Ints(rank, 1),
                                       dilations); // [B, C, K, image, kernel]
   // Place k belongs to element K - 1 - k of the window: an antidiagonal.

@@ -209,16 +209,18 @@ static void deformConv(Node &n) {
   if (!s)
     return;
   int64_t rank = s->rank(), groups = n.intAttr("group", 1), offsetGroups = n.intAttr("offset_group", 1);
-  int64_t channels = n.staticDim(x, 1, "the number of channels"), outputs = n.staticDim(weight, 0, "that of outputs");
-  Dims dims = n.dims(x), places;
-  for (int64_t k : s->kernel)
-    places.push_back(k);
-  if (!n.failed() && (groups < 1 || offsetGroups < 1 || channels % groups || channels % offsetGroups ||
-                      outputs % groups || n.rank(offset) != n.rank(x)))
-    n.error("expected channels that fit the groups, and offsets of the input's rank");
+  Dims dims = n.dims(x), places = s->kernel;
+  if (!n.failed() && (groups < 1 || offsetGroups < 1 || n.rank(offset) != n.rank(x)))
+    n.error("expected positive groups, and offsets of the input's rank");
   if (n.failed())
     return;
-  SymExpr images = dims[0] * SymExpr(offsetGroups), perOffset(channels / offsetGroups), numPlaces = product(places);
+  SymExpr images = dims[0] * SymExpr(offsetGroups), numPlaces = product(places), outputs = n.dims(weight)[0];
+  SymExpr perOffset = n.quotient(dims[1], offsetGroups, "the number of channels");
+  SymExpr perInput = n.quotient(dims[1], groups, "the number of channels");
+  SymExpr perGroup = n.quotient(outputs, groups, "the number of output channels");
+  n.requireEqual(n.dims(weight)[1], perInput, "a weight of channels");
+  if (n.failed())
+    return;
   mlir::Type type = n.elem(x);
   Dims apart{images}, points{images}, numbers;
   apart.append(places);
@@ -250,10 +252,10 @@ static void deformConv(Node &n) {
     columns = n.mul(columns, n.reshape(mask, shape));
   }
   // [N, g, C/g * places, out] by [g, M/g, C/g * places]
-  SymExpr inner = SymExpr(channels / groups) * numPlaces, out = product(s->counts), perGroup(outputs / groups);
+  SymExpr inner = perInput * numPlaces, out = product(s->counts);
   columns = n.reshape(columns, {dims[0], SymExpr(groups), inner, out});
   Value result = n.create<MatMulOp>(n.reshape(weight, {SymExpr(groups), perGroup, inner}), columns);
-  Dims shape{dims[0], SymExpr(outputs)}, channel(1 + rank, SymExpr(1));
+  Dims shape{dims[0], outputs}, channel(1 + rank, SymExpr(1));
   shape.append(s->counts);
   channel[0] = outputs;
   result = n.reshape(result, shape);

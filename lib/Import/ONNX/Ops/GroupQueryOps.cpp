@@ -24,11 +24,12 @@ struct Group {
 
 static Value splitHeads(Node &n, Value x, int64_t heads) {
   Dims d = n.dims(x);
-  int64_t hidden = n.staticDim(x, 2, "the hidden size");
-  if (!n.failed() && hidden % heads)
-    n.error("expected a hidden size that is a multiple of " + llvm::Twine(heads) + " heads, but got " +
-            llvm::Twine(hidden));
-  return n.failed() ? Value() : n.reshape(x, {d[0], d[1], heads, hidden / heads});
+  if (!n.failed() && d.size() != 3)
+    n.error("expected an operand [batch, sequence, hidden]");
+  if (n.failed())
+    return {};
+  SymExpr size = n.quotient(d[2], heads, "the hidden size");
+  return n.failed() ? Value() : n.reshape(x, {d[0], d[1], heads, size});
 }
 
 static Group readGroup(Node &n) {
@@ -41,16 +42,13 @@ static Group readGroup(Node &n) {
   if (n.failed())
     return g;
   if (!k) { // query, key and value in one
-    int64_t hidden = n.staticDim(q, 2, "the hidden size"), parts = g.heads + 2 * g.kvHeads;
-    if (!n.failed() && hidden % parts)
-      n.error("expected a packed hidden size that is a multiple of " + llvm::Twine(parts) + ", but got " +
-              llvm::Twine(hidden));
+    SymExpr size = n.quotient(n.dims(q)[2], g.heads + 2 * g.kvHeads, "the packed hidden size");
     if (n.failed())
       return g;
-    int64_t size = hidden / parts, kv = g.kvHeads * size;
-    v = n.slice(q, 2, g.heads * size + kv, kv);
-    k = n.slice(q, 2, g.heads * size, kv);
-    q = n.slice(q, 2, 0, g.heads * size);
+    SymExpr own = SymExpr(g.heads) * size, kv = SymExpr(g.kvHeads) * size;
+    v = n.slice(q, 2, own + kv, kv);
+    k = n.slice(q, 2, own, kv);
+    q = n.slice(q, 2, 0, own);
   }
   g.batch = n.dims(q)[0];
   g.length = n.dims(q)[1];
@@ -122,7 +120,7 @@ static void groupQueryAttention(Node &n) {
     Value cos = table(7), sin = table(8);
     if (n.failed())
       return;
-    int64_t width = 2 * n.staticDim(cos, 3, "the width of the cache");
+    SymExpr width = SymExpr(2) * n.dims(cos)[3];
     bool interleaved = n.boolAttr("rotary_interleaved", false);
     g.query = rotate(n, g.query, cos, sin, width, interleaved);
     g.key = rotate(n, g.key, cos, sin, width, interleaved);
@@ -133,8 +131,7 @@ static void groupQueryAttention(Node &n) {
   n.out(1, key);
   n.out(2, value);
   AttentionParts p;
-  int64_t size = n.staticDim(g.query, 3, "the head size");
-  p.query = n.reshape(g.query, {g.batch, g.length, g.heads * size});
+  p.query = n.reshape(g.query, {g.batch, g.length, SymExpr(g.heads) * n.dims(g.query)[3]});
   p.key = toTokens(n, key);
   p.value = toTokens(n, value);
   p.heads = g.heads;
@@ -163,10 +160,12 @@ static void packedAttention(Node &n) {
   Value x = n.in(0), weight = n.in(1), bias = n.opt(2), ends = n.in(4);
   if (n.has(5))
     return n.unsupported("with an attention bias");
-  int64_t total = n.staticDim(weight, 1, "the width of the projection");
-  Ints sizes = jointSizes(n, total);
-  if (!n.failed() && (n.rank(x) != 2 || n.rank(ends) != 1))
-    return n.error("expected an input [tokens, hidden] and cumulated lengths of rank 1");
+  if (!n.failed() && (n.rank(x) != 2 || n.rank(weight) != 2 || n.rank(ends) != 1))
+    return n.error("expected an input [tokens, hidden], a weight and cumulated lengths of rank 1");
+  if (n.failed())
+    return;
+  SymExpr total = n.dims(weight)[1];
+  Dims sizes = jointSizes(n, total);
   Value all = n.create<MatMulOp>(x, weight);
   if (bias)
     all = n.add(all, bias);

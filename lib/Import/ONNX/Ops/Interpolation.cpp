@@ -7,12 +7,13 @@ using namespace llmopt::onnx_import;
 using namespace llmopt::lm;
 using mlir::Value;
 
-Near onnx_import::elementsNear(Node &n, Value position, int64_t first, int64_t count) {
+Near onnx_import::elementsNear(Node &n, Value position, const SymExpr &first, const SymExpr &count) {
   Dims dims = n.dims(position);
   dims.push_back(1);
   mlir::Type type = n.elem(position);
   Value wide = n.reshape(position, dims);
-  Value place = n.add(n.create<FloorOp>(wide), n.add(n.iota(type, {SymExpr(count)}, 0), static_cast<double>(first)));
+  Value start = n.cast(sizeScalar(n, first), type);
+  Value place = n.add(n.create<FloorOp>(wide), n.add(n.iota(type, {count}, 0), start));
   return {place, n.create<AbsOp>(n.sub(wide, place))};
 }
 

@@ -13,7 +13,7 @@ struct Near {
   mlir::Value distance; // |position - place|
 };
 /// `count` elements, the first at floor(position) + first.
-Near elementsNear(Node &n, mlir::Value position, int64_t first, int64_t count);
+Near elementsNear(Node &n, mlir::Value position, const SymExpr &first, const SymExpr &count);
 
 /// 1 - d up to 1, then 0: linear interpolation.
 mlir::Value linearWeight(Node &n, mlir::Value distance);

@@ -15,8 +15,10 @@ static void det(Node &n) {
   Value x = n.in(0);
   Dims dims = n.dims(x);
   int64_t order = n.staticDim(x, std::max<int64_t>(n.rank(x), 1) - 1, "the order of the matrix");
-  if (!n.failed() && (dims.size() < 2 || (dims[dims.size() - 2] - dims.back()).getConstant().value_or(1) != 0))
+  if (!n.failed() && (dims.size() < 2 || (dims[dims.size() - 2] - dims.back()).getConstant().value_or(0) != 0))
     n.error("expected square matrices");
+  if (!n.failed())
+    n.requireEqual(dims[dims.size() - 2], dims.back(), "rows");
   if (!n.failed() && order > kMaxOrder)
     n.unsupported("of order " + llvm::Twine(order), "orders up to 64 work");
   if (n.failed())

@@ -106,12 +106,10 @@ static Value normalizeGroups(Node &n, Value x, const SymExpr &groups, double eps
     n.error("expected a rank of at least 3");
   if (n.failed())
     return {};
-  std::optional<SymExpr> channels = SymExpr::divideExactly(dims[1], groups);
-  if (!channels) {
-    n.error("expected groups that divide " + dims[1].str() + " channels");
+  SymExpr channels = n.quotient(dims[1], groups, "the number of channels");
+  if (n.failed())
     return {};
-  }
-  SymExpr size = *channels * product(llvm::ArrayRef<SymExpr>(dims).drop_front(2));
+  SymExpr size = channels * product(llvm::ArrayRef<SymExpr>(dims).drop_front(2));
   Value flat = n.reshape(x, {dims[0], groups, size});
   return n.reshape(n.create<NormOp>(NormKind::Layer, flat, Value(), Value(), n.f64(epsilon)), dims);
 }

@@ -40,14 +40,14 @@ static Value indicesOfMax(Node &n, Value x, Value windows, Value best, const Spa
     hit = n.create<AndOp>(hit, makeWindows(n, inside, s, n.scalar(n.b.getI1Type(), 0)));
   }
   Dims flat = out;
-  flat.push_back(product(llvm::to_vector(llvm::map_range(s.kernel, [](int64_t k) { return SymExpr(k); }))));
+  flat.push_back(product(s.kernel));
   Value place = n.create<ArgReduceOp>(n.reshape(n.cast(hit, i32), flat), rank + 2, /*keepdims=*/false,
                                       /*smallest=*/false, /*last=*/false);
   // From the place in the window to the place in the image, innermost first.
   Ints order = axesBetween(0, rank);
   Value position;
   for (int64_t i : llvm::reverse(order)) {
-    Value size = n.scalar(i64, s.kernel[i]), within = n.create<ModOp>(place, size, false);
+    Value size = sizeScalar(n, s.kernel[i]), within = n.create<ModOp>(place, size, false);
     place = n.div(place, size);
     Value at = n.add(n.mul(n.iota(i64, out, 2 + i), s.strides[i]), n.mul(within, s.dilations[i]));
     SymExpr stride(1);
@@ -64,7 +64,7 @@ static Value indicesOfMax(Node &n, Value x, Value windows, Value best, const Spa
 
 static void maxPool(Node &n) {
   Value x = n.in(0);
-  std::optional<Spatial> s = readSpatial(n, x, readKernelShape(n, x));
+  std::optional<Spatial> s = readSpatial(n, x, asDims(readKernelShape(n, x)));
   if (!s)
     return;
   Value windows = makeWindows(n, x, *s, lowest(n, n.elem(x)));
@@ -110,7 +110,7 @@ static void maxUnpool(Node &n) {
 static Value countsAlong(Node &n, mlir::Type type, const Spatial &s, size_t i, const SymExpr &size, bool withPads) {
   bool same = s.extra[i].isConstant(0) && (withPads || (s.low[i].isConstant(0) && s.high[i].isConstant(0)));
   if (same)
-    return n.scalar(type, s.kernel[i]);
+    return n.cast(sizeScalar(n, s.kernel[i]), type);
   Spatial one;
   one.kernel = {s.kernel[i]};
   one.strides = {s.strides[i]};
@@ -127,7 +127,7 @@ static Value countsAlong(Node &n, mlir::Type type, const Spatial &s, size_t i, c
 static Value asOneElement(Node &n, Value v) { return v && !n.failed() && n.rank(v) == 1 ? n.reshape(v, {}) : v; }
 
 static Value averageOf(Node &n, Value x) {
-  std::optional<Spatial> s = readSpatial(n, x, readKernelShape(n, x));
+  std::optional<Spatial> s = readSpatial(n, x, asDims(readKernelShape(n, x)));
   if (!s)
     return {};
   bool withPads = n.boolAttr("count_include_pad", false);
@@ -182,7 +182,7 @@ static double readP(Node &n) { return n.opset() < 2 ? n.floatAttr("p", 2) : n.in
 
 static void lpPool(Node &n) {
   Value x = n.in(0);
-  std::optional<Spatial> s = readSpatial(n, x, readKernelShape(n, x));
+  std::optional<Spatial> s = readSpatial(n, x, asDims(readKernelShape(n, x)));
   if (!s)
     return;
   Value windows = makeWindows(n, x, *s, n.scalar(n.elem(x), 0));

@@ -28,6 +28,9 @@ struct Stretch {
   std::optional<double> known; // the same, where it is a number
   Value width;                 // f64; from * scale, not rounded
   Value start, end;            // in the model's type, or null
+  /// Steps of the operand in one and in two of the result, rounded up, and no less
+  /// than that: how far a kernel reaches that is as wide as the coarser grid's step.
+  SymExpr reach[2] = {1, 2};
 };
 
 class Resizer {
@@ -101,15 +104,18 @@ Value Resizer::nearest(Value position, const Stretch &s) {
 
 Value Resizer::interpolate(Value x, int64_t axis, Value position, const Stretch &s) {
   bool cubic = method.mode == "cubic";
-  if (method.antialias && !s.known) {
-    n.unsupported("with antialias and a scale that depends on the shapes of inputs", "fix them with -shape");
-    return {};
+  SymExpr first = cubic ? SymExpr(-1) : SymExpr(0);
+  Value shrink;
+  if (method.antialias && s.known) {
+    double ratio = std::min(*s.known, 1.0);
+    first = static_cast<int64_t>(std::floor((cubic ? -2 : -1) / ratio)) + 1;
+    shrink = number(ratio);
+  } else if (method.antialias) {
+    first = SymExpr(1) - s.reach[cubic ? 1 : 0];
+    shrink = n.create<MinOp>(s.scale, number(1));
   }
-  // The kernel is as wide as the smaller grid's step.
-  double shrink = method.antialias ? std::min(*s.known, 1.0) : 1.0;
-  int64_t first = static_cast<int64_t>(std::floor((cubic ? -2 : -1) / shrink)) + 1;
-  Near near = elementsNear(n, position, first, 2 - 2 * first);
-  Value distance = n.mul(near.distance, shrink);
+  Near near = elementsNear(n, position, first, SymExpr(2) - SymExpr(2) * first);
+  Value distance = shrink ? n.mul(near.distance, shrink) : near.distance;
   Value weight = cubic ? cubicWeight(n, distance, method.cubicA) : linearWeight(n, distance);
   if (method.excludeOutside)
     weight = n.select(isInside(n, near.place, s.from), weight, number(0));
@@ -157,27 +163,65 @@ static SymExpr scaledSize(Node &n, const SymExpr &size, double scale) {
   return SymExpr(1);
 }
 
-/// What ONNX makes of scales and sizes for the given axes.
-static llvm::SmallVector<Stretch> stretches(Node &n, Value x, const Ints &axes,
-                                            const std::optional<llvm::SmallVector<double>> &scales, Dims sizes) {
+/// The smallest (or largest) of to / from over the axes, in f64.
+static Value smallestRatio(Node &n, const Ints &axes, const Dims &dims, const Dims &sizes, bool smallest) {
   mlir::Type f64 = n.b.getF64Type();
-  llvm::SmallVector<Stretch> result;
+  Value result;
+  for (auto [axis, size] : llvm::zip(axes, sizes)) {
+    Value ratio = n.div(n.cast(sizeScalar(n, size), f64), n.cast(sizeScalar(n, dims[axis]), f64));
+    if (!result)
+      result = ratio;
+    else
+      result = smallest ? n.create<MinOp>(result, ratio) : n.create<MaxOp>(result, ratio);
+  }
+  return result;
+}
+
+/// `from` elements times that ratio, rounded to the nearest number, halves up: since
+/// rounding keeps order, the smallest (largest) of what each ratio gives.
+static SymExpr keptSize(const Ints &axes, const Dims &dims, const Dims &sizes, const SymExpr &from, bool smallest) {
+  std::optional<SymExpr> result;
+  for (auto [axis, size] : llvm::zip(axes, sizes)) {
+    SymExpr two(2), scaled = SymExpr::floorDiv(two * size * from + dims[axis], two * dims[axis]);
+    result = !result ? scaled : smallest ? SymExpr::min(*result, scaled) : SymExpr::max(*result, scaled);
+  }
+  return result.value_or(from);
+}
+
+/// How far `steps` of the result reach in the operand, for the smallest (largest) ratio.
+static SymExpr reachOf(const Ints &axes, const Dims &dims, const Dims &sizes, int64_t steps, bool smallest) {
+  std::optional<SymExpr> result;
+  for (auto [axis, size] : llvm::zip(axes, sizes)) {
+    SymExpr reach = SymExpr::ceilDiv(SymExpr(steps) * dims[axis], size);
+    result = !result ? reach : smallest ? SymExpr::max(*result, reach) : SymExpr::min(*result, reach);
+  }
+  return SymExpr::max(result.value_or(1), steps);
+}
+
+/// What ONNX makes of scales and sizes for the given axes.
+static std::vector<Stretch> stretches(Node &n, Value x, const Ints &axes,
+                                      const std::optional<llvm::SmallVector<double>> &scales, Dims sizes) {
+  mlir::Type f64 = n.b.getF64Type();
+  std::vector<Stretch> result;
   Dims dims = n.dims(x);
   std::string policy = n.stringAttr("keep_aspect_ratio_policy", "stretch");
-  std::optional<double> common;
-  if (!scales && policy != "stretch") {
-    if (policy != "not_larger" && policy != "not_smaller")
+  std::optional<double> common; // the one scale, where it is a number
+  Value commonScale;            // where it is not
+  bool keeps = !scales && policy != "stretch", smallest = policy == "not_larger";
+  if (keeps) {
+    if (!smallest && policy != "not_smaller")
       n.error("unknown keep_aspect_ratio_policy '" + printable(policy) + "'");
     for (auto [axis, size] : llvm::zip(axes, sizes)) {
       std::optional<int64_t> from = dims[axis].getConstant(), to = size.getConstant();
       if (!from || !to) {
-        n.unsupported("with keep_aspect_ratio_policy, of sizes that depend on the shapes of inputs",
-                      "fix them with -shape");
-        return {};
+        commonScale = smallestRatio(n, axes, dims, sizes, smallest);
+        break;
       }
       double scale = static_cast<double>(*to) / static_cast<double>(*from);
-      common = !common ? scale : policy == "not_larger" ? std::min(*common, scale) : std::max(*common, scale);
+      common = !common ? scale : smallest ? std::min(*common, scale) : std::max(*common, scale);
     }
+    if (commonScale)
+      common.reset();
   }
   for (auto [i, axis] : llvm::enumerate(axes)) {
     Stretch s;
@@ -185,6 +229,8 @@ static llvm::SmallVector<Stretch> stretches(Node &n, Value x, const Ints &axes,
     std::optional<int64_t> from = s.from.getConstant();
     if (common && from)
       s.to = static_cast<int64_t>(*common * static_cast<double>(*from) + 0.5);
+    else if (commonScale)
+      s.to = keptSize(axes, dims, sizes, s.from, smallest);
     else
       s.to = scales ? scaledSize(n, s.from, (*scales)[i]) : sizes[i];
     std::optional<int64_t> to = s.to.getConstant();
@@ -192,11 +238,16 @@ static llvm::SmallVector<Stretch> stretches(Node &n, Value x, const Ints &axes,
       n.error("expected sizes that are positive, but got " + s.from.str() + " and " + s.to.str());
     if (common || scales)
       s.known = common ? *common : (*scales)[i];
-    else if (from && to)
+    else if (from && to && !keeps)
       s.known = static_cast<double>(*to) / static_cast<double>(*from);
     Value real = n.cast(sizeScalar(n, s.from), f64);
-    s.scale = s.known ? n.scalar(f64, *s.known) : n.div(n.cast(sizeScalar(n, s.to), f64), real);
-    s.width = common || scales ? n.mul(real, s.scale) : n.cast(sizeScalar(n, s.to), f64);
+    s.scale = s.known       ? n.scalar(f64, *s.known)
+              : commonScale ? commonScale
+                            : n.div(n.cast(sizeScalar(n, s.to), f64), real);
+    for (int64_t steps : {1, 2})
+      s.reach[steps - 1] =
+          keeps ? reachOf(axes, dims, sizes, steps, smallest) : reachOf({0}, {s.from}, {s.to}, steps, true);
+    s.width = common || commonScale || scales ? n.mul(real, s.scale) : n.cast(sizeScalar(n, s.to), f64);
     if (n.failed())
       return {};
     result.push_back(s);
@@ -272,7 +323,7 @@ static void resize(Node &n) {
     n.error("expected " + llvm::Twine(axes.size()) + " sizes, but got " + llvm::Twine(wanted->size()));
   if (n.failed())
     return;
-  llvm::SmallVector<Stretch> all = stretches(n, x, axes, factors, wanted.value_or(Dims()));
+  std::vector<Stretch> all = stretches(n, x, axes, factors, wanted.value_or(Dims()));
   if (roi && method.transform == "tf_crop_and_resize") {
     int64_t count = axes.size();
     if (n.rank(roi) != 1 || !n.dims(roi)[0].isConstant(2 * count))

@@ -251,10 +251,9 @@ static void depthToSpace(Node &n) {
   std::string mode = n.stringAttr("mode", "DCR");
   if (d.size() != 4 || block <= 0 || block > 4096)
     return n.error("expected rank 4 and a positive blocksize");
-  int64_t channels = n.staticDim(x, 1, "the number of channels");
-  if (n.failed() || channels % (block * block))
-    return n.error("expected channels that are a multiple of the blocksize squared");
-  SymExpr inner(channels / (block * block)), s(block);
+  SymExpr s(block), inner = n.quotient(d[1], s * s, "the number of channels");
+  if (n.failed())
+    return;
   Value split =
       mode == "CRD" ? n.reshape(x, {d[0], inner, s, s, d[2], d[3]}) : n.reshape(x, {d[0], s, s, inner, d[2], d[3]});
   Value moved = n.transpose(split, mode == "CRD" ? Ints{0, 1, 4, 2, 5, 3} : Ints{0, 3, 4, 1, 5, 2});
@@ -267,10 +266,9 @@ static void spaceToDepth(Node &n) {
   int64_t block = n.intAttr("blocksize", 0);
   if (d.size() != 4 || block <= 0 || block > 4096)
     return n.error("expected rank 4 and a positive blocksize");
-  int64_t height = n.staticDim(x, 2, "the height"), width = n.staticDim(x, 3, "the width");
-  if (n.failed() || height % block || width % block)
-    return n.error("expected a height and width that are multiples of the blocksize");
-  SymExpr s(block), h(height / block), w(width / block);
+  SymExpr s(block), h = n.quotient(d[2], s, "the height"), w = n.quotient(d[3], s, "the width");
+  if (n.failed())
+    return;
   Value split = n.reshape(x, {d[0], d[1], h, s, w, s});
   n.out(n.reshape(n.transpose(split, {0, 3, 5, 1, 2, 4}), {d[0], s * s * d[1], h, w}));
 }

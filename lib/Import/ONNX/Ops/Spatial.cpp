@@ -34,22 +34,33 @@ Ints onnx_import::readKernelShape(Node &n, Value x) {
   return n.failed() ? Ints() : readInts(n, "kernel_shape", rank, 1, 1);
 }
 
-Ints onnx_import::kernelOf(Node &n, Value x, Value weight) {
+Dims onnx_import::kernelOf(Node &n, Value x, Value &weight) {
   if (!n.failed() && (n.rank(x) < 3 || n.rank(weight) != n.rank(x)))
     n.error("expected input and weight of one rank of at least 3");
-  Ints kernel;
-  for (int64_t i = 2; i < n.rank(x) && !n.failed(); ++i)
-    kernel.push_back(n.staticDim(weight, i, "the kernel"));
   if (n.failed())
     return {};
-  if (!llvm::all_of(kernel, [](int64_t k) { return k >= 1 && k <= kLimit; }))
+  Dims dims = n.dims(weight);
+  if (n.attr("kernel_shape")) {
+    Ints given = readInts(n, "kernel_shape", dims.size() - 2, 1, 1);
+    for (auto [dim, size] : llvm::zip(llvm::MutableArrayRef(dims).drop_front(2), given)) {
+      if (dim.getConstant().value_or(size) != size) {
+        n.error("expected a kernel_shape that is the weight's");
+        return {};
+      }
+      dim = size;
+    }
+    weight = n.unify(weight, dims, "the weight");
+  }
+  Dims kernel(dims.begin() + 2, dims.end());
+  if (!llvm::all_of(kernel, [](const SymExpr &k) {
+        int64_t size = k.getConstant().value_or(1);
+        return size >= 1 && size <= kLimit;
+      }))
     n.error("expected a kernel that is not empty");
-  if (n.attr("kernel_shape") && readInts(n, "kernel_shape", kernel.size(), 1, 1) != kernel)
-    n.error("expected a kernel_shape that is the weight's");
-  return n.failed() ? Ints() : kernel;
+  return n.failed() ? Dims() : kernel;
 }
 
-std::optional<Spatial> onnx_import::readSpatial(Node &n, Value x, Ints kernel) {
+std::optional<Spatial> onnx_import::readSpatial(Node &n, Value x, Dims kernel) {
   if (n.failed() || kernel.empty())
     return std::nullopt;
   Spatial s;
@@ -67,7 +78,7 @@ std::optional<Spatial> onnx_import::readSpatial(Node &n, Value x, Ints kernel) {
     return std::nullopt;
   Dims dims = n.dims(x);
   for (size_t i = 0; i < rank; ++i) {
-    const SymExpr size = dims[dims.size() - rank + i], stride(s.strides[i]), reach(s.reach(i));
+    const SymExpr size = dims[dims.size() - rank + i], stride(s.strides[i]), reach = s.reach(i);
     SymExpr low(automatic ? 0 : pads[i]), high(automatic ? 0 : pads[rank + i]), extra(0), count;
     if (same) {
       count = SymExpr::ceilDiv(size, stride);
@@ -77,7 +88,7 @@ std::optional<Spatial> onnx_import::readSpatial(Node &n, Value x, Ints kernel) {
       high = total - low;
     }
     SymExpr padded = size + low + high;
-    if (padded.getConstant().value_or(INT64_MAX) < s.reach(i))
+    if ((padded - reach).getConstant().value_or(0) < 0)
       n.error("expected a kernel that fits into " + padded.str() + " elements, but it takes " + reach.str());
     else
       n.require(reach, padded);
@@ -172,8 +183,15 @@ Value onnx_import::makeWindows(Node &n, Value x, const Spatial &s, Value filler)
     low.push_back(s.low[i]);
     high.push_back(s.high[i] + s.extra[i]);
   }
-  Ints axes = axesBetween(lead, n.rank(x));
-  Value windows = n.create<WindowsOp>(padOrCut(n, x, low, high, filler), axes, s.kernel, s.strides, s.dilations);
+  Ints axes = axesBetween(lead, n.rank(x)), kernel;
+  for (const SymExpr &size : s.kernel) {
+    if (!size.getConstant()) {
+      n.error("expected a kernel_shape of numbers, but got '" + size.str() + "'");
+      return {};
+    }
+    kernel.push_back(*size.getConstant());
+  }
+  Value windows = n.create<WindowsOp>(padOrCut(n, x, low, high, filler), axes, kernel, s.strides, s.dilations);
   // With ceil_mode there may be one window too many.
   for (size_t i = 0; i < s.rank() && windows; ++i)
     windows = n.slice(windows, lead + i, 0, s.counts[i]);

@@ -9,7 +9,8 @@ namespace llmopt::onnx_import {
 
 /// The attributes of a convolution or pool, one entry per spatial dimension.
 struct Spatial {
-  Ints kernel, strides, dilations;
+  Dims kernel;
+  Ints strides, dilations;
   /// What is added on both sides; `extra` more on the upper one, so that the last
   /// windows (ceil_mode) fit, which counts as no padding.
   Dims low, high, extra;
@@ -18,17 +19,20 @@ struct Spatial {
 
   size_t rank() const { return kernel.size(); }
   /// Elements between the first and the last one of a window, both included.
-  int64_t reach(size_t i) const { return (kernel[i] - 1) * dilations[i] + 1; }
+  SymExpr reach(size_t i) const { return (kernel[i] - SymExpr(1)) * SymExpr(dilations[i]) + SymExpr(1); }
   bool isPadded() const;
 };
 
 /// Reads strides, dilations, pads, auto_pad and ceil_mode for an operand
 /// [batch, channel, spatial...]; nullopt after an error.
-std::optional<Spatial> readSpatial(Node &n, mlir::Value x, Ints kernel);
+std::optional<Spatial> readSpatial(Node &n, mlir::Value x, Dims kernel);
 /// Attribute `kernel_shape`; empty after an error.
 Ints readKernelShape(Node &n, mlir::Value x);
-/// The spatial dimensions of a weight, checked against `kernel_shape`.
-Ints kernelOf(Node &n, mlir::Value x, mlir::Value weight);
+/// The spatial dimensions of a weight, which takes the numbers of `kernel_shape` for
+/// them where that is given; empty after an error.
+Dims kernelOf(Node &n, mlir::Value x, mlir::Value &weight);
+/// Numbers as dimensions.
+inline Dims asDims(llvm::ArrayRef<int64_t> sizes) { return Dims(sizes.begin(), sizes.end()); }
 /// Attribute `name`, one integer in [least, 2^20] per dimension, or `fallback`.
 Ints readInts(Node &n, llvm::StringRef name, size_t count, int64_t fallback, int64_t least);
 

@@ -28,8 +28,8 @@ def LM_LinearAttentionOp : LM_InferredOp<"linear_attention", [LM_Sequential, Att
     Result [B, Nkv, T*G + Dk, Dv]: rows t*G + g are the outputs, the last Dk the
     final state.
 
-    - (C1) query, key and value have rank 3, static widths, and one element type;
-      `num_heads` divides the widths, and a head of query is a multiple of key's.
+    - (C1) query, key and value have rank 3 and one element type; `num_heads`
+      divides the widths, and the width of query is a known multiple of key's.
     - (C2) `past`, `decay` and `beta` have the shapes above and that element type.
   }];
   let arguments = (ins LM_FloatTensor:$query, LM_FloatTensor:$key, LM_FloatTensor:$value,

@@ -93,10 +93,19 @@ int llmopt::rewriteModel(Session &session) {
 int llmopt::keepCache(Session &session) {
   if (!session.line.kvCache)
     return kOk;
-  return session.runPasses("cache", [&](OpPassManager &manager) {
+  int code = session.runPasses("cache", [&](OpPassManager &manager) {
     manager.addNestedPass<func::FuncOp>(createKVCachePass());
     manager.addPass(createCleanupPass());
   });
+  if (code != kOk)
+    return code;
+  session.module->walk([&](func::FuncOp function) {
+    auto names = function->removeAttr("lm.session_inputs");
+    if (auto list = dyn_cast_or_null<ArrayAttr>(names))
+      for (auto name : list.getAsRange<StringAttr>())
+        session.note("-kv-cache: no input '" + name.str() + "': the session knows how many tokens there are");
+  });
+  return kOk;
 }
 
 int llmopt::reportFusion(Session &session) {

@@ -20,7 +20,7 @@ using namespace llmopt;
 static void chooseCacheBranch(Session &session, ONNXImportOptions &options) {
   constexpr const char *kInput = "use_cache_branch";
   std::string error; // reported by the import
-  FailureOr<std::vector<std::string>> names = listONNXInputs(session.line.model, error);
+  FailureOr<std::vector<std::string>> names = listONNXInputs(session.line.model, error, session.line.subgraph);
   if (failed(names) || !llvm::is_contained(*names, kInput))
     return;
   auto type = RankedTensorType::get({1}, IntegerType::get(&session.context, 1));
@@ -30,6 +30,7 @@ static void chooseCacheBranch(Session &session, ONNXImportOptions &options) {
 int llmopt::importModel(Session &session) {
   session.beginPhase("import");
   ONNXImportOptions options;
+  options.subgraph = session.line.subgraph;
   if (session.line.kvCache)
     chooseCacheBranch(session, options);
   for (const ShapePin &pin : session.line.shapes) {
@@ -39,7 +40,7 @@ int llmopt::importModel(Session &session) {
       dims.push_back(std::to_string(dim));
   }
   auto handler = [&](const ImportMessage &message) {
-    session.note((message.isError ? "" : "warning: ") + message.text);
+    session.note((message.isError || message.isRemark ? "" : "warning: ") + message.text);
   };
   FailureOr<OwningOpRef<ModuleOp>> module = importONNX(&session.context, session.line.model, options, handler);
   if (failed(module))
@@ -84,9 +85,8 @@ int llmopt::rewriteModel(Session &session) {
       return code;
   }
   if (line.quantizeInt8)
-    return session.runPasses("quantize", [&](OpPassManager &manager) {
-      manager.addNestedPass<func::FuncOp>(createQuantizeInt8Pass());
-    });
+    return session.runPasses(
+        "quantize", [&](OpPassManager &manager) { manager.addNestedPass<func::FuncOp>(createQuantizeInt8Pass()); });
   return kOk;
 }
 
@@ -127,7 +127,8 @@ int llmopt::reportFusion(Session &session) {
     std::optional<FusionKind> kind = parseFusionKind(name);
     if (!kind)
       return session.fail(kUsage, "expected -require-fusion of attention, norm, gelu, linear, qkv, embedding, "
-                                  "skip-norm or embed-norm, but got " + name);
+                                  "skip-norm or embed-norm, but got " +
+                                      name);
     requirements.push_back({*kind, static_cast<unsigned>(count)});
   }
   std::vector<std::string> failures = checkFusionRequirements(report, requirements);

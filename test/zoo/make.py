@@ -292,6 +292,10 @@ def ort(model, entry, path):
         optimized = optimize_model(str(source), model_type=kind, num_heads=HEADS, hidden_size=hidden, opt_level=0)
         if not any(node.domain == "com.microsoft" for node in optimized.model.graph.node):
             raise RuntimeError(f"the optimizer for '{kind}' fused nothing")
+        for node in optimized.model.graph.node:  # it guesses max_distance for 32 buckets only
+            for attribute in node.attribute if node.op_type == "RelativePositionBias" else []:
+                if attribute.name == "max_distance":
+                    attribute.i = model.config.relative_attention_max_distance
         optimized.save_model_to_file(str(path))
 
 

@@ -17,7 +17,8 @@ static bool isJointPast(BlockArgument argument) {
            if (!slice || !llvm::all_equal(slice.getSteps()) || slice.getSteps()[0] != 1)
              return false;
            SmallVector<SymExpr> cut = getDims(slice.getResult()), starts = getExprs(slice.getStarts());
-           return cut[0].isConstant(1) && starts[0].getConstant() && ArrayRef(cut).drop_front() == ArrayRef(dims).drop_front();
+           return cut[0].isConstant(1) && starts[0].getConstant() &&
+                  ArrayRef(cut).drop_front() == ArrayRef(dims).drop_front();
          });
 }
 

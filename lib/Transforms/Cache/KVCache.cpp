@@ -65,6 +65,7 @@ struct KVCache : llmopt::impl::KVCachePassBase<KVCache> {
     capacitySymbol = freeSymbol("cache_capacity");
     if (failed(cutMasks()) || failed(appendInPlace()))
       return failure();
+    attendInFloat32();
     dropResults();
     for (CacheSite &site : sites)
       if (!site.past.hasOneUse())
@@ -97,8 +98,9 @@ struct KVCache : llmopt::impl::KVCachePassBase<KVCache> {
       if (site.reads.empty() && !isa<ConcatOp>(site.all.getDefiningOp()))
         continue;
       if (site.reads.empty() || other)
-        return emitError(site.all.getLoc()) << kCannot << "expected only attention to read it; -report=fusion says "
-                                                          "why attention was not raised";
+        return emitError(site.all.getLoc()) << kCannot
+                                            << "expected only attention to read it; -report=fusion says "
+                                               "why attention was not raised";
       if (failed(prove(site, argument, returned.get())))
         return failure();
       if (!getWidth(site))
@@ -137,8 +139,12 @@ struct KVCache : llmopt::impl::KVCachePassBase<KVCache> {
           known.substitute(symbol, kPast);
       }
       known.refill();
-      if (!findMeanings(known, inputs, kPast, site.newTokens, meanings,
-                        [&] { return proveAppend(known, kPast, returned, site); }))
+      if (!findMeanings(known, inputs, kPast, site.newTokens, meanings, [&] {
+            // What grows has room for the new tokens; buffers are asked when they are bound.
+            return proveAppend(known, kPast, returned, site) &&
+                   (symbol.empty() ||
+                    known.isAtMost(kPast + site.newTokens, known.apply(getDims(site.all)[site.axis])));
+          }))
         continue;
       pastSymbol = symbol;
       return success();
@@ -182,8 +188,7 @@ struct KVCache : llmopt::impl::KVCachePassBase<KVCache> {
       SymExpr keys = getDims(attention.getKey())[1], queries = getDims(attention.getQuery())[1];
       SmallVector<SymExpr> dims = mask ? getDims(mask) : SmallVector<SymExpr>();
       if (attention.getCausal() || dims.size() != 4 || dims[3] != keys || !leavesOut(mask, keys, queries))
-        return attention.emitError() << kCannot
-                                     << "expected a mask that leaves out the keys behind the tokens so far";
+        return attention.emitError() << kCannot << "expected a mask that leaves out the keys behind the tokens so far";
       OpBuilder builder(op);
       dims[3] = past + queries;
       SmallVector<SymExpr> starts(4, SymExpr(0));
@@ -201,7 +206,8 @@ struct KVCache : llmopt::impl::KVCachePassBase<KVCache> {
     SmallVector<BlockArgument> inputs = collectIntegerInputs(mask);
     // An input that by itself ends the keys is their number.
     for (BlockArgument input : inputs)
-      if (getDims(input).size() <= 1 && !meanings.count(input) && !(getDims(input).size() == 1 && getDims(input)[0] == queries))
+      if (getDims(input).size() <= 1 && !meanings.count(input) &&
+          !(getDims(input).size() == 1 && getDims(input)[0] == queries))
         if (endsKeys(mask, input, keys, queries, queries) && !endsKeys(mask, input, keys, queries, queries + 1)) {
           meanings[input] = {{Meaning::Tokens, queries}, ""};
           known.bind(input, meanings[input].meaning);
@@ -234,6 +240,8 @@ struct KVCache : llmopt::impl::KVCachePassBase<KVCache> {
       BlockArgument cache = site.past;
       SymExpr batch = site.batchAxis < 0 ? SymExpr(1) : getDims(site.all)[site.batchAxis];
       builder.setInsertionPointAfter(site.all.getDefiningOp());
+      if (getElementTypeOrSelf(cache).isF64())
+        return emitError(loc) << kCannot << "expected keys and values of float32 or less, but got float64";
       Value rows;
       for (Value read : site.reads) {
         Value now = buildRows(builder, site, read);
@@ -242,13 +250,41 @@ struct KVCache : llmopt::impl::KVCachePassBase<KVCache> {
         if (!rows)
           rows = now;
       }
-      cache.setType(getTensorType({batch, capacity, SymExpr(*getWidth(site))}, getElementTypeOrSelf(cache)));
+      rows = toFloat32(builder, loc, rows);
+      cache.setType(getTensorType({batch, capacity, SymExpr(*getWidth(site))}, builder.getF32Type()));
       Value append = KVAppendOp::create(builder, loc, cache, rows, getSymValues(builder.getContext(), past));
       for (Value read : site.reads)
         read.replaceUsesWithIf(append, [](OpOperand &use) { return isa<AttentionOp>(use.getOwner()); });
       function.setArgAttr(cache.getArgNumber(), "lm.cache", builder.getUnitAttr());
     }
     return success();
+  }
+
+  static Value toFloat32(OpBuilder &builder, Location loc, Value value) {
+    Type f32 = builder.getF32Type();
+    return getElementTypeOrSelf(value) == f32
+               ? value
+               : CastOp::create(builder, loc, getTensorType(getDims(value), f32), value).getResult();
+  }
+
+  /// Attention in place is in float32, and so are caches: attention to keys and values
+  /// of fewer bits is, too, and its result is rounded as before.
+  void attendInFloat32() {
+    function.walk([](AttentionOp op) {
+      Type type = getElementTypeOrSelf(op.getQuery());
+      auto isCache = [](Value value) { return bool(value.getDefiningOp<KVAppendOp>()); };
+      if (type.isF32() || (!isCache(op.getKey()) && !isCache(op.getValue())))
+        return;
+      OpBuilder builder(op);
+      for (OpOperand &operand : op->getOpOperands())
+        if (isa<FloatType>(getElementTypeOrSelf(operand.get())))
+          operand.set(toFloat32(builder, op.getLoc(), operand.get()));
+      Type narrow = op.getType();
+      op.getResult().setType(getTensorType(getDims(narrow), builder.getF32Type()));
+      builder.setInsertionPointAfter(op);
+      auto rounded = CastOp::create(builder, op.getLoc(), narrow, op.getResult());
+      op.getResult().replaceAllUsesExcept(rounded, rounded);
+    });
   }
 
   /// The presents leave the signature; what only they used goes.
@@ -310,8 +346,8 @@ struct KVCache : llmopt::impl::KVCachePassBase<KVCache> {
     auto scalar = [&](const SymExpr &value) -> Value {
       return ConstantOp::create(builder, loc, getSymbolicAttr(RankedTensorType::get({}, i64), {value}));
     };
-    Value result = scalar(meaning.kind == Meaning::Ones ? SymExpr(1)
-                                                        : past + (meaning.kind == Meaning::Tokens ? meaning.offset : 0));
+    Value result = scalar(
+        meaning.kind == Meaning::Ones ? SymExpr(1) : past + (meaning.kind == Meaning::Tokens ? meaning.offset : 0));
     if (meaning.kind == Meaning::Position) {
       SmallVector<SymExpr> row(dims.size(), SymExpr(1));
       row.back() = dims.back();

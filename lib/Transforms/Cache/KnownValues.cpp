@@ -95,7 +95,7 @@ static std::optional<SymExpr> fitAffine(DenseIntElementsAttr dense, ArrayRef<Sym
   SmallVector<int64_t> values;
   for (const APInt &value : dense.getValues<APInt>())
     values.push_back(dense.getElementType().isUnsignedInteger() || value.getBitWidth() == 1 ? value.getZExtValue()
-                                                                                              : value.getSExtValue());
+                                                                                            : value.getSExtValue());
   if (values.empty() || values.size() > 65536)
     return std::nullopt;
   SmallVector<int64_t> strides(shape.size(), 1), slopes(shape.size(), 0);
@@ -215,7 +215,8 @@ Element KnownValues::compute(Operation *op, Value value, ArrayRef<SymExpr> point
     case Predicate::EQ:
       if (*a.integer == *b.integer)
         return truth(true);
-      return isLess(*a.integer, *b.integer) == true || isLess(*b.integer, *a.integer) == true ? truth(false) : Element();
+      return isLess(*a.integer, *b.integer) == true || isLess(*b.integer, *a.integer) == true ? truth(false)
+                                                                                              : Element();
     case Predicate::LT:
       return truth(isLess(*a.integer, *b.integer));
     case Predicate::GE:

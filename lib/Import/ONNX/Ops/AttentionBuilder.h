@@ -22,6 +22,11 @@ struct AttentionParts {
 
 mlir::Value buildAttention(Node &n, AttentionParts parts);
 
+/// The same with matrix products and softmax, for what lm.attention lacks: scores x
+/// capped as cap tanh(x / cap) where `cap` is not 0, and `sinks` [1, N, 1, 1], one more
+/// score per head that attends to nothing (may be null). Fully masked rows give 0.
+mlir::Value buildSpelledAttention(Node &n, const AttentionParts &parts, double cap, mlir::Value sinks);
+
 /// [B, S, N D] as [B, N, S, D], and back.
 mlir::Value toHeads(Node &n, mlir::Value x, int64_t heads);
 mlir::Value toTokens(Node &n, mlir::Value x);

@@ -19,6 +19,8 @@ import tempfile
 import numpy as np
 import onnxruntime
 
+import scatter_models
+
 HERE = pathlib.Path(__file__).resolve().parent
 PROMPT = [5, 6, 7, 40, 11]
 COUNT, TOLERANCE = 11, 1e-4  # no more than fits 16 tokens
@@ -27,7 +29,9 @@ COUNT, TOLERANCE = 11, 1e-4  # no more than fits 16 tokens
 def reference(path):
     """The logits [COUNT, vocabulary] of greedy steps, the ids, and what an encoder
     would give: random, since any will do."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # TensorScatter warns of its copies
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     past, ids, rows, encoder = {}, list(PROMPT), [], {}
     random = np.random.default_rng(1)
     for name in session.get_inputs():
@@ -59,12 +63,32 @@ def reference(path):
     return np.stack(rows), ids, encoder
 
 
+def check_refusals(llmopt, run, folder):
+    """How many of two wrong uses are not refused with what is wrong."""
+    scatter_models.write(folder / "ring.onnx", True, mode="circular")
+    ring = subprocess.run([llmopt, folder / "ring.onnx", "-kv-cache", "-o", folder / "m.so"], capture_output=True, text=True)
+    wanted = "cannot keep it in a cache: expected the new tokens of every sequence right behind its past ones"
+    failed = ring.returncode != 1 or wanted not in ring.stderr
+    subprocess.run([llmopt, folder / "tensor-scatter-rows.onnx", "-kv-cache", "-o", folder / "m.so"], check=True,
+                   capture_output=True)
+    more = subprocess.run([run, folder / "m.so", "--generate", "30", "--prompt", "5,6"], capture_output=True, text=True)
+    full = more.returncode != 1 or f"<= {scatter_models.ROOM}" not in more.stderr
+    print(f"circular buffer: {'FAILED ' + ring.stderr if failed else 'refused'}")
+    print(f"more tokens than room: {'FAILED ' + more.stderr if full else 'refused'}")
+    return failed + full
+
+
 def main():
     llmopt, run, *models = sys.argv[1:]
+    whole = not models
     models = list(map(pathlib.Path, models)) or sorted([*HERE.glob("*-past.onnx"), *HERE.glob("*-static.onnx")])
     failed = checked = 0
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
+        if whole:
+            for by_head in (True, False):
+                models.append(folder / f"tensor-scatter-{'heads' if by_head else 'rows'}.onnx")
+                scatter_models.write(models[-1], by_head)
         for model in models:
             logits, ids, encoder = reference(model)
             np.savez(folder / "in.npz", **encoder)
@@ -82,6 +106,9 @@ def main():
             checked += 1
             print(f"{model.name}: {steps} steps, ids {'equal' if same else 'DIFFER'}, logits error {error:.1e}: "
                   f"{'ok' if good else 'FAILED'}")
+        if whole:
+            failed += check_refusals(llmopt, run, folder)
+            checked += 2
     print(f"{checked - failed} passed, {failed} failed")
     sys.exit(1 if failed or not checked else 0)
 

@@ -20,7 +20,8 @@ static llvm::ArrayRef<const char *> getNumberInputs(llvm::StringRef op) {
 }
 
 static bool isSearch(const onnx::NodeProto &node) {
-  return node.domain() == "com.microsoft" &&
+  auto isGraph = [](const onnx::AttributeProto &attribute) { return attribute.has_g(); };
+  return node.domain() == "com.microsoft" && llvm::any_of(node.attribute(), isGraph) &&
          llvm::StringSwitch<bool>(node.op_type())
              .Cases({"BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"}, true)
              .Default(false);
@@ -95,8 +96,8 @@ bool onnx_import::unwrapSearch(mlir::MLIRContext *context, ModelFile &file, llvm
     }
   if (!chosen) {
     llvm::sort(names);
-    error = "expected -subgraph=" + (names.empty() ? "" : llvm::join(names, " or ")) + ", a graph of " +
-            node->op_type() + ", but got '" + printable(wanted) + "'";
+    error = "expected -subgraph=" + llvm::join(names, " or ") + ", a graph of " + node->op_type() + ", but got '" +
+            printable(wanted) + "'";
     return false;
   }
   search = {node->op_type(), wanted.str(), readSettings(context, file, *node, graph)};

@@ -7,7 +7,7 @@ llvm::StringRef llmopt::onnx_import::getRemedy(llvm::StringRef domain, llvm::Str
   if (domain == "com.microsoft")
     return llvm::StringSwitch<llvm::StringRef>(op)
         .Cases({"BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"},
-               "a model that is such a node is imported as its decoder; inside of other graphs there is no search")
+               "a search is imported as the graph in its attribute `decoder`, and this one has none")
         .Cases({"MatMulFpQ4", "QEmbedLayerNormalization"},
                "import the fp32 model and quantize with -quantize-int8 or -quantize-int4")
         .Cases({"RemovePadding", "RestorePadding"}, "export without packing mode")

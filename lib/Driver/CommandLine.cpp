@@ -119,8 +119,10 @@ bool parseReports(StringRef text, CommandLine &line, raw_ostream &errors) {
       line.reportFusion = true;
     else if (name == "time")
       line.reportTime = true;
+    else if (name == "quant")
+      line.reportQuant = true;
     else
-      return fail(errors, "expected -report=fusion or time, but got " + name);
+      return fail(errors, "expected -report=fusion, quant or time, but got " + name);
   }
   return true;
 }
@@ -165,6 +167,61 @@ bool parsePrune(StringRef text, CommandLine &line, raw_ostream &errors) {
     line.keepHeads = count;
   }
   return true;
+}
+
+void addList(StringRef text, std::vector<std::string> &list) {
+  SmallVector<StringRef> parts;
+  text.split(parts, '+', /*MaxSplit=*/-1, /*KeepEmpty=*/false);
+  for (StringRef part : parts)
+    list.push_back(part.str());
+}
+
+bool applyQuantize(unsigned id, StringRef value, QuantizeOptions &options, raw_ostream &errors) {
+  std::string error;
+  bool good = true;
+  double seconds = 0;
+  switch (id) {
+  case OPT_quantize_int8:
+  case OPT_quantize_int8_EQ:
+    good = parseQuantizeInt8(value, options, error);
+    break;
+  case OPT_quantize_int4:
+  case OPT_quantize_int4_EQ:
+    good = parseQuantizeInt4(value, options, error);
+    break;
+  case OPT_quantize_include_EQ:
+    addList(value, options.include);
+    break;
+  case OPT_quantize_exclude_EQ:
+    addList(value, options.exclude);
+    break;
+  case OPT_calib_EQ:
+    good = parseCalib(value, options, error);
+    break;
+  case OPT_eval_EQ:
+    options.eval = value.str();
+    break;
+  case OPT_metric_EQ:
+    good = parseMetrics(value, options, error);
+    break;
+  case OPT_accuracy_budget_EQ:
+    good = parseAccuracyBudget(value, options, error);
+    break;
+  case OPT_max_size_EQ:
+    good = parseMaxSize(value, options, error);
+    break;
+  case OPT_max_latency_EQ:
+    good = parseDuration("-max-latency", value, seconds, error);
+    options.maxLatency = seconds;
+    break;
+  case OPT_search_time_EQ:
+    good = parseDuration("-search-time", value, options.searchTime, error);
+    break;
+  case OPT_allow_slower:
+    options.allowSlower = true;
+    break;
+  }
+  return good || fail(errors, error);
 }
 
 bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
@@ -215,8 +272,20 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
   case OPT_optimizer_EQ:
     return parseOptimizer(value, line, errors);
   case OPT_quantize_int8:
-    line.quantizeInt8 = true;
-    return true;
+  case OPT_quantize_int8_EQ:
+  case OPT_quantize_int4:
+  case OPT_quantize_int4_EQ:
+  case OPT_quantize_include_EQ:
+  case OPT_quantize_exclude_EQ:
+  case OPT_calib_EQ:
+  case OPT_eval_EQ:
+  case OPT_metric_EQ:
+  case OPT_accuracy_budget_EQ:
+  case OPT_max_size_EQ:
+  case OPT_max_latency_EQ:
+  case OPT_search_time_EQ:
+  case OPT_allow_slower:
+    return applyQuantize(arg.getOption().getID(), value, line.quantize, errors);
   case OPT_report_EQ:
     return parseReports(value, line, errors);
   case OPT_report_file_EQ:
@@ -262,6 +331,10 @@ bool checkCombinations(const CommandLine &line, raw_ostream &errors) {
   if (line.emit == EmitKind::Onnx && (line.kvCache || line.train))
     return fail(errors, llvm::Twine("expected no ") + (line.train ? "-train" : "-kv-cache") +
                             " with -emit=onnx: ONNX has no form for values that stay between runs");
+  if (std::string error; !checkQuantizeOptions(line.quantize, error))
+    return fail(errors, error);
+  if (line.train && line.quantize.any() && !line.quantize.calib.empty())
+    return fail(errors, "expected no -calib with -train: weights change after it");
   if (!line.expect.empty() && line.verify.empty())
     return fail(errors, "expected -verify=<m.so> with -expect");
   return true;

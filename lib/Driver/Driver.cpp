@@ -15,10 +15,12 @@ int llmopt::runDriver(const CommandLine &line, llvm::StringRef commandText, llvm
   else if (line.info)
     phases.append({raiseModel, printInfo});
   else
-    phases.append({raiseModel, pruneModel, reportFusion, keepCache, rewriteModel, emitModel});
+    phases.append({raiseModel, pruneModel, reportFusion, keepCache, trainModel, quantizeModel, emitModel});
   for (Phase phase : phases)
     if (int code = phase(session); code != kOk)
       return code;
   session.printTimes();
-  return kOk;
+  if (int code = session.writeReports(); code != kOk)
+    return code;
+  return session.getLateCode();
 }

@@ -1,13 +1,11 @@
-// From a file to L1: import, raise, structure, train, quantize, in this order.
+// From a file to L1: import, raise, structure, train, in this order.
 #include "Session.h"
 
 #include "llmopt/Import/ONNX/Import.h"
-#include "llmopt/Support/AtomicFile.h"
 #include "llmopt/Transforms/Cache/Passes.h"
 #include "llmopt/Transforms/FusionReport.h"
 #include "llmopt/Transforms/Passes.h"
 #include "llmopt/Transforms/Pruning/Passes.h"
-#include "llmopt/Transforms/Quantization/Passes.h"
 #include "llmopt/Transforms/Training/Passes.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -72,22 +70,15 @@ int llmopt::pruneModel(Session &session) {
   });
 }
 
-int llmopt::rewriteModel(Session &session) {
-  const CommandLine &line = session.line;
-  if (line.train) {
-    int code = session.runPasses("train", [&](OpPassManager &manager) {
-      BuildTrainingStepPassOptions options;
-      options.learningRate = line.learningRate;
-      manager.addPass(createBuildTrainingStepPass(options));
-      manager.addPass(createCleanupPass());
-    });
-    if (code != kOk)
-      return code;
-  }
-  if (line.quantizeInt8)
-    return session.runPasses(
-        "quantize", [&](OpPassManager &manager) { manager.addNestedPass<func::FuncOp>(createQuantizeInt8Pass()); });
-  return kOk;
+int llmopt::trainModel(Session &session) {
+  if (!session.line.train)
+    return kOk;
+  return session.runPasses("train", [&](OpPassManager &manager) {
+    BuildTrainingStepPassOptions options;
+    options.learningRate = session.line.learningRate;
+    manager.addPass(createBuildTrainingStepPass(options));
+    manager.addPass(createCleanupPass());
+  });
 }
 
 int llmopt::keepCache(Session &session) {
@@ -115,13 +106,10 @@ int llmopt::reportFusion(Session &session) {
   FusionReport report = collectFusionReport(*session.module);
   if (line.reportFusion)
     printFusionTable(report, session.errors());
-  if (!line.reportFile.empty()) {
-    std::string json;
-    llvm::raw_string_ostream os(json);
-    printFusionJSON(report, os);
-    if (llvm::Error error = writeFileAtomically(line.reportFile, ArrayRef(json.data(), json.size())))
-      return session.fail(std::move(error));
-  }
+  std::string json;
+  llvm::raw_string_ostream os(json);
+  printFusionJSON(report, os);
+  session.addReport("fusion", json);
   std::vector<FusionRequirement> requirements;
   for (auto &[name, count] : line.requireFusion) {
     std::optional<FusionKind> kind = parseFusionKind(name);

@@ -2,6 +2,7 @@
 #include "Session.h"
 
 #include "llmopt/Dialect/Kernel/IR/Kernel.h"
+#include "llmopt/Support/AtomicFile.h"
 #include "llmopt/Transforms/FusionReport.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -71,6 +72,25 @@ void Session::note(const llvm::Twine &message) {
   if (terminal)
     err << "\r\033[K";
   err << "llmopt: " << message << "\n";
+}
+
+void Session::failLater(ExitCode code, const llvm::Twine &message) { lateCode = fail(code, message); }
+
+void Session::showProgress(StringRef what, int64_t done, int64_t total) {
+  if (terminal)
+    err << "\r\033[K" << what << "... " << done << " of " << total;
+}
+
+int Session::writeReports() {
+  if (line.reportFile.empty())
+    return kOk;
+  std::string text = "{";
+  for (auto [i, report] : llvm::enumerate(reports))
+    text += (i ? ",\n\"" : "\n\"") + report.first + "\": " + StringRef(report.second).rtrim().str();
+  text += "\n}\n";
+  if (llvm::Error error = writeFileAtomically(line.reportFile, ArrayRef(text.data(), text.size())))
+    return fail(std::move(error));
+  return kOk;
 }
 
 void Session::endPhase() {

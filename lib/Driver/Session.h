@@ -30,11 +30,23 @@ public:
   /// from bad models by their std::error_code.
   int fail(llvm::Error error);
   void note(const llvm::Twine &message);
+  /// The same as fail, but what is asked for is written all the same; the code is
+  /// the tool's when all is done.
+  void failLater(ExitCode code, const llvm::Twine &message);
+  int getLateCode() const { return lateCode; }
   llvm::raw_ostream &errors() { return err; }
 
   /// Announces a phase on a terminal, and times it for -report=time.
   void beginPhase(llvm::StringRef name);
   void printTimes();
+  /// "calibrate... 12 of 512" on a terminal.
+  void showProgress(llvm::StringRef what, int64_t done, int64_t total);
+  /// Keeps an object until everything is written.
+  template <typename T> void keep(std::unique_ptr<T> object) { kept.push_back(std::shared_ptr<T>(std::move(object))); }
+  /// A JSON object for -report-file, under `key`.
+  void addReport(llvm::StringRef key, llvm::StringRef json) { reports.emplace_back(key.str(), json.str()); }
+  /// Writes -report-file.
+  int writeReports();
 
   /// Runs passes and verifies the result. A failing pass has said why and gives
   /// kBadModel; IR that does not verify is our bug.
@@ -58,6 +70,9 @@ private:
   std::vector<std::pair<std::string, double>> times;
   std::string lastError;
   bool showDiagnostics = true;
+  int lateCode = kOk;
+  std::vector<std::shared_ptr<void>> kept;
+  std::vector<std::pair<std::string, std::string>> reports;
 };
 
 /// The phases from an ONNX file to L1, as the command line asks for them.
@@ -65,7 +80,8 @@ int importModel(Session &session);
 int raiseModel(Session &session);
 int pruneModel(Session &session);
 int keepCache(Session &session);    // -kv-cache
-int rewriteModel(Session &session); // train, quantize
+int trainModel(Session &session);
+int quantizeModel(Session &session);
 /// Reports and gates on fusion.
 int reportFusion(Session &session);
 /// Plan and output.

@@ -5,6 +5,8 @@
 #include "Npz.h"
 #include "RunModel.h"
 
+#include "llvm/Support/Path.h"
+
 #include <cstring>
 #include <memory>
 
@@ -106,6 +108,13 @@ llvm::Expected<std::vector<NamedArray>> llmopt::readArrays(llvm::StringRef npzPa
     for (const run::Tensor &tensor : run::readNpz(npzPath.str()))
       arrays.push_back(toArray(tensor.name, tensor.type, tensor.data(), tensor.size()));
     return arrays;
+  });
+}
+
+llvm::Expected<NamedArray> llmopt::readArray(llvm::StringRef npyPath) {
+  return guarded([&] {
+    run::Tensor tensor = run::readNpyFile(npyPath.str(), llvm::sys::path::stem(npyPath).str());
+    return toArray(tensor.name, tensor.type, tensor.data(), tensor.size());
   });
 }
 

@@ -84,6 +84,7 @@ llvm::Expected<std::unique_ptr<InProcessModel>> InProcessModel::compile(ModuleOp
   return std::unique_ptr<InProcessModel>(new InProcessModel(std::move(impl)));
 }
 
-llvm::Expected<std::vector<NamedArray>> InProcessModel::run(llvm::ArrayRef<NamedArray> inputs) {
-  return runModel(impl->model, inputs, /*numThreads=*/1);
+llvm::Expected<std::vector<NamedArray>> InProcessModel::run(llvm::ArrayRef<NamedArray> inputs,
+                                                               unsigned numThreads) {
+  return runModel(impl->model, inputs, numThreads);
 }

@@ -2,6 +2,8 @@
 #ifndef LLMOPT_DRIVER_COMMANDLINE_H
 #define LLMOPT_DRIVER_COMMANDLINE_H
 
+#include "llmopt/Driver/QuantizeOptions.h"
+
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringRef.h"
@@ -48,10 +50,11 @@ struct CommandLine {
   std::optional<int64_t> keepHeads; ///< -prune=heads:<n>
   bool train = false;
   double learningRate = 0.01;
-  bool quantizeInt8 = false;
+  QuantizeOptions quantize;
 
   bool reportFusion = false;
   bool reportTime = false;
+  bool reportQuant = false;
   std::string reportFile;
   std::vector<std::pair<std::string, int64_t>> requireFusion;
   bool info = false;

@@ -33,8 +33,21 @@ def loss_EQ : J<"loss", "<name>", "Training loss: cross_entropy (default)">, Gro
 def optimizer_EQ : J<"optimizer", "sgd,lr:<x>", "Optimizer and its settings (default sgd,lr:0.01)">, Group<grp_train>;
 
 def quantize_int8 : F<"quantize-int8", "Linear layers in int8: per-channel weights, per-token dynamic activations">, Group<grp_quantize>;
+def quantize_int8_EQ : J<"quantize-int8", "<key>:<value>,..", "The same with inputs:static, smooth:<0..1> (SmoothQuant) or bias:corrected; needs -calib">, Group<grp_quantize>;
+def quantize_int4 : F<"quantize-int4", "Linear layers with int4 weights in groups of 32; with -quantize-int8 too, int8 where groups do not fit">, Group<grp_quantize>;
+def quantize_int4_EQ : J<"quantize-int4", "<key>:<value>,..", "The same with group:32|64|128, method:nearest|gptq|awq (default gptq with -calib), inputs:int8|float, zero:symmetric|asymmetric">, Group<grp_quantize>;
+def quantize_include_EQ : J<"quantize-include", "<glob>+..", "Quantize only layers whose names match, e.g. '*ffn*+*query*'">, Group<grp_quantize>;
+def quantize_exclude_EQ : J<"quantize-exclude", "<glob>+..", "Leave these layers in float">, Group<grp_quantize>;
+def calib_EQ : J<"calib", "<data>", "Data to calibrate with: .npz, folder of .npy, .jsonl; then ,range:minmax|average|percentile|entropy|mse,mask:<input>,samples:<n>">, Group<grp_quantize>;
+def eval_EQ : J<"eval", "<data>", "Data to evaluate with; 'labels' beside the inputs for accuracy and f1">, Group<grp_quantize>;
+def metric_EQ : J<"metric", "<name>", "accuracy, f1, cosine, perplexity, kl or top1 (agreement with the original)">, Group<grp_quantize>;
+def accuracy_budget_EQ : J<"accuracy-budget", "<x>pt|<x>%", "What the metric may lose, e.g. 0.5pt,worst-class:1pt; layers are chosen to keep it">, Group<grp_quantize>;
+def max_size_EQ : J<"max-size", "<x>MB", "Largest size of all weights">, Group<grp_quantize>;
+def max_latency_EQ : J<"max-latency", "<x>ms", "Longest time of a run of the first sample of -eval, on this machine">, Group<grp_quantize>;
+def search_time_EQ : J<"search-time", "<x>s", "How long choosing layers may take, about (default 600s)">, Group<grp_quantize>;
+def allow_slower : F<"allow-slower", "Quantize layers to int8 even where that is not faster on the target">, Group<grp_quantize>;
 
-def report_EQ : J<"report", "<name>,..", "Print tables on standard error: fusion, time">, Group<grp_check>;
+def report_EQ : J<"report", "<name>,..", "Print tables on standard error: fusion, quant, time">, Group<grp_check>;
 def report_file_EQ : J<"report-file", "<path>", "Write the reports as JSON">, Group<grp_check>;
 def require_fusion_EQ : J<"require-fusion", "<kind>:<n>,..", "Fail (exit 3) unless exactly <n> sites fused, e.g. attention:12,norm:25">, Group<grp_check>;
 def info : F<"info", "Print what the model is, compile nothing">, Group<grp_check>;

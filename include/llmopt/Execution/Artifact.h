@@ -22,6 +22,9 @@ struct NamedArray {
 /// All arrays of a .npz file.
 llvm::Expected<std::vector<NamedArray>> readArrays(llvm::StringRef npzPath);
 
+/// The array of a .npy file, named after the file.
+llvm::Expected<NamedArray> readArray(llvm::StringRef npyPath);
+
 /// Loads an artefact, binds the shapes of `inputs` (by name) and runs it once.
 /// Inputs that the artefact does not have are ignored; missing ones are an error.
 llvm::Expected<std::vector<NamedArray>> runArtifact(llvm::StringRef path, llvm::ArrayRef<NamedArray> inputs);

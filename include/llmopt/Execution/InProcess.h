@@ -24,8 +24,9 @@ public:
                                                                  int optLevel = 3);
   ~InProcessModel();
 
-  /// Binds the shapes of `inputs` (by name) and runs once, on one thread.
-  llvm::Expected<std::vector<NamedArray>> run(llvm::ArrayRef<NamedArray> inputs);
+  /// Binds the shapes of `inputs` (by name) and runs once; 0 threads are as many as
+  /// there are cores.
+  llvm::Expected<std::vector<NamedArray>> run(llvm::ArrayRef<NamedArray> inputs, unsigned numThreads = 1);
 
 private:
   struct Impl;

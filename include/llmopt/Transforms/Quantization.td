@@ -20,4 +20,22 @@ def QuantizeInt8Pass : Pass<"lm-quantize-int8", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::llmopt::lm::LMDialect"];
 }
 
+def QuantizeInt4Pass : Pass<"lm-quantize-int4", "::mlir::func::FuncOp"> {
+  let summary = "linear layers with int4 weights in groups: rounded to nearest";
+  let description = [{
+    Every lm.linear by a constant weight gets int4 values with one scale per output
+    channel and `group` inputs (a recipe, computed when compiling). Its input
+    becomes int8 with one scale per row and as many inputs (computed when
+    running), or stays in float with `weights-only`. No data is needed. A layer whose
+    inputs are no multiple of `group` stays in float, with a warning, and so, without
+    one, do layers with fewer than `min-width` inputs or outputs.
+  }];
+  let options = [
+    Option<"group", "group", "int64_t", "32", "Inputs that share a scale: 32, 64 or 128">,
+    Option<"weightsOnly", "weights-only", "bool", "false", "Leave inputs in float">,
+    Option<"minWidth", "min-width", "int64_t", "16", "Smallest K and N that are quantized">,
+  ];
+  let dependentDialects = ["::llmopt::lm::LMDialect"];
+}
+
 #endif

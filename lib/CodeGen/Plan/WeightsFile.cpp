@@ -1,70 +1,12 @@
 // The weights file: header, then tensors at multiples of 256 bytes.
 #include "llmopt/CodeGen/Plan/WeightsFile.h"
 
-#include "llmopt/Dialect/LM/IR/WeightStore.h"
-#include "llmopt/weights.h"
+#include "WeightSources.h"
 
-#include "mlir/IR/TypeUtilities.h"
-#include "llvm/ADT/StringMap.h"
+#include "llmopt/weights.h"
 
 using namespace llmopt;
 using llvm::ArrayRef;
-
-/// The bytes of weights by name. Those whose elements are no plain bytes (splats,
-/// booleans) are expanded while they are in use.
-namespace {
-class Sources {
-public:
-  explicit Sources(const PlannedModel &model) {
-    for (const auto &[name, op] : model.sources)
-      weights[name] = op;
-  }
-  const char *get(const std::string &name, std::string &error) {
-    auto it = weights.find(name);
-    if (it == weights.end()) {
-      error = "weight '" + name + "' is not there";
-      return nullptr;
-    }
-    lm::WeightOp op = it->second;
-    if (auto dense = mlir::dyn_cast<mlir::DenseElementsAttr>(op.getSource())) {
-      std::vector<char> &bytes = expanded[name];
-      if (bytes.empty())
-        bytes = getBytes(dense);
-      return bytes.data();
-    }
-    llvm::Expected<ArrayRef<char>> bytes = lm::WeightStore::get(op.getContext()).getBytes(op);
-    mlir::Type type = mlir::getElementTypeOrSelf(op.getType());
-    if (unsigned bits = type.getIntOrFloatBitWidth(); bytes && bits > 1 && bits < 8)
-      return expand(name, *bytes, bits, type.isSignlessInteger(),
-                    mlir::cast<mlir::RankedTensorType>(op.getType()).getNumElements());
-    if (bytes)
-      return bytes->data();
-    error = llvm::toString(bytes.takeError());
-    return nullptr;
-  }
-  void release(const std::string &name) {
-    expanded.erase(name);
-    auto it = weights.find(name);
-    if (it != weights.end() && mlir::isa<lm::FileAttr>(it->second.getSource()))
-      lm::WeightStore::get(it->second.getContext()).release(it->second);
-  }
-
-private:
-  /// Elements of a few bits, one in a byte each.
-  const char *expand(const std::string &name, ArrayRef<char> packed, unsigned bits, bool isSigned, int64_t count) {
-    std::vector<char> &bytes = expanded[name];
-    unsigned perByte = 8 / bits, up = 8 - bits;
-    for (int64_t i = bytes.size(); i < count; ++i) {
-      auto high = static_cast<uint8_t>((static_cast<uint8_t>(packed[i / perByte]) >> (i % perByte * bits)) << up);
-      bytes.push_back(static_cast<char>(isSigned ? static_cast<int8_t>(high) >> up : high >> up));
-    }
-    return bytes.data();
-  }
-
-  llvm::StringMap<lm::WeightOp> weights;
-  llvm::StringMap<std::vector<char>> expanded;
-};
-} // namespace
 
 llvm::Error WeightsWriter::write(const PlannedModel &model) {
   // In a tail the header is at a page, and so is the data behind it.
@@ -81,9 +23,10 @@ llvm::Error WeightsWriter::write(const PlannedModel &model) {
 
   llmopt_hash hash;
   llmopt_hash_begin(&hash, 0);
-  Sources sources(model);
-  RecipeSource source{[&](const std::string &name, std::string &error) { return sources.get(name, error); },
-                      [&](const std::string &name) { sources.release(name); }};
+  WeightSources sources;
+  for (const auto &[name, op] : model.sources)
+    sources.add(name, op);
+  RecipeSource source = sources.asSource();
   static constexpr char zeros[256] = {};
   uint64_t position = 0;
   llvm::Error failure = llvm::Error::success();

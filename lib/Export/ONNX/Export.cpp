@@ -1,6 +1,7 @@
 // The model around its graph, and its files.
 #include "llmopt/Export/ONNX/Export.h"
 
+#include "BlockQuantized.h"
 #include "GraphExporter.h"
 
 #include "llvm/Support/FileSystem.h"
@@ -41,6 +42,7 @@ LogicalResult llmopt::exportONNX(ModuleOp module, StringRef path) {
   auto function = module.lookupSymbol<func::FuncOp>("main");
   if (!function)
     return module.emitError("expected a function @main");
+  stripBlockInputs(function);
   onnx::ModelProto model;
   model.set_producer_name("llmopt");
   auto name = module->getAttrOfType<StringAttr>("lm.model_name");

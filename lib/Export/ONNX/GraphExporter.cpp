@@ -192,6 +192,23 @@ void GraphExporter::exportRegion(Block &block, onnx::GraphProto &graph) {
   current = outer;
 }
 
+onnx::NodeProto *GraphExporter::addMicrosoftNode(StringRef type, ArrayRef<Name> inputs, ArrayRef<Attr> attrs) {
+  usesMicrosoft = true;
+  onnx::NodeProto *node = addNode(type, inputs, 1, attrs, kLowestOpset);
+  node->set_domain("com.microsoft");
+  return node;
+}
+
+Name GraphExporter::addTensor(Operation *source, const lm::Tensor &contents, StringRef suffix, Operation *where) {
+  auto weight = dyn_cast<lm::WeightOp>(source);
+  std::string base = weight ? weight.getName().str() : derived.getName(source);
+  onnx::TensorProto *tensor = root->add_initializer();
+  tensor->set_name(unique(base + suffix.str()));
+  if (llvm::Error problem = weights.fill(*tensor, contents))
+    error(where, llvm::toString(std::move(problem)));
+  return tensor->name();
+}
+
 //===- The function ------------------------------------------------------------------------===//
 
 static void rename(onnx::GraphProto &graph, const llvm::StringMap<Name> &names) {
@@ -237,6 +254,11 @@ void GraphExporter::setOpset() {
   onnx::OperatorSetIdProto *set = model.add_opset_import();
   set->set_domain("");
   set->set_version(opset);
+  if (usesMicrosoft) {
+    onnx::OperatorSetIdProto *microsoft = model.add_opset_import();
+    microsoft->set_domain("com.microsoft");
+    microsoft->set_version(1);
+  }
   model.set_ir_version(getIRVersion(opset));
 }
 

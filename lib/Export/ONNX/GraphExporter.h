@@ -63,11 +63,17 @@ public:
   /// Appends a node to the current graph. `since`: the operator set that has it.
   onnx::NodeProto *addNode(llvm::StringRef type, llvm::ArrayRef<Name> inputs, unsigned outputs,
                            llvm::ArrayRef<Attr> attrs, int64_t since);
+  /// The same for an operator of com.microsoft.
+  onnx::NodeProto *addMicrosoftNode(llvm::StringRef type, llvm::ArrayRef<Name> inputs, llvm::ArrayRef<Attr> attrs);
   void require(int64_t opset) { this->opset = std::max(this->opset, opset); }
 
   //===--- constants and sizes (Sizes.cpp) -------------------------------------------===//
 
   Name constant(mlir::ElementsAttr elements, llvm::StringRef name);
+  /// An initializer called after `source` and `suffix`; errors are reported at `where`.
+  Name addTensor(mlir::Operation *source, const lm::Tensor &contents, llvm::StringRef suffix, mlir::Operation *where);
+  /// What follows from weights alone.
+  llvm::Expected<lm::Tensor> evaluate(mlir::Value value) { return derived.evaluate(value.getDefiningOp()); }
   /// A vector of i64.
   Name ints(llvm::ArrayRef<int64_t> values);
   /// One element of `type`, of rank 0.
@@ -115,7 +121,7 @@ private:
   WeightWriter &weights;
   onnx::GraphProto *root, *current;
   int64_t opset = kLowestOpset;
-  bool failed = false;
+  bool failed = false, usesMicrosoft = false;
   DerivedValues derived;
   std::set<std::string> reported;
 

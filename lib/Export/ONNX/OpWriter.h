@@ -32,6 +32,10 @@ public:
     return graph.addNode(type, inputs, 1, attrs, since)->output(0);
   }
 
+  Name microsoftNode(llvm::StringRef type, llvm::ArrayRef<Name> inputs, llvm::ArrayRef<Attr> attrs) {
+    return graph.addMicrosoftNode(type, inputs, attrs)->output(0);
+  }
+
   Name ints(llvm::ArrayRef<int64_t> values) { return graph.ints(values); }
   Name scalar(mlir::Type type, double value) { return graph.scalar(type, value); }
   Name sizes(llvm::ArrayRef<SymExpr> exprs) { return graph.sizes(exprs, op); }

@@ -28,6 +28,10 @@ private:
   uint64_t headerAt = 0, dataAt = 0, dataHash = 0;
 };
 
+/// What a recipe gives (isRecipe), in the form of the runtime: for passes that
+/// compute on weights. Whole in memory.
+llvm::Expected<std::vector<char>> readWeight(mlir::Value value);
+
 } // namespace llmopt
 
 #endif

@@ -1,4 +1,5 @@
 // Matrix products and convolution.
+#include "BlockQuantized.h"
 #include "OpTable.h"
 
 using namespace llmopt;
@@ -11,6 +12,8 @@ static void matmul(OpWriter &w) { w.out(w.node("MatMul", {w.in(0), w.in(1)})); }
 // while they load the model.
 static void linear(OpWriter &w) {
   auto op = w.as<LinearOp>();
+  if (std::optional<BlockWeight> weight = matchBlockWeight(op))
+    return writeMatMulNBits(w, op, *weight);
   Name weight = w.in(op.getWeight()), bias = w.in(op.getBias());
   if (w.rank(op.getInput()) == 2)
     return w.out(w.node("Gemm", {w.in(0), weight, bias}, {{"transB", op.getTransposeWeight()}}));

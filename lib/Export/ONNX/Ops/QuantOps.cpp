@@ -86,6 +86,15 @@ static void quantizeSteps(OpWriter &w, QuantizeOp op) {
   w.out(w.cast(x, to));
 }
 
+/// The scale of an operation without zero point, where it is one constant.
+static std::optional<double> getConstantScale(QuantizeOp op) {
+  auto constant = op.getScale().getDefiningOp<ConstantOp>();
+  auto dense = constant ? llvm::dyn_cast<mlir::DenseFPElementsAttr>(constant.getValue()) : mlir::DenseFPElementsAttr();
+  if (!dense || dense.getNumElements() != 1 || op.getZeroPoint())
+    return std::nullopt;
+  return (*dense.begin()).convertToDouble();
+}
+
 static void quantize(OpWriter &w) {
   auto op = w.as<QuantizeOp>();
   mlir::Type to = w.elem(op.getResult());
@@ -93,9 +102,16 @@ static void quantize(OpWriter &w) {
   // Without a zero point the result would be ui8, so there must be one to say the type.
   std::optional<int64_t> length =
       layout && layout->axis ? w.dims(op.getInput())[*layout->axis].getConstant() : std::optional<int64_t>(1);
-  if (!layout || op.getNarrowRange() || (!op.getZeroPoint() && !length))
+  // A narrow range is a clipped input, where the scale is one number that is known.
+  std::optional<double> known = op.getNarrowRange() ? getConstantScale(op) : std::nullopt;
+  if (!layout || (op.getNarrowRange() && !known) || (!op.getZeroPoint() && !length))
     return quantizeSteps(w, op);
   Name x = w.in(op.getInput()), zero = parameter(w, op.getZeroPoint(), *layout);
+  if (known) {
+    double limit = *known * ((1 << (to.getIntOrFloatBitWidth() - 1)) - 1);
+    mlir::Type type = w.elem(op.getInput());
+    x = w.node("Clip", {x, w.scalar(type, -limit), w.scalar(type, limit)});
+  }
   if (w.elem(op.getInput()) != w.elem(op.getScale()))
     x = w.cast(x, w.elem(op.getScale()));
   if (zero.empty()) {

@@ -1,0 +1,58 @@
+// What calibration remembers of an activation [.., K].
+#ifndef LLMOPT_TRANSFORMS_QUANTIZATION_STATISTICS_H
+#define LLMOPT_TRANSFORMS_QUANTIZATION_STATISTICS_H
+
+#include "llmopt/Transforms/Quantization/Histogram.h"
+
+#include <cstdint>
+#include <vector>
+
+namespace llmopt {
+
+/// Which of the expensive statistics to keep.
+struct StatisticsOptions {
+  bool gram = false;      ///< K x K floats
+  int64_t sampleRows = 0; ///< at least so many rows are kept as they are, at most twice as many
+};
+
+class ActivationStatistics {
+public:
+  ActivationStatistics() = default;
+  ActivationStatistics(int64_t width, const StatisticsOptions &options);
+
+  /// `rows` rows of `width` floats. Where `keep` is given, rows for which it is
+  /// false (padding) count for nothing.
+  void add(const float *x, int64_t rows, const std::vector<bool> *keep = nullptr);
+  /// Ends a batch, for the moving average of its largest magnitude.
+  void endBatch();
+
+  int64_t width = 0;
+  int64_t rows = 0;               ///< seen and not masked
+  int64_t notFinite = 0;          ///< values that were NaN or infinite
+  double average = 0;             ///< exponential moving average of batch maxima, factor 0.01
+  std::vector<float> absMax;      ///< [K]
+  std::vector<double> sum;        ///< [K]
+  std::vector<double> sumAbs;     ///< [K]
+  std::vector<double> sumSquares; ///< [K]
+  Histogram histogram;
+  std::vector<float> gram;   ///< [K, K] sum of x x^T, upper triangle; empty without
+  std::vector<float> sample; ///< [sampled rows, K], evenly spaced
+
+  double getAbsMax() const;
+  /// sum / rows.
+  std::vector<float> getMean() const;
+
+private:
+  void flush();
+  void thinSample();
+
+  StatisticsOptions options;
+  std::vector<float> pending; ///< rows that wait for the next update of `gram`
+  int64_t sampleStride = 1;
+  double batchMax = 0;
+  bool hasBatches = false;
+};
+
+} // namespace llmopt
+
+#endif

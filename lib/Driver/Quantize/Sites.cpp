@@ -1,0 +1,96 @@
+#include "Sites.h"
+
+#include "llmopt/Dialect/LM/IR/NodeLocation.h"
+#include "llmopt/Transforms/FusionReport.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/Support/GlobPattern.h"
+
+using namespace mlir;
+using namespace llmopt;
+
+std::vector<lm::LinearOp> llmopt::listLinears(ModuleOp module) {
+  std::vector<lm::LinearOp> linears;
+  if (auto main = module.lookupSymbol<func::FuncOp>("main"))
+    main.walk([&](lm::LinearOp linear) { linears.push_back(linear); });
+  return linears;
+}
+
+static std::vector<bool> match(ArrayRef<Site> sites, ArrayRef<std::string> globs, StringRef option,
+                               std::string &error) {
+  std::vector<bool> matches(sites.size());
+  for (const std::string &glob : globs) {
+    llvm::Expected<llvm::GlobPattern> pattern = llvm::GlobPattern::create(glob);
+    if (!pattern) {
+      error = (option + ": " + llvm::toString(pattern.takeError())).str();
+      return matches;
+    }
+    bool any = false;
+    for (auto [i, site] : llvm::enumerate(sites))
+      if (pattern->match(site.name))
+        matches[i] = any = true;
+    if (!any) {
+      error = (option + ": no layer matches '" + glob + "'; layers are").str();
+      for (size_t i = 0; i < sites.size() && i < 8; ++i)
+        error += (i ? ", " : " ") + sites[i].name;
+      error += sites.size() > 8 ? ", ..." : "";
+    }
+  }
+  return matches;
+}
+
+llvm::Expected<std::vector<Site>> llmopt::collectSites(ModuleOp module, const QuantizeOptions &options) {
+  std::vector<Site> sites;
+  llvm::StringSet<> names;
+  for (lm::LinearOp linear : listLinears(module)) {
+    Site site;
+    site.linear = linear;
+    std::string base = lm::getModulePath(linear);
+    if (base.empty())
+      base = getNodeName(linear.getLoc());
+    site.name = base;
+    for (int i = 2; !names.insert(site.name).second; ++i)
+      site.name = base + "#" + std::to_string(i);
+    std::tie(site.k, site.n) = getWeightSize(linear);
+    if (!isQuantizable(linear))
+      site.reason = linear.getWeight().getDefiningOp<lm::DequantizeOp>() ? "quantized in the file"
+                                                                         : "not an f32 product with a weight";
+    else if (std::min(site.k, site.n) < kMinWidth)
+      site.reason = "narrower than " + std::to_string(kMinWidth);
+    sites.push_back(std::move(site));
+  }
+  std::string error;
+  std::vector<bool> included = match(sites, options.include, "-quantize-include", error);
+  std::vector<bool> excluded = match(sites, options.exclude, "-quantize-exclude", error);
+  if (!error.empty())
+    return llvm::createStringError(error);
+  for (auto [i, site] : llvm::enumerate(sites))
+    if (site.reason.empty() && (excluded[i] || (!options.include.empty() && !included[i])))
+      site.reason = "excluded";
+  return sites;
+}
+
+static void shiftBias(lm::LinearOp linear, ArrayRef<float> shift) {
+  OpBuilder builder(linear);
+  auto type = RankedTensorType::get({int64_t(shift.size())}, builder.getF32Type());
+  Value bias = lm::ConstantOp::create(builder, linear.getLoc(), DenseElementsAttr::get(type, shift));
+  if (linear.getBias())
+    bias = lm::AddOp::create(builder, linear.getLoc(), linear.getBias(), bias);
+  linear.getBiasMutable().assign(bias);
+}
+
+void llmopt::applyChoices(ModuleOp module, ArrayRef<Choice> choices) {
+  InputQuantizer inputs;
+  for (auto [linear, choice] : llvm::zip_equal(listLinears(module), choices)) {
+    if (choice.scheme.isFloat())
+      continue;
+    OpBuilder builder(linear);
+    std::optional<SolvedWeight> solved;
+    if (choice.weight)
+      solved = createWeights(builder, linear.getLoc(), *choice.weight);
+    quantizeLinear(linear, choice.scheme, inputs, solved ? &*solved : nullptr, choice.staticScale);
+    if (!choice.biasShift.empty())
+      shiftBias(linear, choice.biasShift);
+  }
+}

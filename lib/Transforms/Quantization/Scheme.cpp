@@ -1,0 +1,121 @@
+#include "llmopt/Transforms/Quantization/Scheme.h"
+
+#include "llmopt/Transforms/Matching.h"
+
+#include "mlir/IR/TypeUtilities.h"
+
+using namespace mlir;
+using namespace llmopt;
+using namespace llmopt::lm;
+
+std::string QuantScheme::str() const {
+  switch (weight) {
+  case Weight::Float:
+    return "float";
+  case Weight::Int8:
+    return input == Input::Float ? "int8-weights" : input == Input::Static ? "int8-static" : "int8";
+  case Weight::Int4:
+    return "int4-g" + std::to_string(group) +
+           (input == Input::Float      ? "-weights"
+            : input == Input::PerToken ? "-token"
+                                       : "");
+  }
+  return "";
+}
+
+int64_t QuantScheme::getBytes(int64_t k, int64_t n) const {
+  if (weight == Weight::Float)
+    return 4 * k * n;
+  if (weight == Weight::Int8)
+    return k * n + 4 * n;
+  return k * n / 2 + 4 * (k / group) * n;
+}
+
+std::pair<int64_t, int64_t> llmopt::getWeightSize(LinearOp linear) {
+  auto type = cast<RankedTensorType>(linear.getWeight().getType());
+  bool transposed = linear.getTransposeWeight();
+  return {type.getDimSize(transposed ? 1 : 0), type.getDimSize(transposed ? 0 : 1)};
+}
+
+bool llmopt::isQuantizable(LinearOp linear) {
+  return getElementTypeOrSelf(linear.getInput()).isF32() && getElementTypeOrSelf(linear.getWeight()).isF32() &&
+         isWeightDerived(linear.getWeight()) && !linear.getInput().getDefiningOp<DequantizeOp>() &&
+         !linear.getWeight().getDefiningOp<DequantizeOp>();
+}
+
+std::optional<std::string> llmopt::whyNot(LinearOp linear, const QuantScheme &scheme) {
+  auto [k, n] = getWeightSize(linear);
+  (void)n;
+  if (scheme.weight == QuantScheme::Weight::Int4 && (scheme.group < 1 || k % scheme.group))
+    return "groups of " + std::to_string(scheme.group) + " do not divide " + std::to_string(k) + " inputs";
+  return std::nullopt;
+}
+
+/// x -> dequantize(quantize(x, s), s), s = absmax over `axis` / qmax, in an integer
+/// type of `bits`.
+static Value roundToNearest(OpBuilder &builder, Location loc, Value x, int64_t axis, unsigned bits) {
+  Type narrow = withElementType(x.getType(), builder.getIntegerType(bits));
+  Value scale = AbsMaxScaleOp::create(builder, loc, x, builder.getDenseI64ArrayAttr({axis}),
+                                      builder.getF64FloatAttr((1 << (bits - 1)) - 1));
+  Value q = QuantizeOp::create(builder, loc, narrow, x, scale, Value(), builder.getBoolAttr(true));
+  return DequantizeOp::create(builder, loc, q, scale, Value());
+}
+
+/// `value` with its dimension `axis` split into groups of `size`.
+static Value splitGroups(OpBuilder &builder, Location loc, Value value, int64_t axis, int64_t size) {
+  SmallVector<SymExpr> dims = getDims(value);
+  int64_t count = *dims[axis].getConstant() / size;
+  dims[axis] = count;
+  dims.insert(dims.begin() + axis + 1, SymExpr(size));
+  return ReshapeOp::create(builder, loc, value, dims);
+}
+
+Value InputQuantizer::roundTrip(Value x, const QuantScheme &scheme, double staticScale) {
+  bool grouped = scheme.input == QuantScheme::Input::PerGroup;
+  int64_t key = grouped ? scheme.group : scheme.input == QuantScheme::Input::PerToken ? 0 : -1;
+  Value &result = done[{x, key}];
+  if (result)
+    return result;
+  OpBuilder builder(x.getContext());
+  builder.setInsertionPointAfterValue(x);
+  Location loc = x.getLoc();
+  int64_t last = cast<RankedTensorType>(x.getType()).getRank() - 1;
+  if (scheme.input == QuantScheme::Input::Static) {
+    Value scale = createScalar(builder, loc, builder.getF32Type(), staticScale);
+    Type int8 = withElementType(x.getType(), builder.getI8Type());
+    Value q = QuantizeOp::create(builder, loc, int8, x, scale, Value(), builder.getBoolAttr(true));
+    return result = DequantizeOp::create(builder, loc, q, scale, Value());
+  }
+  if (!grouped)
+    return result = roundToNearest(builder, loc, x, last, 8);
+  SmallVector<SymExpr> dims = getDims(x);
+  Value rounded = roundToNearest(builder, loc, splitGroups(builder, loc, x, last, scheme.group), last + 1, 8);
+  return result = ReshapeOp::create(builder, loc, rounded, dims);
+}
+
+void llmopt::quantizeLinear(LinearOp linear, const QuantScheme &scheme, InputQuantizer &inputs,
+                            const SolvedWeight *solved, double staticScale) {
+  if (scheme.isFloat())
+    return;
+  OpBuilder builder(linear);
+  Location loc = linear.getLoc();
+  Value weight = linear.getWeight();
+  int64_t axis = linear.getTransposeWeight() ? 1 : 0;
+  SmallVector<SymExpr> dims = getDims(weight);
+  bool grouped = scheme.weight == QuantScheme::Weight::Int4;
+  if (solved) {
+    weight = DequantizeOp::create(builder, loc, solved->q, solved->scale, solved->zeroPoint);
+    auto [k, n] = getWeightSize(linear);
+    dims = {SymExpr(k), SymExpr(n)};
+    linear.setTransposeWeight(false);
+  } else if (grouped) {
+    weight = roundToNearest(builder, loc, splitGroups(builder, loc, weight, axis, scheme.group), axis + 1, 4);
+  } else {
+    weight = roundToNearest(builder, loc, weight, axis, 8);
+  }
+  if (grouped)
+    weight = ReshapeOp::create(builder, loc, weight, dims);
+  linear.getWeightMutable().set(weight);
+  if (scheme.input != QuantScheme::Input::Float)
+    linear.getInputMutable().set(inputs.roundTrip(linear.getInput(), scheme, staticScale));
+}

@@ -151,6 +151,10 @@ def ragged_mask(rng, batch, length):
     return mask
 
 
+def takes_prefixes(model):
+    return any(node.op_type == "GroupQueryAttention" for node in model.graph.node)
+
+
 def prefix_mask(rng, batch, length, new):
     """What GroupQueryAttention defines all results of: a length per row for single
     tokens, and full rows for several."""
@@ -318,7 +322,7 @@ def check(model_path, artifact, runner, batches=BATCHES, lengths=LENGTHS,
     model = onnx.load(str(model_path), load_external_data=False)
     inputs = model_inputs(model)
     reference = Reference(reference_path or model_path, threads, optimize)
-    prefixes = any(node.op_type == "GroupQueryAttention" for node in model.graph.node)
+    prefixes = takes_prefixes(model)
     rows = []
     for name, feed in cases(inputs, batches, lengths, fixed or {}, pasts=pasts, prefixes=prefixes):
         try:

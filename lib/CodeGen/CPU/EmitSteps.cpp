@@ -1,16 +1,11 @@
 // Kernel specs for the operations of a plan.
+#include "EmitSteps.h"
+
 #include "llmopt/CodeGen/CPU/Attention.h"
 #include "llmopt/CodeGen/CPU/KVAppend.h"
-#include "llmopt/CodeGen/CPU/EmitModel.h"
-#include "llmopt/CodeGen/CPU/Gemm.h"
-#include "llmopt/CodeGen/CPU/Int8.h"
 #include "llmopt/CodeGen/CPU/Rows.h"
-#include "llmopt/CodeGen/Loops/Loops.h"
-#include "llmopt/CodeGen/Plan/BuildPlan.h"
 
 #include "mlir/IR/TypeUtilities.h"
-#include "llvm/ADT/StringMap.h"
-#include "llvm/ADT/TypeSwitch.h"
 
 #include <cfloat>
 
@@ -20,144 +15,14 @@ using namespace llmopt::cpu;
 using lm::getDims;
 using lm::SymExpr;
 
-namespace {
-
-/// The dims of one step, and the text that tells kernels apart.
-class Shape {
-public:
-  SmallVector<SymExpr> dims;
-
-  Size size(const SymExpr &expr) {
-    if (std::optional<int64_t> constant = expr.getConstant())
-      return Size(*constant);
-    for (auto [i, dim] : llvm::enumerate(dims))
-      if (dim == expr)
-        return Size::dim(i);
-    dims.push_back(expr);
-    return Size::dim(dims.size() - 1);
-  }
-  SymExpr expr(const Size &size) const { return size.isDim ? dims[size.value] : SymExpr(size.value); }
-  SymExpr expr(const SizeFormula &formula) const {
-    SymExpr product = formula.scale;
-    for (const SizeFormula::Factor &factor : formula.factors)
-      product *= SymExpr::ceilDiv(expr(factor.size), SymExpr(factor.block));
-    return SymExpr(formula.constant) + product;
-  }
-};
-
-/// Collects the fields of a spec.
-class Key {
-public:
-  Key &operator<<(const Size &s) { return *this << s.key(); }
-  Key &operator<<(const Operand &o) { return *this << o.key(); }
-  Key &operator<<(int64_t v) { return *this << std::to_string(v); }
-  Key &operator<<(double v) {
-    uint64_t bits;
-    std::memcpy(&bits, &v, sizeof bits);
-    return *this << std::to_string(bits);
-  }
-  Key &operator<<(const std::string &part) {
-    text += part + ";";
-    return *this;
-  }
-  std::string text;
-};
-
-/// The buffers of an operation in the order of StepKernel.
-class Arguments {
-public:
-  Operand take(Value value, Size offset = 0) { return value ? Operand(next++, offset) : Operand(); }
-
-private:
-  int64_t next = 0;
-};
-
-class CPUStepEmitter : public StepEmitter {
-public:
-  CPUStepEmitter(ModuleOp module, const TargetInfo &target) : kb(module, target), target(target) {}
-
-  FailureOr<StepKernel> emit(Operation *op) override {
-    return TypeSwitch<Operation *, FailureOr<StepKernel>>(op)
-        .Case<kernel::GemmOp, kernel::GemmS8Op, kernel::QuantizeRowsOp, kernel::BatchedMatmulOp, kernel::AttentionOp,
-              kernel::KVAppendOp, kernel::NormOp, kernel::SoftmaxOp, kernel::EmbedOp, kernel::LoopsOp>([&](auto typed) { return emitOp(typed); })
-        .Default([](Operation *other) -> FailureOr<StepKernel> {
-          return other->emitError() << "expected an operation that has a CPU kernel, but got " << other->getName();
-        });
-  }
-
-private:
-  FailureOr<StepKernel> emitOp(kernel::GemmOp op);
-  FailureOr<StepKernel> emitOp(kernel::GemmS8Op op);
-  FailureOr<StepKernel> emitOp(kernel::QuantizeRowsOp op);
-  FailureOr<StepKernel> emitOp(kernel::BatchedMatmulOp op);
-  FailureOr<StepKernel> emitOp(kernel::AttentionOp op);
-  FailureOr<StepKernel> emitOp(kernel::KVAppendOp op);
-  FailureOr<StepKernel> emitOp(kernel::NormOp op);
-  FailureOr<StepKernel> emitOp(kernel::SoftmaxOp op);
-  FailureOr<StepKernel> emitOp(kernel::EmbedOp op);
-  FailureOr<StepKernel> emitOp(kernel::LoopsOp op);
-  FailureOr<StepKernel> emitGemmSpec(GemmSpec &spec, const Shape &shape, const std::string &name);
-
-  /// The symbol for a kernel of this key; `isNew` where it is yet to be emitted.
-  /// Names the kernel of `spec`, and emits it unless one of the same key exists.
-  template <typename Spec>
-  void shareKernel(Spec &spec, const std::string &name, const std::string &key,
-                   void (*emitKernel)(KernelBuilder &, const Spec &)) {
-    bool isNew;
-    spec.name = getSymbol(name, key, isNew);
-    if (isNew)
-      emitKernel(kb, spec);
-  }
-
-  std::string getSymbol(const std::string &name, const std::string &key, bool &isNew) {
-    auto [it, inserted] = symbols.try_emplace(key);
-    isNew = inserted;
-    if (inserted) {
-      unsigned earlier = numNamed[name]++;
-      it->second = earlier ? name + "_v" + std::to_string(earlier) : name;
-    }
-    return it->second;
-  }
-
-  KernelBuilder kb;
-  const TargetInfo &target;
-  llvm::StringMap<std::string> symbols;
-  llvm::StringMap<unsigned> numNamed;
-  llvm::StringMap<loops::LoopSpec> loopSpecs;
-};
-
-} // namespace
-
-static Activation getActivation(kernel::Activation activation) {
-  switch (activation) {
-  case kernel::Activation::None:
-    return Activation::None;
-  case kernel::Activation::Relu:
-    return Activation::Relu;
-  case kernel::Activation::GeluErf:
-    return Activation::GeluErf;
-  case kernel::Activation::GeluTanh:
-    return Activation::GeluTanh;
-  case kernel::Activation::GeluQuick:
-    return Activation::GeluQuick;
-  case kernel::Activation::Tanh:
-    return Activation::Tanh;
-  case kernel::Activation::Sigmoid:
-    return Activation::Sigmoid;
-  case kernel::Activation::Silu:
-    return Activation::Silu;
-  }
-  llvm_unreachable("an enum");
-}
-
-/// The product of all dimensions but the last.
-static SymExpr getRows(Value value) { return product(ArrayRef(getDims(value)).drop_back()); }
-
 FailureOr<StepKernel> CPUStepEmitter::emitGemmSpec(GemmSpec &spec, const Shape &shape, const std::string &name) {
   Key key;
   key << "gemm" << spec.m << spec.n << spec.k << spec.a << spec.b << spec.c << spec.bias << spec.residual << spec.lda
       << spec.ldb << spec.ldc << spec.ldResidual << int64_t(spec.packedB) << int64_t(spec.transA)
       << int64_t(spec.transB) << spec.alpha << int64_t(spec.activation);
+  if (spec.quantizedB)
+    key << "quantized" << spec.quantizedB->group << spec.quantizedB->offset << int64_t(spec.quantizedB->zeroPoints)
+        << spec.quantizedB->columnScale;
   for (const GemmSpec::Batch &batch : spec.batch)
     key << batch.count << batch.strideA << batch.strideB << batch.strideC << batch.strideResidual;
   shareKernel(spec, name, key.text, emitGemm);
@@ -182,69 +47,7 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::GemmOp op) {
   spec.ldc = spec.ldResidual = n;
   spec.alpha = op.getAlpha().convertToDouble();
   spec.activation = getActivation(op.getActivation());
-  std::string name = "gemm_n" + std::to_string(n) + "_k" + std::to_string(k);
-  if (op.getBias())
-    name += "_bias";
-  if (op.getActivation() != kernel::Activation::None)
-    name += "_" + kernel::stringifyActivation(op.getActivation()).str();
-  if (op.getResidual())
-    name += "_residual";
-  return emitGemmSpec(spec, shape, name);
-}
-
-static kernel::Layout getInt8Layout(const TargetInfo &target) {
-  return gemmInt8Layout(target) == Int8Layout::Quads ? kernel::Layout::Quads : kernel::Layout::Pairs;
-}
-
-FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::GemmS8Op op) {
-  GemmInt8Spec spec;
-  Shape shape;
-  Arguments args;
-  kernel::Layout layout = getInt8Layout(target);
-  int64_t width = gemmInt8NR(target), bytes = width * kernel::getPackedGroup(layout);
-  if (op.getLayout() != layout || cast<RankedTensorType>(op.getWeight().getType()).getDimSize(2) != bytes)
-    return op.emitError() << "expected an int8 weight in " << kernel::stringifyLayout(layout) << " of " << width
-                          << " columns, but got " << kernel::stringifyLayout(op.getLayout()) << " of "
-                          << op.getWeight().getType();
-  spec.m = shape.size(getRows(op.getResult()));
-  spec.n = op.getN();
-  spec.k = op.getK();
-  spec.a = args.take(op.getInput());
-  spec.rowScale = args.take(op.getInputScale());
-  spec.b = args.take(op.getWeight());
-  spec.columnScale = args.take(op.getWeightScale());
-  spec.bias = args.take(op.getBias());
-  spec.residual = args.take(op.getResidual());
-  spec.c = args.take(op.getResult());
-  spec.activation = getActivation(op.getActivation());
-  std::string name = "gemm_s8_n" + std::to_string(spec.n) + "_k" + std::to_string(spec.k);
-  if (op.getBias())
-    name += "_bias";
-  if (op.getActivation() != kernel::Activation::None)
-    name += "_" + kernel::stringifyActivation(op.getActivation()).str();
-  if (op.getResidual())
-    name += "_residual";
-  Key key;
-  key << "gemm_s8" << spec.m << spec.n << spec.k << spec.a << spec.rowScale << spec.b << spec.columnScale << spec.bias
-      << spec.residual << spec.c << int64_t(spec.activation);
-  shareKernel(spec, name, key.text, emitGemmInt8);
-  return StepKernel{spec.name, shape.dims, shape.expr(gemmInt8Tiles(spec, target)),
-                    shape.expr(gemmInt8Scratch(spec, target))};
-}
-
-FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::QuantizeRowsOp op) {
-  QuantizeRowsSpec spec;
-  Shape shape;
-  Arguments args;
-  spec.rows = shape.size(getRows(op.getInput()));
-  spec.width = *getDims(op.getInput()).back().getConstant();
-  spec.x = args.take(op.getInput());
-  spec.q = args.take(op.getResult());
-  spec.scale = args.take(op.getScale());
-  Key key;
-  key << "quantize_rows" << spec.rows << spec.width;
-  shareKernel(spec, "quantize_rows_" + std::to_string(spec.width), key.text, emitQuantizeRows);
-  return StepKernel{spec.name, shape.dims, shape.expr(quantizeRowsTiles(spec)), 0};
+  return emitGemmSpec(spec, shape, getProductName("gemm", op));
 }
 
 /// Steps of a dimension of an operand: 0 where it broadcasts.
@@ -317,9 +120,9 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::AttentionOp op) {
   if (spec.causal)
     spec.causalOffset = shape.size(k[1] - q[1]);
   bool source = op.getFullyMasked() == lm::FullyMasked::Source;
-  spec.fullyMasked = source                                             ? AttentionSpec::FullyMasked::Source
+  spec.fullyMasked = source                                         ? AttentionSpec::FullyMasked::Source
                      : op.getFullyMasked() == lm::FullyMasked::Zero ? AttentionSpec::FullyMasked::Zero
-                                                                        : AttentionSpec::FullyMasked::Nan;
+                                                                    : AttentionSpec::FullyMasked::Nan;
   switch (op.getMaskKind()) {
   case lm::MaskKind::None:
     break;
@@ -363,7 +166,14 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::AttentionOp op) {
                     shape.expr(attentionScratch(spec, target))};
 }
 
-FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormOp op) {
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormOp op) { return emitNormSpec(op, {}, {}); }
+
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormQuantizedOp op) {
+  return emitNormSpec(op, op.getQuantized(), op.getQuantizedScale());
+}
+
+template <typename Norm>
+FailureOr<StepKernel> CPUStepEmitter::emitNormSpec(Norm op, Value quantized, Value quantizedScale) {
   NormSpec spec;
   Shape shape;
   Arguments args;
@@ -377,13 +187,18 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormOp op) {
   spec.scale = args.take(op.getScale());
   spec.bias = args.take(op.getBias());
   spec.out = args.take(op.getResult());
+  spec.quantized = args.take(quantized);
+  spec.quantizedScale = args.take(quantizedScale);
+  if (quantized)
+    spec.quantizedGroups = *getDims(quantizedScale).back().getConstant();
   spec.sum = args.take(op.getSum());
   Key key;
   key << "norm" << spec.rows << spec.width << int64_t(spec.rms) << spec.epsilon << spec.x << spec.residual
-      << spec.inputBias << spec.scale << spec.bias << spec.out << spec.sum;
-  shareKernel(
-      spec, (spec.rms ? "rms_norm_" : "layer_norm_") + std::to_string(spec.width) + (spec.residual ? "_residual" : ""),
-      key.text, emitNorm);
+      << spec.inputBias << spec.scale << spec.bias << spec.out << spec.sum << spec.quantized << spec.quantizedGroups;
+  shareKernel(spec,
+              (spec.rms ? "rms_norm_" : "layer_norm_") + std::to_string(spec.width) +
+                  (spec.residual ? "_residual" : "") + (quantized ? "_quantized" : ""),
+              key.text, emitNorm);
   return StepKernel{spec.name, shape.dims, shape.expr(normTiles(spec)), 0};
 }
 
@@ -494,10 +309,6 @@ std::unique_ptr<StepEmitter> llmopt::cpu::createStepEmitter(ModuleOp module, con
 
 PlanTarget::PackedLayout CPUPlanTarget::getGemmLayout(int64_t, int64_t) const {
   return {kernel::Layout::Panels, target.gemmNR()};
-}
-
-std::optional<PlanTarget::PackedLayout> CPUPlanTarget::getInt8Layout(int64_t, int64_t) const {
-  return PackedLayout{::getInt8Layout(target), gemmInt8NR(target)};
 }
 
 bool CPUPlanTarget::hasLoops(Operation *op, std::string &reason) const { return loops::isSupported(op, &reason); }

@@ -4,6 +4,7 @@
 #include "llmopt/CodeGen/CPU/Gemm.h"
 
 #include "MicroKernel.h"
+#include "QuantizedB.h"
 #include "llmopt/CodeGen/CPU/VectorMath.h"
 
 #include <algorithm>
@@ -37,7 +38,9 @@ struct Blocking {
     oneKBlock = !spec.k.isDim && spec.k.value <= t.gemmKC;
     sums = mBlock * rowStride(t);
     panelB = sums + mBlock * (oneKBlock ? nr : nBlock);
-    total = panelB + (spec.packedB ? 0 : t.gemmKC * nr);
+    total = panelB + (spec.packedB && !spec.quantizedB ? 0 : t.gemmKC * nr);
+    if (spec.quantizedB)
+      total = std::max(total, quantizedGemvScratch(spec, t));
   }
 };
 
@@ -105,6 +108,11 @@ struct Emitter {
 
   /// The slice of B for columns [column, column + NR).
   V panelOfB(V column, V k0, V steps) {
+    if (spec.quantizedB) {
+      V panel = kb.at(kb.scratch, blocking.panelB);
+      emitDequantizedPanel(kb, spec, column, k0, steps, panel);
+      return panel;
+    }
     if (spec.packedB)
       return kb.at(bBase, column * k + k0 * nr); // column is a multiple of NR
     V panel = kb.at(kb.scratch, blocking.panelB);
@@ -128,6 +136,7 @@ struct Emitter {
                      kb.at(bBase, firstOfNextBlock));
   }
 
+  /// Rows [first, end) of `sums`, row stride NR, which begins with row 0 of the tile.
   void finishRows(V sums, V column, V first, V end) {
     bool neverPartial = !spec.n.isDim && spec.n.value % nr == 0;
     if (neverPartial) {
@@ -171,6 +180,25 @@ struct Emitter {
 
   void emit() {
     locateTile();
+    if (!spec.quantizedB || (!spec.m.isDim && spec.m.value > quantizedGemvRows))
+      return emitBlocks();
+    V few = m <= quantizedGemvRows;
+    mlir::Type flag = few.type();
+    V a = kb.at(aBase, m0 * kb.size(spec.lda));
+    few = kb.ifThenElse(
+        few, {flag}, [&] { return Values{emitQuantizedGemvInput(kb, spec, a, rows)}; }, [&] { return Values{few}; })[0];
+    kb.ifThen(
+        few,
+        [&] {
+          kb.loop(n0, n1, nr, [&](V column) {
+            V sums = emitQuantizedGemvPanel(kb, spec, a, column, rows);
+            finishRows(sums, column, kb.i(0), rows);
+          });
+        },
+        [&] { emitBlocks(); });
+  }
+
+  void emitBlocks() {
     // At least one block, so that K = 0 gives zeros.
     V kBlocks = kb.maximum(kb.ceilDiv(k, kc), kb.i(1));
     kb.loop(kb.i(0), kBlocks, 1, [&](V kBlock) {
@@ -184,7 +212,7 @@ struct Emitter {
         V panel = panelOfB(column, k0, steps);
         MicroArgs args{kb.scratch, panel, kb.i(nr),   sums,
                        kb.i(nr),   steps, kBlock > 0, V{}};
-        if (spec.packedB)
+        if (spec.packedB && !spec.quantizedB)
           args.next = sliceAfter(panel, column, k0);
         emitRowPanels(kb, args, rows, [&](V first, V end) {
           kb.ifThen(kBlock + 1 == kBlocks,
@@ -215,6 +243,8 @@ SizeFormula gemmScratch(const GemmSpec &spec, const TargetInfo &target) {
 
 void emitGemm(KernelBuilder &kb, const GemmSpec &spec) {
   declareMicroKernels(kb);
+  if (spec.quantizedB)
+    declareQuantizedGemv(kb, spec);
   kb.beginKernel(spec.name);
   Emitter(kb, spec).emit();
   kb.finish();

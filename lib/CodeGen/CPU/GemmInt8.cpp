@@ -6,9 +6,9 @@
 
 #include "llmopt/CodeGen/CPU/Gemm.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
-#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 #include <algorithm>
@@ -45,6 +45,11 @@ int64_t tileRowCount(const TargetInfo &t) {
   return 4;
 }
 
+/// Rows that only stream B: what they need of it is fetched ahead, in its order.
+constexpr int64_t fewRows = 3;
+/// Bytes from where B is read to where it is fetched.
+constexpr int64_t prefetchDistance = 2048;
+
 /// Tile shape and scratch memory, in bytes.
 struct Blocking {
   Int8Layout layout;
@@ -78,16 +83,13 @@ struct Emitter {
   const Blocking b;
   const int64_t lanes;
 
-  Emitter(KernelBuilder &kb, const GemmInt8Spec &spec)
-      : kb(kb), spec(spec), b(spec, kb.target), lanes(kb.lanes()) {}
+  Emitter(KernelBuilder &kb, const GemmInt8Spec &spec) : kb(kb), spec(spec), b(spec, kb.target), lanes(kb.lanes()) {}
 
   Type vector(int64_t count, Type element) { return VectorType::get({count}, element); }
   V reshape(V value, Type type) {
     return kb.wrap(vector::BitCastOp::create(kb.builder, kb.loc, cast<VectorType>(type), value.value));
   }
-  V base(const Operand &operand, Type element) {
-    return kb.at(kb.arg(operand.arg), kb.size(operand.offset), element);
-  }
+  V base(const Operand &operand, Type element) { return kb.at(kb.arg(operand.arg), kb.size(operand.offset), element); }
   V bytes(V pointer, V offset) { return kb.at(pointer, offset, kb.i8()); }
 
   std::string rowsName(int64_t rows) {
@@ -132,7 +134,8 @@ struct Emitter {
   }
 
   /// (a, b, sums, next, nextStep): `rows` rows of A with one panel of B. Each step
-  /// brings the line at `next` into the L2 cache and moves on by nextStep bytes.
+  /// brings the line at `next` into the L2 cache and moves on by nextStep bytes; or,
+  /// for a few rows, what will be read of this panel and those behind it.
   SmallVector<Type> rowsArguments() { return {kb.ptr(), kb.ptr(), kb.ptr(), kb.ptr(), kb.i64()}; }
   void emitRows(int64_t rows) {
     Values arguments = kb.beginFunction(rowsName(rows), rowsArguments());
@@ -149,7 +152,11 @@ struct Emitter {
     sums = kb.loop(kb.i(0), kb.i(b.steps), 1, sums, [&](V step, ArrayRef<V> carried) {
       Values next(carried.begin(), carried.end());
       V ahead = next.pop_back_val(), at = next.pop_back_val();
-      kb.prefetch(ahead, /*locality=*/2);
+      if (rows > fewRows)
+        kb.prefetch(ahead, /*locality=*/2);
+      else
+        for (int64_t line = 0; line < entry; line += 64)
+          kb.prefetch(kb.at(at, prefetchDistance + line, kb.i8()));
       SmallVector<V> columns;
       for (int64_t v = 0; v < nrVectors; ++v)
         columns.push_back(loadB(kb.at(at, v * perVector, kb.i8())));
@@ -178,8 +185,8 @@ struct Emitter {
     SmallVector<Type> types = rowsArguments();
     types.push_back(kb.i64());
     Values arguments = kb.beginFunction(rowsName(0), types);
-    Value rows = arith::IndexCastOp::create(kb.builder, kb.loc, kb.builder.getIndexType(),
-                                            arguments.pop_back_val().value);
+    Value rows =
+        arith::IndexCastOp::create(kb.builder, kb.loc, kb.builder.getIndexType(), arguments.pop_back_val().value);
     SmallVector<int64_t> cases = llvm::to_vector(llvm::seq<int64_t>(1, b.mr));
     auto choice = scf::IndexSwitchOp::create(kb.builder, kb.loc, TypeRange{}, rows, cases, cases.size());
     auto fill = [&](Region &region, int64_t r) {
@@ -251,8 +258,8 @@ struct Emitter {
     const int64_t entries = b.layout == Int8Layout::Quads ? 4 * (1 + b.steps) : 2 * b.steps;
     V weights = base(spec.b, kb.i8()), sums = kb.at(kb.scratch, b.sums, kb.i8());
     V panels = kb.ceilDiv(rows, b.mr); // balanced, see emitRowPanels
-    // The panel that follows is fetched by all row panels together. A few rows
-    // only stream B, which the hardware does well: then one line that is there.
+    // The panel that follows is fetched by all row panels together. With one of them
+    // the hardware does it: then one line that is there.
     const int64_t panelBytes = entries * b.nr;
     V shared = panels > 1;
     V nextStep = kb.select(shared, (kb.i(panelBytes / b.steps) + (panels - 1)) / panels, kb.i(0));
@@ -261,8 +268,8 @@ struct Emitter {
       kb.loop(kb.i(0), panels, 1, [&](V p) {
         V first = rows * p / panels, end = rows * (p + 1) / panels;
         V next = kb.select(shared, bytes(panel, p * nextStep * b.steps + panelBytes), panel);
-        kb.call(rowsName(0), {bytes(kb.scratch, first * b.stride), panel, kb.at(sums, first * b.nr), next, nextStep,
-                              end - first});
+        kb.call(rowsName(0),
+                {bytes(kb.scratch, first * b.stride), panel, kb.at(sums, first * b.nr), next, nextStep, end - first});
         if (spec.n % b.nr == 0)
           return finishRows(sums, m0, column, first, end, false);
         kb.ifThen(

@@ -50,5 +50,8 @@ struct NormRow {
 void emitNormRow(KernelBuilder &kb, const NormRow &norm,
                  llvm::function_ref<V(V, V)> load, V kept, V out);
 
+/// q and *scale from `width` elements of x: see QuantizeRowsSpec.
+void emitQuantizeRow(KernelBuilder &kb, int64_t width, V x, V q, V scale);
+
 } // namespace llmopt::cpu
 #endif

@@ -37,7 +37,7 @@ bool llmopt::isRecipe(Value value) {
            isa<DenseElementsAttr>(constant.getValue());
   if (!type || !type.hasStaticShape())
     return false;
-  if (isa<kernel::PackOp>(op))
+  if (isa<kernel::PackOp, kernel::PackGroupsOp>(op))
     return true;
   if (!isa<lm::ReshapeOp, lm::TransposeOp, lm::SliceOp, lm::ConcatOp, lm::CastOp, lm::AddOp, lm::SubOp, lm::MulOp,
            lm::DivOp, lm::AbsMaxScaleOp, lm::QuantizeOp, lm::DequantizeOp>(op))
@@ -47,10 +47,12 @@ bool llmopt::isRecipe(Value value) {
     return false;
   if (!getDType(type.getElementType()))
     return false;
-  // The executor reads elements narrower than a byte and small floats, but makes none.
+  // The executor reads elements narrower than a byte and small floats, but makes no
+  // other than quantized integers.
   if (isa<lm::CastOp, lm::QuantizeOp>(op)) {
     unsigned bits = type.getElementTypeBitWidth();
-    if (bits < 8 || (bits == 8 && isa<FloatType>(type.getElementType())))
+    bool isFloat = isa<FloatType>(type.getElementType());
+    if ((bits < 8 && (isFloat || isa<lm::CastOp>(op))) || (bits == 8 && isFloat))
       return false;
   }
   if (auto slice = dyn_cast<lm::SliceOp>(op))
@@ -166,11 +168,14 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
     lowerDefineSymbol(function);
     lowerPatchConv(function);
     lowerEmbeddingGrad(function);
+    lowerInt8Embedding(function);
     formInt8Products(function, target);
+    formQuantizedProducts(function, target);
     formProducts(function, target);
     fuseEpilogues(function);
     formAttention(function, target);
     formRows(function, target);
+    formQuantizedNorms(function, target);
     eraseDead(function);
     if (failed(formLoops(function))) {
       result = failure();
@@ -199,7 +204,7 @@ struct PlanPass : llmopt::impl::PlanPassBase<PlanPass> {
       getOperation().emitError() << "expected int8 to be panels, pairs, quads or none, but got " << int8;
       return signalPassFailure();
     }
-    if (failed(buildPlan(getOperation(), PanelTarget(panelWidth, layout))))
+    if (failed(buildPlan(getOperation(), PanelTarget(panelWidth, layout, quantizedWeights))))
       signalPassFailure();
   }
 };

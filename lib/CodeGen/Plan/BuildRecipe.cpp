@@ -153,6 +153,12 @@ LogicalResult RecipeBuilder::fill(Operation *op, Recipe::Node &node) {
         node.ints = {int64_t(pack.getWidth()), kernel::getPackedGroup(pack.getLayout()), shifted ? 128 : 0};
         return success();
       })
+      .Case([&](kernel::PackGroupsOp pack) {
+        bool isSigned = getElementTypeOrSelf(pack.getInput()).isSignlessInteger();
+        node.op = Op::Groups;
+        node.ints = {int64_t(pack.getWidth()), isSigned ? 8 : 0};
+        return success();
+      })
       .Default([](Operation *) { return failure(); });
 }
 

@@ -95,6 +95,10 @@ void Collector::visit(Operation *op) {
       addEqual(getDims(gemm.getInput()).back(), SymExpr(int64_t(gemm.getK())), op);
   } else if (auto gemm = dyn_cast<kernel::GemmS8Op>(op)) {
     addEqual(getDims(gemm.getInput()).back(), SymExpr(int64_t(gemm.getK())), op);
+  } else if (auto gemm = dyn_cast<kernel::GemmW4A8Op>(op)) {
+    addEqual(getDims(gemm.getInput()).back(), SymExpr(int64_t(gemm.getK())), op);
+  } else if (auto gemm = dyn_cast<kernel::GemmWQOp>(op)) {
+    addEqual(getDims(gemm.getInput()).back(), SymExpr(int64_t(gemm.getK())), op);
   } else if (auto product = dyn_cast<kernel::BatchedMatmulOp>(op)) {
     SmallVector<SymExpr> a = getDims(product.getLhs()), b = getDims(product.getRhs());
     addEqual(a[a.size() - (product.getTransposeLhs() ? 2 : 1)], b[b.size() - (product.getTransposeRhs() ? 1 : 2)], op);

@@ -16,16 +16,13 @@ static constexpr int64_t kMaxDepth = 131071;
 
 static bool isInt8(Value value) { return getElementTypeOrSelf(value).isSignlessInteger(8); }
 
-/// The quantization behind `value`, if it is what kernel.quantize_rows computes:
-/// symmetric, per row of the last dimension, narrow range.
-static lm::QuantizeOp matchRows(Value value) {
+lm::QuantizeOp plan::matchQuantizedRows(Value value) {
   auto dequantize = value.getDefiningOp<lm::DequantizeOp>();
   if (!dequantize || dequantize.getZeroPoint())
     return {};
   auto quantize = dequantize.getInput().getDefiningOp<lm::QuantizeOp>();
   if (!quantize || quantize.getScale() != dequantize.getScale() || quantize.getZeroPoint() ||
-      !quantize.getNarrowRange() || !isInt8(quantize.getResult()) ||
-      !getElementTypeOrSelf(quantize.getInput()).isF32())
+      !quantize.getNarrowRange() || !isInt8(quantize.getResult()) || !getElementTypeOrSelf(quantize.getInput()).isF32())
     return {};
   auto scale = quantize.getScale().getDefiningOp<lm::AbsMaxScaleOp>();
   int64_t last = int64_t(getDims(quantize.getInput()).size()) - 1;
@@ -35,13 +32,22 @@ static lm::QuantizeOp matchRows(Value value) {
   return quantize;
 }
 
-/// The dequantization of an int8 [k, n] weight ([n, k] if `transposed`) with one
-/// scale per column.
-static lm::DequantizeOp matchWeight(Value value, bool transposed) {
+kernel::QuantizeRowsOp plan::getQuantizedRows(lm::QuantizeOp quantize) {
+  for (Operation *user : quantize.getInput().getUsers())
+    if (auto rows = dyn_cast<kernel::QuantizeRowsOp>(user); rows && rows->getBlock() == quantize->getBlock()) {
+      if (!rows->isBeforeInBlock(quantize))
+        rows->moveBefore(quantize);
+      return rows;
+    }
+  OpBuilder builder(quantize);
+  return kernel::QuantizeRowsOp::create(builder, quantize.getLoc(), quantize.getType(), quantize.getScale().getType(),
+                                        quantize.getInput());
+}
+
+lm::DequantizeOp plan::matchInt8Weight(Value value, bool transposed) {
   auto dequantize = value.getDefiningOp<lm::DequantizeOp>();
-  if (!dequantize || dequantize.getZeroPoint() || !isInt8(dequantize.getInput()) ||
-      !isRecipe(dequantize.getInput()) || !isRecipe(dequantize.getScale()) ||
-      !getElementTypeOrSelf(dequantize.getScale()).isF32())
+  if (!dequantize || dequantize.getZeroPoint() || !isInt8(dequantize.getInput()) || !isRecipe(dequantize.getInput()) ||
+      !isRecipe(dequantize.getScale()) || !getElementTypeOrSelf(dequantize.getScale()).isF32())
     return {};
   auto scale = cast<RankedTensorType>(dequantize.getScale().getType());
   int64_t n = cast<RankedTensorType>(value.getType()).getDimSize(transposed ? 0 : 1);
@@ -51,11 +57,10 @@ static lm::DequantizeOp matchWeight(Value value, bool transposed) {
 }
 
 void plan::formInt8Products(func::FuncOp function, const PlanTarget &target) {
-  DenseMap<Value, kernel::QuantizeRowsOp> rowsOf; // shared by all products that read the same rows
   for (auto op : llvm::make_early_inc_range(function.getOps<lm::LinearOp>())) {
     bool transposed = op.getTransposeWeight();
-    lm::QuantizeOp quantize = matchRows(op.getInput());
-    lm::DequantizeOp weight = matchWeight(op.getWeight(), transposed);
+    lm::QuantizeOp quantize = matchQuantizedRows(op.getInput());
+    lm::DequantizeOp weight = matchInt8Weight(op.getWeight(), transposed);
     if (!quantize || !weight || !getElementTypeOrSelf(op.getType()).isF32())
       continue;
     auto matrix = cast<RankedTensorType>(op.getWeight().getType());
@@ -64,21 +69,16 @@ void plan::formInt8Products(func::FuncOp function, const PlanTarget &target) {
     if (!layout || k > kMaxDepth || !getDims(op.getInput()).back().isConstant(k))
       continue;
 
-    kernel::QuantizeRowsOp &rows = rowsOf[quantize.getResult()];
-    if (!rows) {
-      OpBuilder builder(quantize);
-      rows = kernel::QuantizeRowsOp::create(builder, quantize.getLoc(), quantize.getType(),
-                                            quantize.getScale().getType(), quantize.getInput());
-    }
+    kernel::QuantizeRowsOp rows = getQuantizedRows(quantize);
     OpBuilder builder(op);
     Value q = weight.getInput();
     if (transposed)
       q = lm::TransposeOp::create(builder, q.getLoc(), q, ArrayRef<int64_t>{1, 0});
     Value packed = kernel::PackOp::create(builder, q.getLoc(), q, layout->layout, layout->width);
     Value scale = lm::ReshapeOp::create(builder, q.getLoc(), weight.getScale(), ArrayRef<SymExpr>{n});
-    auto product = kernel::GemmS8Op::create(builder, op.getLoc(), op.getType(), rows.getResult(), rows.getScale(),
-                                            packed, scale, op.getBias(), /*residual=*/Value(), layout->layout, n, k,
-                                            kernel::Activation::None);
+    auto product =
+        kernel::GemmS8Op::create(builder, op.getLoc(), op.getType(), rows.getResult(), rows.getScale(), packed, scale,
+                                 op.getBias(), /*residual=*/Value(), layout->layout, n, k, kernel::Activation::None);
     op.getResult().replaceAllUsesWith(product.getResult());
     op.erase();
   }

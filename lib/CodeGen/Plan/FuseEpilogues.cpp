@@ -130,5 +130,7 @@ static void fuseAll(func::FuncOp function) {
 void plan::fuseEpilogues(func::FuncOp function) {
   fuseAll<GemmOp>(function);
   fuseAll<GemmS8Op>(function);
+  fuseAll<kernel::GemmW4A8Op>(function);
+  fuseAll<kernel::GemmWQOp>(function);
   eraseDead(function);
 }

@@ -15,7 +15,7 @@ using lm::SymExpr;
 
 bool llmopt::isStep(Operation *op) {
   return isa<kernel::KernelDialect>(op->getDialect()) &&
-         !isa<kernel::ViewOp, kernel::PackOp, kernel::YieldOp, kernel::DefineSymbolOp>(op);
+         !isa<kernel::ViewOp, kernel::PackOp, kernel::PackGroupsOp, kernel::YieldOp, kernel::DefineSymbolOp>(op);
 }
 
 Value Liveness::getStorage(Value value) const {
@@ -53,7 +53,13 @@ bool llmopt::mayWriteInPlace(OpOperand &operand) {
     return value == gemm.getResidual() && value != gemm.getInput();
   if (auto gemm = dyn_cast<kernel::GemmS8Op>(op))
     return value == gemm.getResidual() && value != gemm.getInputScale();
+  if (auto gemm = dyn_cast<kernel::GemmW4A8Op>(op))
+    return value == gemm.getResidual() && value != gemm.getInputScale();
+  if (auto gemm = dyn_cast<kernel::GemmWQOp>(op))
+    return value == gemm.getResidual() && value != gemm.getInput();
   if (auto norm = dyn_cast<kernel::NormOp>(op))
+    return !norm.getSum() && (value == norm.getInput() || value == norm.getResidual());
+  if (auto norm = dyn_cast<kernel::NormQuantizedOp>(op))
     return !norm.getSum() && (value == norm.getInput() || value == norm.getResidual());
   if (isa<kernel::SoftmaxOp>(op))
     return true;

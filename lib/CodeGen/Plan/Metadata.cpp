@@ -17,6 +17,10 @@ SymExpr llmopt::getFlops(Operation *op) {
     return SymExpr(2 * int64_t(gemm.getK())) * elements(gemm.getResult());
   if (auto gemm = dyn_cast<kernel::GemmS8Op>(op))
     return SymExpr(2 * int64_t(gemm.getK())) * elements(gemm.getResult());
+  if (auto gemm = dyn_cast<kernel::GemmW4A8Op>(op))
+    return SymExpr(2 * int64_t(gemm.getK())) * elements(gemm.getResult());
+  if (auto gemm = dyn_cast<kernel::GemmWQOp>(op))
+    return SymExpr(2 * int64_t(gemm.getK())) * elements(gemm.getResult());
   if (auto quantize = dyn_cast<kernel::QuantizeRowsOp>(op))
     return SymExpr(4) * elements(quantize.getResult());
   if (auto product = dyn_cast<kernel::BatchedMatmulOp>(op)) {
@@ -28,6 +32,8 @@ SymExpr llmopt::getFlops(Operation *op) {
     int64_t width = attention.getNumHeads() * (attention.getHeadDim() + attention.getValueHeadDim());
     return SymExpr(2 * width) * q[0] * q[1] * k[1];
   }
+  if (auto norm = dyn_cast<kernel::NormQuantizedOp>(op))
+    return SymExpr(norm.getKind() == lm::NormKind::Layer ? 12 : 8) * elements(norm.getResult());
   if (auto norm = dyn_cast<kernel::NormOp>(op))
     return SymExpr(norm.getKind() == lm::NormKind::Layer ? 8 : 4) * elements(norm.getResult());
   if (auto softmax = dyn_cast<kernel::SoftmaxOp>(op))

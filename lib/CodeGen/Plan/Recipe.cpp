@@ -47,9 +47,9 @@ const char *llmopt::getDTypeName(uint32_t dtype) {
 }
 
 static const char *getOpName(Recipe::Op op) {
-  static const char *const names[] = {"weight", "constant", "reshape", "transpose",    "slice",    "concat",     "cast",
-                                      "add",    "sub",      "mul",     "div",          "absmax_scale", "quantize",
-                                      "dequantize", "panels"};
+  static const char *const names[] = {"weight",   "constant",   "reshape", "transpose", "slice", "concat",
+                                      "cast",     "add",        "sub",     "mul",       "div",   "absmax_scale",
+                                      "quantize", "dequantize", "groups",  "panels"};
   return names[static_cast<size_t>(op)];
 }
 
@@ -124,6 +124,9 @@ static void appendNode(std::string &out, const Recipe &recipe, size_t index) {
   case Recipe::Op::Quantize:
     out += std::string(",\"dtype\":\"") + getDTypeName(node.dtype) + '"';
     out += std::string(",\"narrow_range\":") + (ints[0] ? "true" : "false");
+    break;
+  case Recipe::Op::Groups:
+    out += ",\"width\":" + std::to_string(ints[0]) + ",\"offset\":" + std::to_string(ints[1]);
     break;
   case Recipe::Op::Panels:
     out += ",\"width\":" + std::to_string(ints[0]);

@@ -86,8 +86,7 @@ uint16_t doubleToBFloat(double value) {
   return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-template <typename T>
-T loadAs(const char *p) {
+template <typename T> T loadAs(const char *p) {
   T value;
   std::memcpy(&value, p, sizeof(T));
   return value;
@@ -133,10 +132,7 @@ double load(const char *p, uint32_t dtype) {
   }
 }
 
-template <typename T>
-void storeAs(char *p, T value) {
-  std::memcpy(p, &value, sizeof(T));
-}
+template <typename T> void storeAs(char *p, T value) { std::memcpy(p, &value, sizeof(T)); }
 
 /// `value` is in the range of the type already where it is an integer.
 void store(char *p, uint32_t dtype, double value) {
@@ -150,8 +146,12 @@ void store(char *p, uint32_t dtype, double value) {
   case LLMOPT_BF16:
     return storeAs(p, doubleToBFloat(value));
   case LLMOPT_I8:
+  case LLMOPT_I4:
+  case LLMOPT_I2:
     return storeAs(p, static_cast<int8_t>(value));
   case LLMOPT_U8:
+  case LLMOPT_U4:
+  case LLMOPT_U2:
   case LLMOPT_BOOL:
     return storeAs(p, static_cast<uint8_t>(value));
   case LLMOPT_I16:
@@ -171,15 +171,16 @@ void store(char *p, uint32_t dtype, double value) {
 
 /// Least and greatest value of an integer type of at most 32 bits.
 std::pair<double, double> integerRange(uint32_t dtype) {
-  bool isSigned = dtype == LLMOPT_I8 || dtype == LLMOPT_I16 || dtype == LLMOPT_I32;
-  double span = std::ldexp(1, static_cast<int>(8 * getDTypeBytes(dtype)));
+  bool isSigned =
+      dtype == LLMOPT_I8 || dtype == LLMOPT_I16 || dtype == LLMOPT_I32 || dtype == LLMOPT_I4 || dtype == LLMOPT_I2;
+  bool isNibble = dtype == LLMOPT_I4 || dtype == LLMOPT_U4, isCrumb = dtype == LLMOPT_I2 || dtype == LLMOPT_U2;
+  double span = std::ldexp(1, isNibble ? 4 : isCrumb ? 2 : static_cast<int>(8 * getDTypeBytes(dtype)));
   return isSigned ? std::make_pair(-span / 2, span / 2 - 1) : std::make_pair(0.0, span - 1);
 }
 
 /// Calls body(offsets in elements of every view) for the row-major indices of
 /// `dims`; views broadcast to it from the right.
-template <size_t N, typename Body>
-void forEach(const Dims &dims, const View *const (&views)[N], Body body) {
+template <size_t N, typename Body> void forEach(const Dims &dims, const View *const (&views)[N], Body body) {
   size_t rank = dims.size();
   std::vector<Dims> strides(N, Dims(rank, 0));
   for (size_t v = 0; v < N; ++v) {
@@ -224,7 +225,8 @@ private:
   void quantize(const Recipe::Node &node, const std::vector<View> &in, char *data);
   bool writeDense(const View &view, const RecipeSink &sink);
   bool writePanels(const View &view, int64_t width, const RecipeSink &sink);
-  bool writeGroups(const View &view, int64_t width, int64_t group, int64_t shift, const RecipeSink &sink);
+  bool writeSteps(const View &view, int64_t width, int64_t group, int64_t shift, const RecipeSink &sink);
+  bool writeGroups(const Recipe::Node &node, const RecipeSink &sink);
 
   const Recipe &recipe;
   const RecipeSource &source;
@@ -415,6 +417,7 @@ bool Executor::eval(size_t index, View &out) {
     return true;
   case Op::Weight:
   case Op::Constant:
+  case Op::Groups:
   case Op::Panels:
     break;
   }
@@ -470,7 +473,7 @@ bool Executor::writePanels(const View &view, int64_t width, const RecipeSink &si
 }
 
 /// Panels of int8 with `group` steps of K side by side.
-bool Executor::writeGroups(const View &view, int64_t width, int64_t group, int64_t shift, const RecipeSink &sink) {
+bool Executor::writeSteps(const View &view, int64_t width, int64_t group, int64_t shift, const RecipeSink &sink) {
   int64_t k = view.dims[0], n = view.dims[1], header = shift ? 4 * width : 0, row = width * group;
   std::vector<char> panel(static_cast<size_t>(header + (k + group - 1) / group * row));
   for (int64_t first = 0; first < n; first += width) {
@@ -493,6 +496,40 @@ bool Executor::writeGroups(const View &view, int64_t width, int64_t group, int64
   return true;
 }
 
+/// Blocks of kernel.pack_groups: scales, zero points, nibbles of one group of one panel.
+bool Executor::writeGroups(const Recipe::Node &node, const RecipeSink &sink) {
+  View q, scale, zero;
+  bool hasZero = node.operands.size() > 2;
+  if (!eval(node.operands[0], q) || !eval(node.operands[1], scale) || (hasZero && !eval(node.operands[2], zero)))
+    return false;
+  const int64_t width = node.ints[0], offset = node.ints[1], groups = q.dims[0], group = q.dims[1], n = q.dims[2],
+                header = width * (hasZero ? 8 : 4);
+  const int64_t blockBytes = header + width * group / 2;
+  std::vector<char> panel(static_cast<size_t>(groups * blockBytes));
+  for (int64_t first = 0; first < n; first += width) {
+    std::fill(panel.begin(), panel.end(), 0);
+    for (int64_t g = 0; g < groups; ++g) {
+      char *block = panel.data() + g * blockBytes;
+      for (int64_t j = 0; j < std::min(width, n - first); ++j) {
+        int64_t column = first + j;
+        std::memcpy(block + 4 * j, scale.data + 4 * (g * scale.strides[0] + column * scale.strides[2]), 4);
+        if (hasZero)
+          storeAs(block + 4 * (width + j),
+                  static_cast<float>(load(zero.data + g * zero.strides[0] + column * zero.strides[2], zero.dtype)) +
+                      static_cast<float>(offset));
+        for (int64_t k = 0; k < group; ++k) {
+          int64_t nibble = q.data[g * q.strides[0] + k * q.strides[1] + column * q.strides[2]] + offset;
+          char &to = block[header + (k / 8 * width + j) * 4 + k % 4];
+          to = static_cast<char>(to | (nibble & 15) << (k % 8 < 4 ? 0 : 4));
+        }
+      }
+    }
+    if (!sink(panel.data(), panel.size()))
+      return false;
+  }
+  return true;
+}
+
 std::string Executor::run(const RecipeSink &sink) {
   const Recipe::Node &last = recipe.result();
   View view;
@@ -501,8 +538,10 @@ std::string Executor::run(const RecipeSink &sink) {
       if (last.ints[1] == 1)
         writePanels(view, last.ints[0], sink);
       else
-        writeGroups(view, last.ints[0], last.ints[1], last.ints[2], sink);
+        writeSteps(view, last.ints[0], last.ints[1], last.ints[2], sink);
     }
+  } else if (last.op == Op::Groups) {
+    writeGroups(last, sink);
   } else if (eval(recipe.nodes.size() - 1, view)) {
     writeDense(view, sink);
   }

@@ -4,6 +4,7 @@
 
 #include "llmopt/CodeGen/CPU/Attention.h"
 #include "llmopt/CodeGen/CPU/Gemm.h"
+#include "llmopt/CodeGen/CPU/Int4.h"
 #include "llmopt/CodeGen/CPU/Int8.h"
 #include "llmopt/CodeGen/CPU/Rows.h"
 #include "llmopt/CodeGen/CPU/VectorMath.h"
@@ -89,6 +90,27 @@ TEST(AArch64Test, NeonKernelsUnderQemu) {
   quantize.q = Operand(1);
   quantize.scale = Operand(2);
 
+  GemmInt4Spec int4;
+  int4.name = "gemm_int4";
+  int4.m = Size::dim(0);
+  int4.n = 37;
+  int4.k = 128;
+  int4.group = 64;
+  int4.a = Operand(0);
+  int4.rowScale = Operand(1);
+  int4.b = Operand(2);
+  int4.c = Operand(3);
+
+  GemmSpec floatInt4;
+  floatInt4.name = "gemm_float_int4";
+  floatInt4.m = Size::dim(0);
+  floatInt4.n = floatInt4.ldc = 37;
+  floatInt4.k = floatInt4.lda = 128;
+  floatInt4.a = Operand(0);
+  floatInt4.b = Operand(1);
+  floatInt4.c = Operand(2);
+  floatInt4.quantizedB = QuantizedB{64, 8, false, {}};
+
   auto object =
       KernelLibrary::compile(*target, Emit::Object, [&](KernelBuilder &kb) {
         emitGemm(kb, gemm);
@@ -97,6 +119,8 @@ TEST(AArch64Test, NeonKernelsUnderQemu) {
         emitNorm(kb, norm);
         emitGemmInt8(kb, int8);
         emitQuantizeRows(kb, quantize);
+        emitGemmInt4(kb, int4);
+        emitGemm(kb, floatInt4);
         kb.beginKernel("tanh_map");
         kb.forVectors(kb.size(Size::dim(0)), [&](V i, V mask) {
           V x = kb.loadMaybeMasked(kb.at(kb.arg(0), i), mask);
@@ -136,6 +160,10 @@ TEST(AArch64Test, NeonKernelsUnderQemu) {
     function("int8_tiles", gemmInt8Tiles(int8, *target));
     function("int8_scratch", gemmInt8Scratch(int8, *target));
     function("quantize_tiles", quantizeRowsTiles(quantize));
+    function("int4_tiles", gemmInt4Tiles(int4, *target));
+    function("int4_scratch", gemmInt4Scratch(int4, *target));
+    function("float_int4_tiles", gemmTiles(floatInt4, *target));
+    function("float_int4_scratch", gemmScratch(floatInt4, *target));
     header << "enum { INT8_NR = " << gemmInt8NR(*target) << " };\n";
     header << "enum { NR = " << target->gemmNR() << " };\n";
   }

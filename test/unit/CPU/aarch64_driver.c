@@ -14,6 +14,8 @@ KERNEL(norm);
 KERNEL(tanh_map);
 KERNEL(gemm_int8);
 KERNEL(quantize_rows);
+KERNEL(gemm_int4);
+KERNEL(gemm_float_int4);
 
 static uint32_t state = 1;
 static float *fill(int64_t n, float scale) {
@@ -48,8 +50,8 @@ static void run(kernel_fn *kernel, void *const *args, const int64_t *dims,
 }
 
 int main(void) {
-  static const int64_t sizes[] = {1, 5, 8, 9, 17, 130};
-  for (int s = 0; s < 6; ++s) {
+  static const int64_t sizes[] = {1, 2, 3, 5, 8, 9, 17, 130};
+  for (int s = 0; s < 8; ++s) {
     int64_t m = sizes[s];
     { /* gemm: N 100, K 500, bias, gelu */
       float *a = fill(m * 500, 1), *b = fill(500 * 100, 0.1f),
@@ -165,6 +167,51 @@ int main(void) {
             ++failures;
           }
         }
+    }
+    { /* int4: N 37, K 128 in groups of 64, by int8 rows and by floats */
+      enum { BLOCK = NR * (64 / 2 + 4) };
+      float *x = fill(m * 128, 1), *rows = fill(m * 2, 0.01f),
+            *out = fill(m * 37, 1), *scale = fill(2 * 37, 0.1f);
+      int8_t *q = malloc(m * 128), *u = malloc(128 * 37);
+      uint8_t *packed = calloc((37 + NR) / NR * 2, BLOCK);
+      for (int i = 0; i < m * 128; ++i)
+        q[i] = (int8_t)(x[i] * 127);
+      for (int p = 0; p < 128; ++p)
+        for (int j = 0; j < 37; ++j) {
+          uint8_t *block = packed + (j / NR * 2 + p / 64) * BLOCK;
+          state = state * 1664525u + 1013904223u;
+          u[p * 37 + j] = state >> 28;
+          ((float *)block)[j % NR] = scale[p / 64 * 37 + j];
+          block[NR * 4 + (p % 64 / 8 * NR + j % NR) * 4 + p % 4] |=
+              (state >> 28) << (p % 8 < 4 ? 0 : 4);
+        }
+      void *args[] = {q, rows, packed, out};
+      run(gemm_int4, args, &m, int4_tiles(&m), int4_scratch(&m));
+      double *want = malloc(m * 37 * 8);
+      for (int i = 0; i < m; ++i)
+        for (int j = 0; j < 37; ++j) {
+          double y = 0;
+          for (int g = 0; g < 2; ++g) {
+            int32_t sum = 0;
+            for (int p = g * 64; p < g * 64 + 64; ++p)
+              sum += q[i * 128 + p] * (u[p * 37 + j] - 8);
+            y += (double)rows[i * 2 + g] * scale[g * 37 + j] * sum;
+          }
+          want[i * 37 + j] = y;
+        }
+      compare("int4", m, out, want, m * 37, 2e-6);
+      void *floats[] = {x, packed, out};
+      run(gemm_float_int4, floats, &m, float_int4_tiles(&m),
+          float_int4_scratch(&m));
+      for (int i = 0; i < m; ++i)
+        for (int j = 0; j < 37; ++j) {
+          double y = 0;
+          for (int p = 0; p < 128; ++p)
+            y += (double)x[i * 128 + p] * (u[p * 37 + j] - 8) *
+                 scale[p / 64 * 37 + j];
+          want[i * 37 + j] = y;
+        }
+      compare("float x int4", m, out, want, m * 37, 5e-6);
     }
     { /* tanh */
       float *x = fill(m, 4), *out = fill(m, 1);

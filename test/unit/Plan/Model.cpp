@@ -98,10 +98,13 @@ std::vector<lm::Tensor> Model::evaluate(const std::vector<lm::Tensor> &inputs) {
 }
 
 namespace {
+/// Weights are dequantized before any product.
 class WithoutInt8 : public cpu::CPUPlanTarget {
 public:
   using CPUPlanTarget::CPUPlanTarget;
   std::optional<PackedLayout> getInt8Layout(int64_t, int64_t) const override { return std::nullopt; }
+  std::optional<int64_t> getQuantizedWidth() const override { return std::nullopt; }
+  bool hasQuantizedNorm() const override { return false; }
 };
 } // namespace
 

@@ -58,7 +58,7 @@ public:
   mlir::MLIRContext &getContext() { return *context; }
   mlir::ModuleOp getPlan() { return *planned; }
 
-  /// Whether the target that `compile` plans for has int8 products.
+  /// Whether the target that `compile` plans for multiplies quantized weights.
   bool hasInt8 = true;
 
   std::string errors;

@@ -97,8 +97,9 @@ TEST(Recipe, EveryOperation) {
 }
 
 TEST(Recipe, Quantization) {
-  const std::string scale = "%s = lm.absmax_scale %a {axes = array<i64: 0>, qmax = 127.0 : f64} : (tensor<6x10xf32>) -> "
-                            "tensor<1x10xf32>\n";
+  const std::string scale =
+      "%s = lm.absmax_scale %a {axes = array<i64: 0>, qmax = 127.0 : f64} : (tensor<6x10xf32>) -> "
+      "tensor<1x10xf32>\n";
   expectSame(scale + "%r = lm.reshape %s : (tensor<1x10xf32>) -> tensor<10xf32>", "tensor<10xf32>");
   expectSame(scale + "%r = lm.quantize %a scale %s {narrow_range = true} : (tensor<6x10xf32>, tensor<1x10xf32>) -> "
                      "tensor<6x10xi8>",
@@ -145,11 +146,12 @@ TEST(Recipe, PanelsOfInt8) {
     std::string quantize =
         weight(random, "a", {k, n}, 1) +
         "%s = lm.absmax_scale %a {axes = array<i64: 0>, qmax = 127.0 : f64} : (tensor<6x10xf32>) -> tensor<1x10xf32>\n"
-        "%q = lm.quantize %a scale %s {narrow_range = true} : (tensor<6x10xf32>, tensor<1x10xf32>) -> tensor<6x10xi8>\n";
+        "%q = lm.quantize %a scale %s {narrow_range = true} : (tensor<6x10xf32>, tensor<1x10xf32>) -> "
+        "tensor<6x10xi8>\n";
     Parsed plain("func.func @main() -> tensor<6x10xi8> {\n" + quantize + "return %q : tensor<6x10xi8>\n}\n");
     Parsed packed("func.func @main() -> " + packedType + " {\n" + quantize + "%r = kernel.pack <" +
-                  (quads ? "quads" : "pairs") + "> 4 %q : (tensor<6x10xi8>) -> " + packedType + "\nreturn %r : " +
-                  packedType + "\n}\n");
+                  (quads ? "quads" : "pairs") + "> 4 %q : (tensor<6x10xi8>) -> " + packedType +
+                  "\nreturn %r : " + packedType + "\n}\n");
     ASSERT_TRUE(plain.module && packed.module);
     std::vector<char> q, bytes, expected(3 * entries * group * width);
     ASSERT_EQ(execute(plain.main(), q), "");
@@ -224,4 +226,47 @@ TEST(Recipe, UnwritablePath) {
   options.output = model.directory.path + "/no-such-directory/model.so";
   EXPECT_FALSE(model.compile(options));
   EXPECT_NE(model.errors.find("no-such-directory"), std::string::npos) << model.errors;
+}
+
+// Scales, zero points and nibbles of each group beside each other; and 4-bit ranges.
+TEST(Recipe, Groups) {
+  for (bool zero : {false, true}) {
+    const int64_t groups = 2, group = 32, n = 10, width = 4, header = width * (zero ? 8 : 4),
+                  block = header + width * group / 2;
+    std::mt19937 random(3);
+    std::string packedType = "tensor<3x2x" + std::to_string(block) + "xi8>", q = "tensor<2x32x10xi4>";
+    std::string zeros = zero ? " zero_point %z" : "", zeroType = zero ? ", tensor<2x1x10xi4>" : "";
+    std::string quantize =
+        weight(random, "a", {groups, group, n}, 1) +
+        "%s = lm.absmax_scale %a {axes = array<i64: 1>, qmax = 4.0 : f64} : (tensor<2x32x10xf32>) -> "
+        "tensor<2x1x10xf32>\n" +
+        (zero ? "%z = lm.constant dense<-5> : tensor<2x1x10xi4>\n" : "") + "%q = lm.quantize %a scale %s" + zeros +
+        " : (tensor<2x32x10xf32>, tensor<2x1x10xf32>" + zeroType + ") -> " + q + "\n";
+    Parsed plain("func.func @main() -> " + q + " {\n" + quantize + "return %q : " + q + "\n}\n");
+    Parsed scales("func.func @main() -> tensor<2x1x10xf32> {\n" + quantize + "return %s : tensor<2x1x10xf32>\n}\n");
+    Parsed packed("func.func @main() -> " + packedType + " {\n" + quantize + "%r = kernel.pack_groups 4 %q scale %s" +
+                  zeros + " : (" + q + ", tensor<2x1x10xf32>" + zeroType + ") -> " + packedType +
+                  "\nreturn %r : " + packedType + "\n}\n");
+    ASSERT_TRUE(plain.module && scales.module && packed.module);
+    std::vector<char> integers, floats, bytes, expected(3 * groups * block);
+    ASSERT_EQ(execute(plain.main(), integers), "");
+    auto evaluated = lm::evaluate(plain.main(), {});
+    ASSERT_TRUE(succeeded(evaluated));
+    for (int64_t i = 0; i < groups * group * n; ++i)
+      ASSERT_EQ(int(integers[i]), int((*evaluated)[0].asDouble(i)));
+    ASSERT_EQ(execute(scales.main(), floats), "");
+    ASSERT_EQ(execute(packed.main(), bytes), "");
+    for (int64_t j = 0; j < n; ++j)
+      for (int64_t g = 0; g < groups; ++g) {
+        char *to = expected.data() + (j / width * groups + g) * block;
+        float z = -5 + 8;
+        std::memcpy(to + j % width * 4, floats.data() + (g * n + j) * 4, 4);
+        if (zero)
+          std::memcpy(to + (width + j % width) * 4, &z, 4);
+        for (int64_t i = 0; i < group; ++i)
+          to[header + (i / 8 * width + j % width) * 4 + i % 4] |= (integers[(g * group + i) * n + j] + 8)
+                                                                  << (i % 8 < 4 ? 0 : 4);
+      }
+    EXPECT_EQ(bytes, expected) << "zero points " << zero;
+  }
 }

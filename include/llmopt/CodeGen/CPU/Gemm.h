@@ -16,7 +16,23 @@
 #include "llmopt/CodeGen/CPU/KernelBuilder.h"
 #include "llmopt/CodeGen/CPU/Operand.h"
 
+#include <optional>
+
 namespace llmopt::cpu {
+
+/// A packed B that stays integer: int4 with its scales, as kernel.pack_groups writes
+/// it, or int8 [ceil(N/NR)][K][NR] with one scale per column.
+///
+/// For up to three rows its elements go straight into multiply-adds: a few chains of
+/// sums per output, scaled per group or at the end. For more rows, and where an
+/// activation is not finite or beyond 1e30, panels are dequantized, each element
+/// rounded to f32 as lm.dequantize does, and multiplied as any other B.
+struct QuantizedB {
+  int64_t group = 0;       // 0: int8
+  int64_t offset = 0;      // what is subtracted from nibbles without zero points
+  bool zeroPoints = false; // the weight holds them
+  Operand columnScale;     // [N] f32, of int8
+};
 
 struct GemmSpec {
   std::string name; // symbol of the kernel
@@ -36,6 +52,7 @@ struct GemmSpec {
   Operand residual; // [M, N], added after the activation; may be C itself
   Size lda, ldb, ldc, ldResidual; // row strides in elements
 
+  std::optional<QuantizedB> quantizedB; // with packedB; alpha is 1
   bool packedB = true; // then n and k are constants, and ldb is unused
   bool transA = false;
   bool transB = false; // only without packedB

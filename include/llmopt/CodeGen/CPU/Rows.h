@@ -30,6 +30,9 @@ struct NormSpec {
   Operand sum; // [rows, width], optional: receives x + residual + inputBias
   Operand out; // [rows, width]; may be x or residual itself
   Size ldx = 0, ldResidual = 0, ldSum = 0, ldOut = 0; // row strides; 0: width
+  Operand quantized;      // [rows, width] int8, optional: `out` as QuantizeRowsSpec says,
+  Operand quantizedScale; // [rows, quantizedGroups] f32: in equal parts of rows
+  int64_t quantizedGroups = 1;
 
   int64_t rowBlock = 0; // rows per tile; 0 takes the default
 };

@@ -8,9 +8,9 @@ def PlanPass : Pass<"lm-plan", "::mlir::ModuleOp"> {
   let summary = "partition the lm dialect into kernels (L1 -> L2)";
   let description = [{
     Every operation becomes part of one kernel: products with constant weights
-    and what follows them `kernel.gemm`, or `kernel.gemm_s8` where both sides are
-    quantized, attention, norms, embeddings and softmax
-    their own kernels, the rest fused into `kernel.loops`. Expressions over
+    and what follows them `kernel.gemm`, or `kernel.gemm_s8` and `kernel.gemm_w4a8`
+    where both sides are quantized, `kernel.gemm_wq` where only the weight is,
+    attention, norms, embeddings and softmax their own kernels, the rest fused into `kernel.loops`. Expressions over
     weights stay as recipes. The driver runs the same with the compiler's target;
     this pass plans for a CPU with the given panel width.
   }];
@@ -18,7 +18,9 @@ def PlanPass : Pass<"lm-plan", "::mlir::ModuleOp"> {
   let options = [Option<"panelWidth", "panel-width", "int64_t", /*default=*/"16",
                         "columns of a panel of a packed weight">,
                  Option<"int8", "int8", "std::string", /*default=*/"\"panels\"",
-                        "layout of int8 weights: panels, pairs, quads; none for a target without int8 products">];
+                        "layout of int8 weights: panels, pairs, quads; none for a target without int8 products">,
+                 Option<"quantizedWeights", "quantized-weights", "bool", /*default=*/"false",
+                        "the target multiplies int4 weights, and int8 ones by floats, and quantizes in norms">];
 }
 
 #endif

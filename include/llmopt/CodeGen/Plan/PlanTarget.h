@@ -22,6 +22,13 @@ public:
   /// kernel, and quantized products run as f32 ones with the rest in loops.
   virtual std::optional<PackedLayout> getInt8Layout(int64_t n, int64_t k) const { return std::nullopt; }
 
+  /// Columns of a panel of a weight that stays int4 (kernel.gemm_w4a8, gemm_wq) or,
+  /// beside float activations, int8. None: there are no such kernels, and products
+  /// read dequantized weights.
+  virtual std::optional<int64_t> getQuantizedWidth() const { return std::nullopt; }
+  /// Whether a norm may quantize what it gives (kernel.norm_quantized).
+  virtual bool hasQuantizedNorm() const { return false; }
+
   /// Whether products of this element type have a kernel (else: loops).
   virtual bool hasGemm(mlir::Type elementType) const { return elementType.isF32(); }
   virtual bool hasAttention(lm::AttentionOp op) const;
@@ -33,16 +40,22 @@ public:
 /// Column panels of one width, as CPU kernels read them; int8 weights in `int8`.
 class PanelTarget : public PlanTarget {
 public:
-  explicit PanelTarget(int64_t width, std::optional<kernel::Layout> int8 = kernel::Layout::Panels)
-      : width(width), int8(int8) {}
+  explicit PanelTarget(int64_t width, std::optional<kernel::Layout> int8 = kernel::Layout::Panels,
+                       bool quantizedWeights = false)
+      : width(width), int8(int8), quantizedWeights(quantizedWeights) {}
   PackedLayout getGemmLayout(int64_t, int64_t) const override { return {kernel::Layout::Panels, width}; }
   std::optional<PackedLayout> getInt8Layout(int64_t, int64_t) const override {
     return int8 ? std::optional(PackedLayout{*int8, width}) : std::nullopt;
   }
+  std::optional<int64_t> getQuantizedWidth() const override {
+    return quantizedWeights ? std::optional(width) : std::nullopt;
+  }
+  bool hasQuantizedNorm() const override { return quantizedWeights; }
 
 private:
   int64_t width;
   std::optional<kernel::Layout> int8;
+  bool quantizedWeights;
 };
 
 } // namespace llmopt

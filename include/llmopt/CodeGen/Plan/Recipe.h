@@ -34,6 +34,8 @@ struct Recipe {
     AbsMaxScale, // ints: axes; number: qmax
     Quantize,    // x, scale[, zero point]; ints: narrow range
     Dequantize,  // q, scale[, zero point]
+    Groups,      // q, scale[, zero point] in groups; ints: width, offset. Blocks
+                 // [ceil(N/width)][K/G] as kernel.pack_groups describes them
     Panels       // ints: width, group, shift. [K, N] -> [ceil(N/width)][ceil(K/group)][width][group],
                  // zeros behind N and K; with a shift each panel begins with
                  // [width] int32, -shift times the sum of each column

@@ -1,5 +1,6 @@
 // Constraints of the kernel operations, and the form of kernel.loops.
-#include "llmopt/Dialect/Kernel/IR/Kernel.h"
+#include "KernelChecks.h"
+
 #include "llmopt/Dialect/LM/IR/ShapeChecks.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -12,8 +13,7 @@ using lm::getDims;
 using lm::mayDiffer;
 using lm::SymExpr;
 
-/// Whether the operand, where present, is [size].
-static bool isVector(Value value, const SymExpr &size) {
+bool kernel::isVector(Value value, const SymExpr &size) {
   if (!value)
     return true;
   SmallVector<SymExpr> dims = getDims(value);
@@ -39,9 +39,7 @@ static RankedTensorType getPackedType(Type type, Layout layout, int64_t width) {
   return getPackedType(ranked.getElementType(), ranked.getDimSize(0), ranked.getDimSize(1), layout, width);
 }
 
-int64_t kernel::getPackedGroup(Layout layout) {
-  return layout == Layout::Quads ? 4 : layout == Layout::Pairs ? 2 : 1;
-}
+int64_t kernel::getPackedGroup(Layout layout) { return layout == Layout::Quads ? 4 : layout == Layout::Pairs ? 2 : 1; }
 
 SymExpr kernel::getTokenRows(Value value) {
   auto append = value.getDefiningOp<KVAppendOp>();
@@ -129,8 +127,7 @@ LogicalResult GemmOp::verify() {
   return success();
 }
 
-/// The dimensions but the last are equal, where known, and the last is `last`.
-static bool haveRowsOf(Value value, ArrayRef<SymExpr> dims, const SymExpr &last) {
+bool kernel::haveRowsOf(Value value, ArrayRef<SymExpr> dims, const SymExpr &last) {
   SmallVector<SymExpr> own = getDims(value);
   if (own.empty() || own.size() != dims.size() || mayDiffer(own.back(), last))
     return false;
@@ -144,8 +141,7 @@ LogicalResult QuantizeRowsOp::verify() {
   SmallVector<SymExpr> dims = getDims(getInput());
   if (!getElementTypeOrSelf(getInput()).isF32() || dims.empty() || !dims.back().getConstant()) // (C1)
     return emitOpError() << "expected f32 rows of known width, but got " << getInput().getType();
-  if (!getElementTypeOrSelf(getResult()).isSignlessInteger(8) ||
-      !haveRowsOf(getResult(), dims, dims.back())) // (C2)
+  if (!getElementTypeOrSelf(getResult()).isSignlessInteger(8) || !haveRowsOf(getResult(), dims, dims.back())) // (C2)
     return emitOpError() << "expected an i8 result of the shape of " << getInput().getType() << ", but got "
                          << getResult().getType();
   if (!getElementTypeOrSelf(getScale()).isF32() || !haveRowsOf(getScale(), dims, 1)) // (C3)
@@ -159,8 +155,7 @@ LogicalResult GemmS8Op::verify() {
   int64_t n = getN(), k = getK(), group = getPackedGroup(getLayout());
   if (n < 1 || k < 1 || k > 131071) // (C5)
     return emitOpError() << "expected n >= 1 and 1 <= k <= 131071, but got n = " << n << " and k = " << k;
-  if (weight.getRank() != 3 || weight.getDimSize(2) < group ||
-      !weight.getElementType().isSignlessInteger(8) ||
+  if (weight.getRank() != 3 || weight.getDimSize(2) < group || !weight.getElementType().isSignlessInteger(8) ||
       weight != getPackedType(weight.getElementType(), k, n, getLayout(), weight.getDimSize(2) / group)) // (C1)
     return emitOpError() << "expected an i8 weight of k = " << k << " and n = " << n << " packed in "
                          << stringifyLayout(getLayout()) << ", but got " << weight;
@@ -200,7 +195,8 @@ LogicalResult AttentionOp::verify() {
     SmallVector<SymExpr> dims = getDims(value);
     return dims.size() == 3 && dims.back().getConstant() && offset >= 0 && offset + width <= *dims.back().getConstant();
   };
-  if (!holds(getQuery(), getQOffset(), heads * getHeadDim()) || !holds(getKey(), getKOffset(), kvHeads * getHeadDim()) ||
+  if (!holds(getQuery(), getQOffset(), heads * getHeadDim()) ||
+      !holds(getKey(), getKOffset(), kvHeads * getHeadDim()) ||
       !holds(getValue(), getVOffset(), kvHeads * getValueHeadDim()))
     return emitOpError() << "expected operands that hold the columns of " << heads << " and " << kvHeads
                          << " heads, but got " << getQuery().getType() << ", " << getKey().getType() << " and "
@@ -216,8 +212,7 @@ LogicalResult NormOp::verify() {
   if (dims.empty())
     return emitOpError() << "expected an operand of rank 1 or more, but got " << getInput().getType();
   if (getResidual() && !lm::areCompatibleTypes(getResidual().getType(), getInput().getType())) // (C1)
-    return emitOpError() << "expected the residual " << getInput().getType() << ", but got "
-                         << getResidual().getType();
+    return emitOpError() << "expected the residual " << getInput().getType() << ", but got " << getResidual().getType();
   for (Value vector : {Value(getInputBias()), Value(getScale()), Value(getBias())})
     if (!isVector(vector, dims.back()))
       return emitOpError() << "expected " << dims.back().str() << " elements, but got " << vector.getType();
@@ -288,9 +283,8 @@ ParseResult LoopsOp::parse(OpAsmParser &parser, OperationState &result) {
 
 void LoopsOp::print(OpAsmPrinter &p) {
   p << " (";
-  llvm::interleaveComma(llvm::zip(getBody().getArguments(), getInputs()), p, [&](auto binding) {
-    p << std::get<0>(binding) << " = " << std::get<1>(binding);
-  });
+  llvm::interleaveComma(llvm::zip(getBody().getArguments(), getInputs()), p,
+                        [&](auto binding) { p << std::get<0>(binding) << " = " << std::get<1>(binding); });
   p << ")";
   p.printOptionalAttrDictWithKeyword((*this)->getAttrs());
   p << " : ";

@@ -16,6 +16,8 @@
 namespace llmopt::kernel {
 /// Steps of K that lie side by side in a packed weight.
 int64_t getPackedGroup(Layout layout);
+/// Bytes of one block of kernel.pack_groups: scales, zero points, nibbles.
+int64_t getGroupBlockBytes(int64_t width, int64_t group, bool zeroPoints);
 /// Rows of memory from one sequence to the next of a key or value [B, S, W]: S,
 /// or the capacity of the cache that it lies in.
 lm::SymExpr getTokenRows(mlir::Value value);

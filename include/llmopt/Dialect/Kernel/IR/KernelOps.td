@@ -233,6 +233,7 @@ def Kernel_YieldOp : Kernel_Op<"yield", [Terminator, ReturnLike, ParentOneOf<["L
 }
 
 include "llmopt/Dialect/Kernel/IR/KernelControlOps.td"
+include "llmopt/Dialect/Kernel/IR/KernelQuantOps.td"
 include "llmopt/Dialect/Kernel/IR/KernelSymbolOps.td"
 
 #endif

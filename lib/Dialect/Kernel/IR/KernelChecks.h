@@ -1,0 +1,16 @@
+// What verifiers of the kernel dialect share. Private to this library.
+#ifndef LLMOPT_LIB_DIALECT_KERNEL_IR_KERNELCHECKS_H
+#define LLMOPT_LIB_DIALECT_KERNEL_IR_KERNELCHECKS_H
+
+#include "llmopt/Dialect/Kernel/IR/Kernel.h"
+
+namespace llmopt::kernel {
+
+/// Whether the operand, where present, is [size].
+bool isVector(mlir::Value value, const lm::SymExpr &size);
+/// The dimensions but the last are equal, where known, and the last is `last`.
+bool haveRowsOf(mlir::Value value, llvm::ArrayRef<lm::SymExpr> dims, const lm::SymExpr &last);
+
+} // namespace llmopt::kernel
+
+#endif

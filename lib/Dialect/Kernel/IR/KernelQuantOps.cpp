@@ -1,0 +1,152 @@
+// Constraints of the operations whose weights stay quantized.
+#include "KernelChecks.h"
+
+#include "llmopt/Dialect/LM/IR/ShapeChecks.h"
+
+#include "mlir/IR/TypeUtilities.h"
+
+using namespace mlir;
+using namespace llmopt;
+using namespace llmopt::kernel;
+using lm::getDims;
+using lm::mayDiffer;
+using lm::SymExpr;
+
+int64_t kernel::getGroupBlockBytes(int64_t width, int64_t group, bool zeroPoints) {
+  return width * (group / 2 + (zeroPoints ? 8 : 4));
+}
+
+static RankedTensorType getGroupsType(MLIRContext *context, int64_t n, int64_t groups, int64_t group, int64_t width,
+                                      bool zeroPoints) {
+  return RankedTensorType::get(
+      {int64_t(llvm::divideCeil(n, width)), groups, getGroupBlockBytes(width, group, zeroPoints)},
+      IntegerType::get(context, 8));
+}
+
+void PackGroupsOp::build(OpBuilder &builder, OperationState &state, Value input, Value scale, Value zeroPoint,
+                         int64_t width) {
+  auto q = cast<RankedTensorType>(input.getType());
+  build(builder, state,
+        getGroupsType(builder.getContext(), q.getDimSize(2), q.getDimSize(0), q.getDimSize(1), width, bool(zeroPoint)),
+        input, scale, zeroPoint, width);
+}
+
+LogicalResult PackGroupsOp::verify() {
+  auto q = cast<RankedTensorType>(getInput().getType());
+  if (q.getRank() != 3 || !q.hasStaticShape() || q.getElementTypeBitWidth() != 4 || q.getDimSize(1) < 32 ||
+      q.getDimSize(1) % 32 != 0) // (C1)
+    return emitOpError() << "expected static 4-bit integers [K/G, G, N], G a multiple of 32, but got " << q;
+  SmallVector<int64_t> perGroup{q.getDimSize(0), 1, q.getDimSize(2)};
+  auto scale = cast<RankedTensorType>(getScale().getType());
+  if (!scale.getElementType().isF32() || scale.getShape() != ArrayRef(perGroup)) // (C2)
+    return emitOpError() << "expected one f32 scale for each group and column of " << q << ", but got " << scale;
+  if (getZeroPoint() && getZeroPoint().getType() != RankedTensorType::get(perGroup, q.getElementType()))
+    return emitOpError() << "expected one zero point for each group and column of " << q << ", but got "
+                         << getZeroPoint().getType();
+  if (getWidth() < 1) // (C3)
+    return emitOpError() << "expected a positive width, but got " << getWidth();
+  Type expected =
+      getGroupsType(getContext(), perGroup[2], perGroup[0], q.getDimSize(1), getWidth(), bool(getZeroPoint()));
+  if (getResult().getType() != expected)
+    return emitOpError() << "expected the result " << expected << ", but got " << getResult().getType();
+  return success();
+}
+
+/// The width of the panels of `weight`, if pack_groups makes it of such a matrix.
+static std::optional<int64_t> getGroupsWidth(Type weight, int64_t n, int64_t k, int64_t group, bool zeroPoints) {
+  auto type = cast<RankedTensorType>(weight);
+  int64_t perColumn = getGroupBlockBytes(1, group, zeroPoints);
+  if (type.getRank() != 3 || !type.hasStaticShape() || type.getDimSize(2) < perColumn)
+    return std::nullopt;
+  int64_t width = type.getDimSize(2) / perColumn;
+  if (type != getGroupsType(weight.getContext(), n, k / group, group, width, zeroPoints))
+    return std::nullopt;
+  return width;
+}
+
+/// What both products ask of their result, bias and residual.
+static LogicalResult verifyEpilogue(Operation *op, Value result, Value bias, Value residual, int64_t n) {
+  SmallVector<SymExpr> out = getDims(result);
+  if (out.empty() || mayDiffer(out.back(), n))
+    return op->emitOpError() << "expected a last dimension of " << n << ", but got " << result.getType();
+  if (!isVector(bias, n))
+    return op->emitOpError() << "expected a bias of " << n << " elements, but got " << bias.getType();
+  if (residual && !lm::areCompatibleTypes(residual.getType(), result.getType()))
+    return op->emitOpError() << "expected the residual " << result.getType() << ", but got " << residual.getType();
+  return success();
+}
+
+static LogicalResult verifyGroups(Operation *op, Type weight, int64_t n, int64_t k, int64_t group, bool zeroPoints,
+                                  int64_t offset) {
+  if (n < 1 || k < 1 || group < 32 || group % 32 != 0 || k % group != 0)
+    return op->emitOpError() << "expected a group that is a multiple of 32 and divides k, but got n = " << n
+                             << ", k = " << k << " and group = " << group;
+  if (offset != 0 && offset != 8)
+    return op->emitOpError() << "expected an offset of 0 or 8, but got " << offset;
+  if (!getGroupsWidth(weight, n, k, group, zeroPoints))
+    return op->emitOpError() << "expected a weight of k = " << k << " and n = " << n << " packed in groups of " << group
+                             << ", but got " << weight;
+  return success();
+}
+
+LogicalResult GemmW4A8Op::verify() {
+  int64_t n = getN(), k = getK(), group = getGroup();
+  if (k > 131071) // (C5)
+    return emitOpError() << "expected k <= 131071, but got " << k;
+  if (failed(verifyGroups(*this, getWeight().getType(), n, k, group, getZeroPoints(), getOffset())) || // (C1)
+      failed(verifyEpilogue(*this, getResult(), getBias(), getResidual(), n)))                         // (C4)
+    return failure();
+  SmallVector<SymExpr> out = getDims(getResult());
+  if (!getElementTypeOrSelf(getInput()).isSignlessInteger(8) || !haveRowsOf(getInput(), out, k)) // (C2)
+    return emitOpError() << "expected i8 rows of " << k << " elements, but got " << getInput().getType() << " for "
+                         << getResult().getType();
+  if (!haveRowsOf(getInputScale(), out, k / group) && !haveRowsOf(getInputScale(), out, 1)) // (C3)
+    return emitOpError() << "expected " << k / group << " scales or one for each row of " << getResult().getType()
+                         << ", but got " << getInputScale().getType();
+  return success();
+}
+
+LogicalResult GemmWQOp::verify() {
+  int64_t n = getN(), k = getK(), group = getGroup();
+  auto weight = cast<RankedTensorType>(getWeight().getType());
+  if (group) {
+    if (failed(verifyGroups(*this, weight, n, k, group, getZeroPoints(), getOffset()))) // (C1)
+      return failure();
+  } else if (weight.getRank() != 3 || !weight.getElementType().isSignlessInteger(8) || weight.getDimSize(1) != k ||
+             weight.getDimSize(2) < 1 || weight.getDimSize(0) != int64_t(llvm::divideCeil(n, weight.getDimSize(2)))) {
+    return emitOpError() << "expected a packed i8 weight of k = " << k << " and n = " << n << ", but got " << weight;
+  }
+  if (bool(getWeightScale()) != (group == 0) || !isVector(getWeightScale(), n)) // (C2)
+    return emitOpError() << "expected " << n << " scales exactly where group is 0";
+  if (failed(verifyEpilogue(*this, getResult(), getBias(), getResidual(), n))) // (C4)
+    return failure();
+  if (!haveRowsOf(getInput(), getDims(getResult()), k)) // (C3)
+    return emitOpError() << "expected rows of " << k << " elements, but got " << getInput().getType() << " for "
+                         << getResult().getType();
+  return success();
+}
+
+LogicalResult NormQuantizedOp::verify() {
+  SmallVector<SymExpr> dims = getDims(getInput());
+  if (!getElementTypeOrSelf(getInput()).isF32() || dims.empty() || !dims.back().getConstant()) // (C2)
+    return emitOpError() << "expected f32 rows of known width, but got " << getInput().getType();
+  if (getResidual() && !lm::areCompatibleTypes(getResidual().getType(), getInput().getType())) // (C1)
+    return emitOpError() << "expected the residual " << getInput().getType() << ", but got " << getResidual().getType();
+  for (Value vector : {Value(getInputBias()), Value(getScale()), Value(getBias())})
+    if (!isVector(vector, dims.back()))
+      return emitOpError() << "expected " << dims.back().str() << " elements, but got " << vector.getType();
+  for (Value value : {Value(getResult()), Value(getSum())})
+    if (value && !lm::areCompatibleTypes(value.getType(), getInput().getType()))
+      return emitOpError() << "expected the result " << getInput().getType() << ", but got " << value.getType();
+  if (!getElementTypeOrSelf(getQuantized()).isSignlessInteger(8) ||
+      !haveRowsOf(getQuantized(), dims, dims.back())) // (C3)
+    return emitOpError() << "expected an i8 result of the shape of " << getInput().getType() << ", but got "
+                         << getQuantized().getType();
+  SmallVector<SymExpr> scale = getDims(getQuantizedScale());
+  std::optional<int64_t> groups = scale.empty() ? std::nullopt : scale.back().getConstant();
+  if (!getElementTypeOrSelf(getQuantizedScale()).isF32() || !groups || *groups < 1 ||
+      *dims.back().getConstant() % *groups != 0 || !haveRowsOf(getQuantizedScale(), dims, *groups)) // (C4)
+    return emitOpError() << "expected one f32 scale for each row of " << getInput().getType()
+                         << " or for equal parts of it, but got " << getQuantizedScale().getType();
+  return success();
+}

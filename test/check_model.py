@@ -151,14 +151,28 @@ def ragged_mask(rng, batch, length):
     return mask
 
 
-def make_inputs(inputs, sizes, seed):
+def takes_prefixes(model):
+    return any(node.op_type == "GroupQueryAttention" for node in model.graph.node)
+
+
+def prefix_mask(rng, batch, length, new):
+    """What GroupQueryAttention defines all results of: a length per row for single
+    tokens, and full rows for several."""
+    mask = np.zeros((batch, length), np.int64)
+    for row in range(batch):
+        low = length if new > 1 else 1
+        mask[row, :length if row == 1 else rng.integers(low, length + 1)] = 1
+    return mask
+
+
+def make_inputs(inputs, sizes, seed, prefixes=False):
     rng = np.random.default_rng(seed)
     shapes = {i.name: [sizes.get(d, d) for d in i.shape] for i in inputs}
     masks = {}
     for entry in inputs:
         shape = shapes[entry.name]
         if "mask" in entry.name.lower() and len(shape) == 2:
-            masks[entry.name] = ragged_mask(rng, *shape)
+            masks[entry.name] = prefix_mask(rng, *shape, shapes["input_ids"][1]) if prefixes else ragged_mask(rng, *shape)
     feed = {}
     for entry in inputs:
         shape = shapes[entry.name]
@@ -283,7 +297,7 @@ class Row:
     status: str  # ok, FAIL, skip
 
 
-def cases(inputs, batches, lengths, fixed, seeds=3, pasts=PASTS):
+def cases(inputs, batches, lengths, fixed, seeds=3, pasts=PASTS, prefixes=False):
     """(name, feed) for every distinct binding of the symbolic dimensions;
     for a static model several seeds instead."""
     bindings = {}
@@ -297,18 +311,20 @@ def cases(inputs, batches, lengths, fixed, seeds=3, pasts=PASTS):
         name = " ".join(f"{symbol}={size}" for symbol, size in key)
         for repeat in range(1 if key else seeds):
             seed = 1000 * number + repeat + 1
-            yield name or f"static, seed {seed}", make_inputs(inputs, sizes, seed)
+            yield name or f"static, seed {seed}", make_inputs(inputs, sizes, seed, prefixes)
 
 
 def check(model_path, artifact, runner, batches=BATCHES, lengths=LENGTHS,
           tolerance=TOLERANCE, threads=1, fixed=None, timeout=300, pasts=PASTS,
-          optimize=True):
-    """All rows of the table; raises ValueError for a model it cannot feed."""
+          optimize=True, reference_path=None):
+    """All rows of the table; raises ValueError for a model it cannot feed. ONNX
+    Runtime runs `reference_path`, where that is another file."""
     model = onnx.load(str(model_path), load_external_data=False)
     inputs = model_inputs(model)
-    reference = Reference(model_path, threads, optimize)
+    reference = Reference(reference_path or model_path, threads, optimize)
+    prefixes = takes_prefixes(model)
     rows = []
-    for name, feed in cases(inputs, batches, lengths, fixed or {}, pasts=pasts):
+    for name, feed in cases(inputs, batches, lengths, fixed or {}, pasts=pasts, prefixes=prefixes):
         try:
             expected = reference.run(feed)
         except Exception as error:  # beyond its positions, for example

@@ -245,6 +245,9 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
         !llvm::all_of(value, [](char c) { return llvm::isAlnum(c) || c == '_'; }))
       return fail(errors, "expected an identifier as -symbol-prefix, but got " + value);
     return true;
+  case OPT_subgraph_EQ:
+    line.subgraph = value.str();
+    return !value.empty() || fail(errors, "expected a name behind -subgraph=");
   case OPT_shape_EQ:
     return parseShape(value, line, errors);
   case OPT_target_EQ:

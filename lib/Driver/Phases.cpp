@@ -18,7 +18,7 @@ using namespace llmopt;
 static void chooseCacheBranch(Session &session, ONNXImportOptions &options) {
   constexpr const char *kInput = "use_cache_branch";
   std::string error; // reported by the import
-  FailureOr<std::vector<std::string>> names = listONNXInputs(session.line.model, error);
+  FailureOr<std::vector<std::string>> names = listONNXInputs(session.line.model, error, session.line.subgraph);
   if (failed(names) || !llvm::is_contained(*names, kInput))
     return;
   auto type = RankedTensorType::get({1}, IntegerType::get(&session.context, 1));
@@ -28,6 +28,7 @@ static void chooseCacheBranch(Session &session, ONNXImportOptions &options) {
 int llmopt::importModel(Session &session) {
   session.beginPhase("import");
   ONNXImportOptions options;
+  options.subgraph = session.line.subgraph;
   if (session.line.kvCache)
     chooseCacheBranch(session, options);
   for (const ShapePin &pin : session.line.shapes) {
@@ -37,7 +38,7 @@ int llmopt::importModel(Session &session) {
       dims.push_back(std::to_string(dim));
   }
   auto handler = [&](const ImportMessage &message) {
-    session.note((message.isError ? "" : "warning: ") + message.text);
+    session.note((message.isError || message.isRemark ? "" : "warning: ") + message.text);
   };
   FailureOr<OwningOpRef<ModuleOp>> module = importONNX(&session.context, session.line.model, options, handler);
   if (failed(module))
@@ -83,10 +84,19 @@ int llmopt::trainModel(Session &session) {
 int llmopt::keepCache(Session &session) {
   if (!session.line.kvCache)
     return kOk;
-  return session.runPasses("cache", [&](OpPassManager &manager) {
+  int code = session.runPasses("cache", [&](OpPassManager &manager) {
     manager.addNestedPass<func::FuncOp>(createKVCachePass());
     manager.addPass(createCleanupPass());
   });
+  if (code != kOk)
+    return code;
+  session.module->walk([&](func::FuncOp function) {
+    auto names = function->removeAttr("lm.session_inputs");
+    if (auto list = dyn_cast_or_null<ArrayAttr>(names))
+      for (auto name : list.getAsRange<StringAttr>())
+        session.note("-kv-cache: no input '" + name.str() + "': the session knows how many tokens there are");
+  });
+  return kOk;
 }
 
 int llmopt::reportFusion(Session &session) {
@@ -105,7 +115,8 @@ int llmopt::reportFusion(Session &session) {
     std::optional<FusionKind> kind = parseFusionKind(name);
     if (!kind)
       return session.fail(kUsage, "expected -require-fusion of attention, norm, gelu, linear, qkv, embedding, "
-                                  "skip-norm or embed-norm, but got " + name);
+                                  "skip-norm or embed-norm, but got " +
+                                      name);
     requirements.push_back({*kind, static_cast<unsigned>(count)});
   }
   std::vector<std::string> failures = checkFusionRequirements(report, requirements);

@@ -88,11 +88,13 @@ def check(model, llmopt, folder):
     stem = model.stem
     name, exporter = check_zoo.architecture(stem) if stem.count(".") == 1 else (stem, "")
     optimize = bool(exporter) and not exporter.startswith("int")
-    engines = [check_model.Reference(path, 1, optimize) for path in (model, written)]
+    reference = model.with_name(check_zoo.REFERENCES.get(stem, model.name))
+    engines = [check_model.Reference(path, 1, optimize) for path in (reference, written)]
     inputs = check_model.model_inputs(original)
     worst, compared, reason = 0.0, 0, "no case"
     lengths = check_zoo.LONGER.get(name, LENGTHS)
-    for case, feed in check_model.cases(inputs, BATCHES, lengths, check_zoo.DIMENSIONS.get(name, {}), pasts=PASTS):
+    for case, feed in check_model.cases(inputs, BATCHES, lengths, check_zoo.DIMENSIONS.get(name, {}), pasts=PASTS,
+                                        prefixes=check_model.takes_prefixes(original)):
         try:
             expected = engines[0].run(feed)
         except Exception as error:  # beyond its positions, for example

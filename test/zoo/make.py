@@ -13,10 +13,12 @@ files must pass (expectations.txt, check_zoo.py).
 """
 
 import argparse
+import contextlib
 import copy
 import fnmatch
 import importlib.util
 import inspect
+import io
 import logging
 import pathlib
 import shutil
@@ -44,6 +46,7 @@ def load_bench():
 bench = load_bench()
 
 LIMIT = 200_000  # bytes of one file
+STATIC = 24  # tokens of a cache of fixed size
 QUERY_KEY = ("query", "key", "q_lin", "k_lin", "q_proj", "k_proj", "q", "k", "query_proj", "key_proj", "c_attn",
              "query_key_value", "q_norm", "k_norm")
 
@@ -289,6 +292,10 @@ def ort(model, entry, path):
         optimized = optimize_model(str(source), model_type=kind, num_heads=HEADS, hidden_size=hidden, opt_level=0)
         if not any(node.domain == "com.microsoft" for node in optimized.model.graph.node):
             raise RuntimeError(f"the optimizer for '{kind}' fused nothing")
+        for node in optimized.model.graph.node:  # it guesses max_distance for 32 buckets only
+            for attribute in node.attribute if node.op_type == "RelativePositionBias" else []:
+                if attribute.name == "max_distance":
+                    attribute.i = model.config.relative_attention_max_distance
         optimized.save_model_to_file(str(path))
 
 
@@ -330,7 +337,72 @@ def int4(model, entry, path):
     from_optimum(model, entry, path, change)
 
 
+class WithStatic(torch.nn.Module):
+    """A decoder as one step over keys and values of a fixed number of tokens: the
+    new ones go where cache_position says, and the whole goes out again."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids, cache_position, past):
+        cache = transformers.StaticCache(config=self.model.config, max_cache_len=STATIC)
+        for i, layer in enumerate(cache.layers):
+            layer.keys, layer.values, layer.max_batch_size, layer.is_initialized = past[2 * i], past[2 * i + 1], 1, True
+            layer.dtype, layer.device = torch.float32, torch.device("cpu")
+        output = self.model(input_ids=input_ids, past_key_values=cache, use_cache=True, cache_position=cache_position,
+                            position_ids=cache_position[None])
+        return (output.logits, *(tensor for layer in cache.layers for tensor in (layer.keys, layer.values)))
+
+
+def static_inputs(model, length=3):
+    names, inputs = past_inputs(model, batch=1, length=length, past=STATIC)
+    return names, {"input_ids": inputs["input_ids"], "cache_position": torch.arange(5, 5 + length), "past": inputs["past"]}
+
+
+def torchscript_static(model, entry, path):
+    model = prepare(model, "sdpa")
+    past, inputs = static_inputs(model)
+    names = ["input_ids", "cache_position"] + past
+    axes = {"input_ids": {1: "sequence"}, "cache_position": {0: "sequence"}}
+    torch.onnx.export(WithStatic(model), tuple(inputs.values()), str(path), input_names=names,
+                      output_names=["logits"] + [name.replace("past_key_values", "present") for name in past],
+                      dynamic_axes=axes, opset_version=17, dynamo=False)
+
+
+def dynamo_static(model, entry, path):
+    model = prepare(model, "sdpa")
+    past, inputs = static_inputs(model)
+    new = torch.export.Dim("sequence", min=2, max=STATIC)
+    shapes = {"input_ids": {1: new}, "cache_position": {0: new}, "past": [{} for _ in past]}
+    torch.onnx.export(WithStatic(model), tuple(inputs.values()), f=str(path),
+                      input_names=["input_ids", "cache_position"] + past,
+                      output_names=["logits"] + [name.replace("past_key_values", "present") for name in past],
+                      dynamic_shapes=shapes, opset_version=18, dynamo=True, external_data=False, verbose=False)
+    bench.drop_metadata(path, ["stack_trace"])
+
+
+def genai_past(model, entry, path):
+    """onnxruntime-genai's builder: com.microsoft.GroupQueryAttention."""
+    from onnxruntime_genai.models.builder import create_model
+    config = copy.deepcopy(model.config)
+    config.head_dim = 16  # ONNX Runtime has rotary embeddings of multiples of 16 only
+    torch.manual_seed(bench.SEED)
+    model = type(model)(config).eval()
+    draw(model, entry.inputs)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(f"{folder}/source")
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                create_model("zoo", f"{folder}/source", f"{folder}/out", "fp32", "cpu", f"{folder}/cache")
+        except (AttributeError, TypeError):  # behind the model it wants to write the tokenizer, and there is none
+            if not pathlib.Path(folder, "out", "model.onnx").exists():
+                raise
+        onnx.save(onnx.load(f"{folder}/out/model.onnx"), path)
+
+
 EXPORTERS = {
+    "torchscript-static": torchscript_static, "dynamo-static": dynamo_static, "genai-past": genai_past,
     "torchscript14": lambda m, e, p: torchscript(m, e, p, opset=14, attention="eager"),
     "torchscript": torchscript,
     "dynamo": dynamo,
@@ -355,6 +427,8 @@ CHOSEN = {
     "int8-dynamic": ("bert", "distilbert", "albert", "gpt2", "llama"),
     "int8-qdq": ("bert", "vit"),
     "int4": ("llama", "qwen2", "bert"),
+    "torchscript-static": ("llama", "gemma"), "dynamo-static": ("llama", "qwen3"),
+    "genai-past": ("llama", "qwen3", "mistral", "gemma"),
 }
 
 

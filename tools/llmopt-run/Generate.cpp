@@ -5,8 +5,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <map>
+#include <type_traits>
 
 using namespace llmopt::run;
 
@@ -16,10 +20,29 @@ using Clock = std::chrono::steady_clock;
 double secondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 /// What an input of a decoder means, by the names that exporters give.
-enum class Role { Ids, Mask, Positions, Types, UseCache, Given };
+enum class Role { Ids, Mask, Positions, Types, UseCache, Start, Count, Given };
 
 const char *const knownInputs = "input_ids, attention_mask, position_ids, cache_position, token_type_ids, "
-                                "use_cache_branch";
+                                "use_cache_branch, write_indices, nonpad_kv_seqlen, total_sequence_length";
+
+/// Numbers of `"generation":{"name":value,..}` in the metadata. Quotes inside of
+/// strings are escaped there, so the text is found nowhere else.
+std::map<std::string, double> readDefaults(const char *metadata) {
+  std::map<std::string, double> defaults;
+  const char *at = std::strstr(metadata, "\"generation\":{");
+  if (!at)
+    return defaults;
+  at += std::strlen("\"generation\":{");
+  while (*at == '"') {
+    const char *end = std::strchr(at + 1, '"');
+    if (!end || end[1] != ':')
+      break;
+    char *behind = nullptr;
+    defaults[std::string(at + 1, end)] = std::strtod(end + 2, &behind);
+    at = *behind == ',' ? behind + 1 : behind;
+  }
+  return defaults;
+}
 
 class Decoder {
 public:
@@ -34,10 +57,11 @@ private:
   struct Input {
     Role role;
     uint32_t dtype, rank;
-    size_t given; // in `files`
+    size_t given;      // in `files`
+    int64_t room = -1; // elements, where the model fixes them
   };
   llmopt_tensor_type typeOf(const Input &input, int64_t count, int64_t past) const;
-  void fill(const Input &input, Tensor &tensor, const int64_t *ids, int64_t past) const;
+  void fill(const Input &input, Tensor &tensor, const int64_t *ids, int64_t count, int64_t past) const;
 
   llmopt_model *model;
   std::unique_ptr<llmopt_session, DestroySession> session;
@@ -47,7 +71,17 @@ private:
   bool cached = false;
   int64_t vocabularySize = 0;
   std::vector<Tensor> outputs;
+  std::vector<float> widened; // logits of float16
 };
+
+/// The value of a float16.
+float widen(uint16_t half) {
+  int exponent = half >> 10 & 31, fraction = half & 1023;
+  float magnitude = exponent == 31 ? (fraction ? NAN : INFINITY)
+                    : exponent     ? std::ldexp(float(1024 + fraction), exponent - 25)
+                                   : std::ldexp(float(fraction), -24);
+  return half & 0x8000 ? -magnitude : magnitude;
+}
 
 Decoder::Decoder(llmopt_model *model, const Options &options) : model(model), files(readFiles(model, options)) {
   llmopt_session_options so = {};
@@ -74,11 +108,13 @@ Decoder::Decoder(llmopt_model *model, const Options &options) : model(model), fi
       inputs.push_back({Role::Given, type.dtype, type.rank, size_t(file - files.begin())});
       continue;
     }
-    auto role = name == "input_ids" || name == "decoder_input_ids"   ? Role::Ids
-                : name == "attention_mask"                           ? Role::Mask
-                : name == "position_ids" || name == "cache_position" ? Role::Positions
-                : name == "token_type_ids"                           ? Role::Types
-                                                                     : Role::UseCache;
+    auto role = name == "input_ids" || name == "decoder_input_ids"              ? Role::Ids
+                : name == "attention_mask"                                      ? Role::Mask
+                : name == "position_ids" || name == "cache_position"            ? Role::Positions
+                : name == "token_type_ids"                                      ? Role::Types
+                : name == "write_indices"                                       ? Role::Start
+                : name == "nonpad_kv_seqlen" || name == "total_sequence_length" ? Role::Count
+                                                                                : Role::UseCache;
     if (role == Role::UseCache && (name != "use_cache_branch" || type.dtype != LLMOPT_BOOL)) {
       bool isPast = name.find("past") != std::string::npos;
       throw Failure{BadData,
@@ -89,7 +125,9 @@ Decoder::Decoder(llmopt_model *model, const Options &options) : model(model), fi
       throw Failure{BadData,
                     "input '" + name + "': --generate expected integers, but the model has " + inputText(model, i)};
     hasIds |= role == Role::Ids;
-    inputs.push_back({role, type.dtype, type.rank, 0});
+    // A mask of fixed length covers a buffer of that size.
+    int64_t room = role == Role::Mask && type.rank ? type.dims[type.rank - 1] : -1;
+    inputs.push_back({role, type.dtype, type.rank, 0, room});
   }
   if (!hasIds)
     throw Failure{BadData, "--generate expected a model with the input 'input_ids'"};
@@ -97,29 +135,34 @@ Decoder::Decoder(llmopt_model *model, const Options &options) : model(model), fi
     const char *name = nullptr;
     llmopt_tensor_type type;
     check(llmopt_model_get_output(model, o, &name, &type, &error), error);
-    if (type.dtype == LLMOPT_F32 && type.rank == 3 && (logits == LLMOPT_NONE || std::string(name) == "logits"))
+    if ((type.dtype == LLMOPT_F32 || type.dtype == LLMOPT_F16) && type.rank == 3 &&
+        (logits == LLMOPT_NONE || std::string(name) == "logits"))
       logits = o;
   }
   if (logits == LLMOPT_NONE)
-    throw Failure{BadData, "--generate expected an output of logits, f32[batch, tokens, vocabulary]"};
+    throw Failure{BadData, "--generate expected an output of logits, f32 or f16[batch, tokens, vocabulary]"};
 }
 
 llmopt_tensor_type Decoder::typeOf(const Input &input, int64_t count, int64_t past) const {
   llmopt_tensor_type type = {};
   type.dtype = input.dtype;
   type.rank = input.rank;
-  int64_t length = input.role == Role::Mask ? past + count : input.role == Role::UseCache ? 1 : count;
+  bool isOne = input.role == Role::UseCache || input.role == Role::Start || input.role == Role::Count;
+  int64_t length = input.role == Role::Mask ? (input.room > 0 ? input.room : past + count) : isOne ? 1 : count;
   // [length], or [batch, length].
   for (uint32_t d = 0; d < input.rank; ++d)
     type.dims[d] = d + 1 == input.rank ? length : 1;
   return type;
 }
 
-void Decoder::fill(const Input &input, Tensor &tensor, const int64_t *ids, int64_t past) const {
+void Decoder::fill(const Input &input, Tensor &tensor, const int64_t *ids, int64_t count, int64_t past) const {
   for (uint64_t i = 0; i < tensor.elements(); ++i) {
     int64_t value = input.role == Role::Ids         ? ids[i]
                     : input.role == Role::Positions ? past + int64_t(i)
                     : input.role == Role::Types     ? 0
+                    : input.role == Role::Start     ? past
+                    : input.role == Role::Count     ? past + count
+                    : input.role == Role::Mask      ? int64_t(i) < past + count
                                                     : 1;
     if (input.dtype == LLMOPT_I64)
       std::memcpy(tensor.data() + 8 * i, &value, 8);
@@ -145,7 +188,7 @@ const float *Decoder::run(const int64_t *ids, int64_t count, int64_t past) {
     }
     types.push_back(typeOf(input, count, past));
     given.emplace_back("input", types.back());
-    fill(input, given.back(), ids, past);
+    fill(input, given.back(), ids, count, past);
     inputPointers.push_back({given.back().data(), given.back().size()});
   }
   llmopt_error error;
@@ -165,7 +208,16 @@ const float *Decoder::run(const int64_t *ids, int64_t count, int64_t past) {
   vocabularySize = result.type.dims[2];
   if (result.type.dims[0] != 1 || result.type.dims[1] < 1 || vocabularySize < 1)
     throw Failure{BadData, "--generate expected logits of one sequence, but got " + format(result.type)};
-  return reinterpret_cast<const float *>(result.data()) + (result.type.dims[1] - 1) * vocabularySize;
+  int64_t first = (result.type.dims[1] - 1) * vocabularySize;
+  if (result.type.dtype == LLMOPT_F32)
+    return reinterpret_cast<const float *>(result.data()) + first;
+  widened.resize(size_t(vocabularySize));
+  for (int64_t i = 0; i < vocabularySize; ++i) {
+    uint16_t half;
+    std::memcpy(&half, result.data() + 2 * (first + i), 2);
+    widened[size_t(i)] = widen(half);
+  }
+  return widened.data();
 }
 
 void writeResult(const Options &options, const std::vector<int64_t> &ids, const std::vector<float> &logits,
@@ -183,7 +235,26 @@ void writeResult(const Options &options, const std::vector<int64_t> &ids, const 
 
 void llmopt::run::generate(llmopt_model *model, const Options &options) {
   Decoder decoder(model, options);
-  Sampler sampler(options.sampling);
+  std::map<std::string, double> defaults = readDefaults(infoOf(model).metadata);
+  auto take = [&](const char *option, const char *setting, auto &value) {
+    auto found = defaults.find(setting);
+    if (found != defaults.end() && !options.given.count(option))
+      value = std::decay_t<decltype(value)>(found->second);
+  };
+  SamplingOptions sampling = options.sampling;
+  take("temperature", "temperature", sampling.temperature);
+  take("top-k", "top_k", sampling.topK);
+  take("top-p", "top_p", sampling.topP);
+  take("repetition-penalty", "repetition_penalty", sampling.repetitionPenalty);
+  std::vector<int64_t> stop = options.stop;
+  if (auto eos = defaults.find("eos_token_id"); eos != defaults.end() && !options.given.count("stop"))
+    stop.push_back(int64_t(eos->second));
+  // Rows of logits may be wider than the vocabulary.
+  auto known = defaults.find("vocab_size");
+  auto possible = [&](int64_t width) {
+    return known != defaults.end() && known->second >= 1 ? std::min(width, int64_t(known->second)) : width;
+  };
+  Sampler sampler(sampling);
   std::vector<int64_t> ids = options.prompt;
   std::vector<float> allLogits;
   double promptSeconds = 0, tokenSeconds = 0;
@@ -197,14 +268,14 @@ void llmopt::run::generate(llmopt_model *model, const Options &options) {
     (made ? tokenSeconds : promptSeconds) += secondsSince(start);
     if (!options.output.empty())
       allLogits.insert(allLogits.end(), logits, logits + decoder.vocabulary());
-    int64_t next = sampler.pick(logits, size_t(decoder.vocabulary()), ids);
+    int64_t next = sampler.pick(logits, size_t(possible(decoder.vocabulary())), ids);
     if (next < 0)
       throw Failure{BadData, "the logits of token " + std::to_string(made) + " are all NaN or -inf"};
     ids.push_back(next);
     ++made;
     std::printf("%s%lld", made > 1 ? " " : "", static_cast<long long>(next));
     std::fflush(stdout);
-    stopped = std::find(options.stop.begin(), options.stop.end(), next) != options.stop.end();
+    stopped = std::find(stop.begin(), stop.end(), next) != stop.end();
   }
   std::printf("\n");
   if (!options.output.empty())

@@ -38,6 +38,8 @@ tokens of a decoder (compiled with -kv-cache: the session keeps the past)
   --top-k K, --top-p P    draw among the K best, or the fewest that sum up to P
   --repetition-penalty R  divide the logits of tokens that occurred (default 1)
   --seed S                of the draws (default 0)
+                          (a model that came as a search brings defaults for
+                          --stop, --temperature, --top-p, --repetition-penalty)
 
 settings
   --threads N             threads to use (default: the CPUs of this process)
@@ -228,6 +230,7 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
       value = argv[++i];
     }
     option->set(value);
+    options.given.insert(option->name);
   }
   if (options.help || options.version)
     return options;

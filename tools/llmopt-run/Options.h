@@ -5,6 +5,7 @@
 #include "Failure.h"
 #include "Sampler.h"
 
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -24,6 +25,7 @@ struct Options {
   uint64_t generate = 0; ///< new tokens at most; 0: do not generate
   std::vector<int64_t> prompt, stop;
   SamplingOptions sampling;
+  std::set<std::string> given; ///< names of options on the command line
 };
 
 /// Throws a usage failure that names the option and the nearest that exists.

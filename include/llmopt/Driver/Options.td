@@ -21,6 +21,7 @@ def symbol_prefix_EQ : J<"symbol-prefix", "<name>", "Export <name>llmopt_model_v
 
 def shape_EQ : J<"shape", "<input>:<d>x<d>..", "Pin the shape of an input, e.g. input_ids:1x128 (repeatable)">, Group<grp_target>;
 def mcpu_EQ : J<"mcpu", "<cpu>", "CPU to compile for, an LLVM name; native (default) is this machine">, Group<grp_target>;
+def subgraph_EQ : J<"subgraph", "<name>", "Graph of a BeamSearch, GreedySearch or Sampling to compile: decoder (default), encoder">, Group<grp_target>;
 def target_EQ : J<"target", "<triple>", "Machine to compile for, e.g. aarch64-linux-gnu (default: this one)">, Group<grp_target>;
 def emulate : F<"emulate", "With -emit=cuda -o m.so: run the CUDA code on the CPU, without a GPU">, Group<grp_target>;
 def cuda_arch_EQ : J<"cuda-arch", "<sm>", "GPU architecture for nvcc, e.g. sm_90a (default sm_80)">, Group<grp_target>;

@@ -7,15 +7,19 @@ include "mlir/Pass/PassBase.td"
 def KVCachePass : Pass<"lm-kv-cache", "::mlir::func::FuncOp"> {
   let summary = "keep past keys and values in the session, and append to them in place";
   let description = [{
-    Every result that is `lm.concat` of an input, the past, and new tokens, and that
-    else only lm.attention reads as key or value, becomes `lm.kv_append` to an
-    argument with `lm.cache`. The input and the result go: the runtime keeps them.
-    Pasts are [B, H, P, D] (by head) or [B, P, ...] (by token); caches are always
-    [B, capacity, W]. The function says which symbols the runtime defines:
-    `lm.past`, the tokens in the caches, and `lm.capacity`.
+    Every result that is an input, the past, with new tokens behind it, and that else
+    only lm.attention reads as key or value, becomes `lm.kv_append` to an argument with
+    `lm.cache`. The input and the result go: the runtime keeps them. New tokens are
+    concatenated, gathered to where they belong, or written into a buffer of fixed
+    size; that they come right behind the past is proved (KnownValues). Pasts are
+    [B, H, P, D] (by head), [B, P, ...] (by token) or two of them in one [2, ...];
+    caches are always [B, capacity, W]. The function says which symbols the runtime
+    defines: `lm.past`, the tokens in the caches, and `lm.capacity`; and which inputs
+    went because they only said how many tokens there are: `lm.session_inputs`.
 
     It is an error when there is no such result, when one of them has another
-    form, or when an input of the past is left.
+    form, when a mask does not leave out what is behind the tokens in a buffer, or when
+    an input of the past is left.
   }];
   let dependentDialects = ["::llmopt::lm::LMDialect"];
 }

@@ -54,8 +54,7 @@ SymExpr llmopt::getFlops(Operation *op) {
 SymExpr llmopt::getTraffic(Operation *op) {
   SymExpr sum = 0;
   auto add = [&](Value value) {
-    sum += lm::getNumElements(value.getType()) *
-           SymExpr(int64_t(getDTypeBytes(getDType(getElementTypeOrSelf(value)))));
+    sum += lm::getNumElements(value.getType()) * SymExpr(int64_t(getDTypeBytes(getDType(getElementTypeOrSelf(value)))));
   };
   if (auto append = dyn_cast<kernel::KVAppendOp>(op)) { // the past is not touched
     add(append.getInput());
@@ -97,6 +96,7 @@ std::string llmopt::writeMetadata(func::FuncOp function, const PlannedModel &mod
         });
     });
   };
+  auto module = function->getParentOfType<ModuleOp>();
   json.object([&] {
     json.attribute("format", 1);
     json.attribute("model", llvm::json::fixUTF8(t.name));
@@ -121,6 +121,14 @@ std::string llmopt::writeMetadata(func::FuncOp function, const PlannedModel &mod
       json.attributeArray("caches", [&] {
         for (const ModelTables::Cache &cache : t.caches)
           json.value(llvm::json::fixUTF8(cache.name));
+      });
+    if (auto generation = module ? module->getAttrOfType<DictionaryAttr>("lm.generation") : DictionaryAttr())
+      json.attributeObject("generation", [&] {
+        for (NamedAttribute setting : generation)
+          if (auto integer = dyn_cast<IntegerAttr>(setting.getValue()))
+            json.attribute(setting.getName(), integer.getInt());
+          else if (auto number = dyn_cast<FloatAttr>(setting.getValue()))
+            json.attribute(setting.getName(), number.getValueAsDouble());
       });
     tensors("outputs", function.getBody().front().getTerminator()->getOperands(), t.outputs);
     json.attributeArray("constraints", [&] {

@@ -42,6 +42,10 @@ void Reporter::errorOnce(const std::string &text, const llvm::Twine &where) {
 
 void Reporter::warning(const llvm::Twine &text) { handler({false, file + ": " + printable(text.str(), 1000)}); }
 
+void Reporter::remark(const llvm::Twine &text) {
+  handler({false, file + ": " + printable(text.str(), 1000), /*isRemark=*/true});
+}
+
 void Reporter::unsupported(llvm::StringRef kind, int64_t opset, llvm::StringRef node, llvm::StringRef remedy) {
   auto it = kinds.find(kind);
   if (it != kinds.end()) {

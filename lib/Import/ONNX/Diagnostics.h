@@ -30,6 +30,7 @@ public:
   /// a missing file, not one for each of its tensors.
   void errorOnce(const std::string &text, const llvm::Twine &where);
   void warning(const llvm::Twine &text);
+  void remark(const llvm::Twine &text);
   /// Notes one more node of an unsupported kind. `kind` is what is unsupported
   /// ("ai.onnx.TopK"), `remedy` the nearest thing that works, or empty.
   void unsupported(llvm::StringRef kind, int64_t opset, llvm::StringRef node, llvm::StringRef remedy);

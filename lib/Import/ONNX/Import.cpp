@@ -4,6 +4,7 @@
 #include "Dims.h"
 #include "GraphImporter.h"
 #include "OpTable.h"
+#include "Searches.h"
 
 #include "llmopt/Dialect/LM/IR/NodeLocation.h"
 
@@ -293,6 +294,18 @@ FailureOr<OwningOpRef<ModuleOp>> llmopt::importONNX(MLIRContext *context, String
     reporter.error(error);
     return failure();
   }
+  UnwrappedSearch search;
+  if (!unwrapSearch(context, *file, options.subgraph, search, error)) {
+    reporter.error(error);
+    return failure();
+  }
+  if (!search.op.empty()) {
+    auto beams = dyn_cast_or_null<IntegerAttr>(search.settings.get("num_beams"));
+    std::string greedy =
+        beams && beams.getInt() > 1 ? ", greedily instead of with " + std::to_string(beams.getInt()) + " beams" : "";
+    reporter.remark("unwrapped the " + search.subgraph + " of " + search.op +
+                    "; search is done by llmopt-run --generate" + greedy);
+  }
   GraphImporter importer(context, *file, options, reporter);
   ScopedDiagnosticHandler diagnostics(context, [&](Diagnostic &diagnostic) {
     if (importer.lastDiagnostic.empty())
@@ -301,6 +314,8 @@ FailureOr<OwningOpRef<ModuleOp>> llmopt::importONNX(MLIRContext *context, String
   });
   OwningOpRef<ModuleOp> module = importer.run();
   bool ok = module && !reporter.hasErrors();
+  if (ok && !search.op.empty())
+    (*module)->setAttr("lm.generation", search.settings);
   reporter.finish();
   file->dropPages();
   if (!ok)
@@ -308,9 +323,11 @@ FailureOr<OwningOpRef<ModuleOp>> llmopt::importONNX(MLIRContext *context, String
   return module;
 }
 
-FailureOr<std::vector<std::string>> llmopt::listONNXInputs(StringRef path, std::string &error) {
+FailureOr<std::vector<std::string>> llmopt::listONNXInputs(StringRef path, std::string &error, StringRef subgraph) {
   std::unique_ptr<ModelFile> file = ModelFile::open(path, error);
-  if (!file)
+  MLIRContext context(MLIRContext::Threading::DISABLED);
+  UnwrappedSearch search;
+  if (!file || !unwrapSearch(&context, *file, subgraph, search, error))
     return failure();
   std::set<std::string> initializers;
   for (const onnx::TensorProto &tensor : file->model().graph().initializer())

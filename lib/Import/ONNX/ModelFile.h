@@ -29,6 +29,7 @@ public:
   static std::unique_ptr<ModelFile> open(llvm::StringRef path, std::string &error);
 
   const onnx::ModelProto &model() const { return proto; }
+  onnx::ModelProto &mutableModel() { return proto; }
 
   /// Type, place and bytes of a tensor. Returns false and sets `error`, which
   /// does not name the tensor.

@@ -74,6 +74,7 @@ const OpTable &OpTable::get() {
     addConvTransposeOps(t);
     addEinsumOps(t);
     addElementwiseOps(t);
+    addExpertOps(t);
     addGatherOps(t);
     addGroupQueryOps(t);
     addGridOps(t);
@@ -84,6 +85,7 @@ const OpTable &OpTable::get() {
     addNormOps(t);
     addQLinearOps(t);
     addPoolOps(t);
+    addPositionBiasOps(t);
     addQuantOps(t);
     addRandomOps(t);
     addRecurrentOps(t);

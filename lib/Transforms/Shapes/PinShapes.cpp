@@ -113,6 +113,14 @@ void substituteEverywhere(func::FuncOp function, const Substitution &symbols) {
 
 } // namespace
 
+LogicalResult llmopt::substituteSymbols(func::FuncOp function, const llvm::StringMap<SymExpr> &symbols) {
+  if (failed(substituteConstraints(function, symbols)))
+    return failure();
+  substituteInnerConstraints(function, symbols);
+  substituteEverywhere(function, symbols);
+  return success();
+}
+
 LogicalResult llmopt::pinInputShape(func::FuncOp function, StringRef name, ArrayRef<int64_t> dims) {
   std::optional<unsigned> index;
   SmallVector<std::string> names;
@@ -142,10 +150,8 @@ LogicalResult llmopt::pinInputShape(func::FuncOp function, StringRef name, Array
                                   << (size < 0 ? "not negative" : std::to_string(*value)) << ", but got " << size;
     pinned.push_back(size);
   }
-  if (failed(substituteConstraints(function, symbols)))
+  if (failed(substituteSymbols(function, symbols)))
     return failure();
-  substituteInnerConstraints(function, symbols);
-  substituteEverywhere(function, symbols);
   argument.setType(getTensorType(pinned, type.getElementType()));
   function.setType(
       FunctionType::get(function.getContext(), function.getBody().getArgumentTypes(), function.getResultTypes()));

@@ -4,7 +4,8 @@
 // ONNX names (`lm.name`), the module the model's facts (`lm.opset_imports`,
 // `lm.ir_version`, `lm.producer`, `lm.model_name`). What must hold of shape
 // symbols for the module to be right, beyond what types say, stands in @main's
-// `lm.constraints`, an array of strings such as "sequence <= 512".
+// `lm.constraints`, an array of strings such as "sequence <= 512". `lm.generation` of
+// the module holds what a search around the imported decoder said, by ONNX Runtime's names.
 #ifndef LLMOPT_IMPORT_ONNX_IMPORT_H
 #define LLMOPT_IMPORT_ONNX_IMPORT_H
 
@@ -27,16 +28,20 @@ struct ONNXImportOptions {
   std::map<std::string, std::vector<std::string>> inputShapes;
   /// Inputs that are known when compiling; they are no arguments of @main.
   std::map<std::string, mlir::DenseElementsAttr> inputValues;
+  /// Of a model that is a search (com.microsoft.BeamSearch and its like): which of
+  /// its graphs to import; empty: the decoder.
+  std::string subgraph;
   /// Makes every dimension of every input a symbol of its own (for tests).
   bool forgetStaticDims = false;
   /// By input, dimensions that stay numbers all the same; -1 is the last one.
   std::map<std::string, std::set<int64_t>> keptDims;
 };
 
-/// One problem (or warning), as one line without a final newline.
+/// One problem (or warning, or remark), as one line without a final newline.
 struct ImportMessage {
   bool isError;
   std::string text;
+  bool isRemark = false;
 };
 using ImportMessageHandler = llvm::function_ref<void(const ImportMessage &)>;
 
@@ -59,7 +64,9 @@ struct ONNXOperator {
 std::vector<ONNXOperator> listONNXOperators();
 
 /// The names of a model's inputs, in order; those with an initializer are none.
-mlir::FailureOr<std::vector<std::string>> listONNXInputs(llvm::StringRef path, std::string &error);
+/// `subgraph` as in ONNXImportOptions.
+mlir::FailureOr<std::vector<std::string>> listONNXInputs(llvm::StringRef path, std::string &error,
+                                                         llvm::StringRef subgraph = "");
 
 /// Reads one serialized TensorProto (ONNX's test data) of at most 256 MB.
 /// Returns null and sets `error` where it is not one of numbers.

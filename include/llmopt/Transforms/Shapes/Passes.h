@@ -17,6 +17,11 @@ namespace llmopt {
 /// operands no longer fit, or whose static dimensions contradict them.
 mlir::LogicalResult refineShapes(mlir::func::FuncOp function);
 
+/// Replaces symbols in every type, #lm.sym and constraint of the function. Reports a
+/// constraint of the function that then cannot hold. Types of operations are not
+/// inferred again.
+mlir::LogicalResult substituteSymbols(mlir::func::FuncOp function, const llvm::StringMap<lm::SymExpr> &symbols);
+
 /// Fixes the shape of the input that `lm.name` calls `name` (or its number, for
 /// inputs without names): symbols that are dimensions of it become constants in
 /// every type, #lm.sym and `lm.constraints` of the function. Types of operations

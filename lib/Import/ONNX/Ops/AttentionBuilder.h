@@ -53,6 +53,11 @@ mlir::Value bothMasks(Node &n, mlir::Value a, mlir::Value b);
 /// One additive mask of both: -inf where attention is not allowed.
 mlir::Value asAdditive(Node &n, mlir::Value additive, mlir::Value keep, mlir::Type type);
 
+/// The same with matrix products and softmax, for what lm.attention lacks: scores x
+/// capped as cap tanh(x / cap) where `cap` is not 0, and `sinks` [1, N, 1, 1], one more
+/// score per head that attends to nothing (may be null). Fully masked rows give 0.
+mlir::Value buildSpelledAttention(Node &n, const AttentionParts &parts, double cap, mlir::Value sinks);
+
 /// [B, S, N D] as [B, N, S, D], and back.
 mlir::Value toHeads(Node &n, mlir::Value x, int64_t heads);
 mlir::Value toTokens(Node &n, mlir::Value x);

@@ -117,6 +117,48 @@ Value onnx_import::buildAttention(Node &n, AttentionParts p) {
                                p.fullyMasked);
 }
 
+/// Repeats each of the kv heads for its query heads.
+static Value repeatHeads(Node &n, Value x, int64_t heads) {
+  Dims d = n.dims(x);
+  int64_t kvHeads = n.staticDim(x, 1, "the number of heads");
+  if (n.failed() || kvHeads == heads)
+    return x;
+  if (kvHeads < 1 || heads % kvHeads) {
+    n.error("expected query heads that are a multiple of the key heads");
+    return {};
+  }
+  SymExpr group(heads / kvHeads);
+  Value wide = n.broadcast(n.reshape(x, {d[0], d[1], 1, d[2], d[3]}), {d[0], d[1], group, d[2], d[3]});
+  return n.reshape(wide, {d[0], heads, d[2], d[3]});
+}
+
+Value onnx_import::buildSpelledAttention(Node &n, const AttentionParts &p, double cap, Value sinks) {
+  Value query = toHeads(n, p.query, p.heads), key = toHeads(n, p.key, p.kvHeads),
+        value = toHeads(n, p.value, p.kvHeads);
+  key = repeatHeads(n, key, p.heads);
+  value = repeatHeads(n, value, p.heads);
+  if (n.failed())
+    return {};
+  mlir::Type type = n.elem(query);
+  Dims q = n.dims(query), k = n.dims(key);
+  Value scores = n.create<MatMulOp>(query, n.swapLast(key));
+  scores = p.scale != 0 ? n.mul(scores, p.scale) : n.mul(scores, inverseRoot(n, q[3], type));
+  if (cap != 0)
+    scores = n.mul(n.create<TanhOp>(n.div(scores, n.scalar(type, cap))), cap);
+  Value keep = p.causal ? bothMasks(n, p.keep, causalMask(n, q[2], k[2], k[2] - q[2])) : p.keep;
+  Value additive = asAdditive(n, p.additive ? n.cast(p.additive, type) : Value(), keep, type);
+  if (additive)
+    scores = n.add(scores, additive);
+  if (sinks && !n.failed())
+    scores = n.concat({scores, n.broadcast(sinks, {q[0], q[1], q[2], 1})}, 3);
+  Value weights = n.create<SoftmaxOp>(scores, 3, false);
+  if (sinks)
+    weights = n.slice(weights, 3, 0, k[2]);
+  else if (additive)
+    weights = n.select(n.create<IsNaNOp>(weights), n.scalar(type, 0), weights);
+  return toTokens(n, n.create<MatMulOp>(weights, value));
+}
+
 //===- ai.onnx.Attention -------------------------------------------------------------===//
 
 namespace {

@@ -90,86 +90,6 @@ static void embedLayerNorm(Node &n) {
     n.out(2, sum);
 }
 
-// silu(gate) (linear + beta) of neighbours [gate, linear], limited.
-static Value swiGLU(Node &n, Value x) {
-  if (n.intAttr("swiglu_fusion", 0) != 1)
-    return n.unsupported("with swiglu and swiglu_fusion other than 1", "interleave gate and linear weights"), Value();
-  Dims dims = n.dims(x);
-  int64_t pairs = n.staticDim(x, 2, "the width of experts") / 2;
-  if (n.failed())
-    return {};
-  Value split = n.reshape(x, {dims[0], dims[1], pairs, 2});
-  auto part = [&](int64_t i) { return n.reshape(n.slice(split, 3, i, 1), {dims[0], dims[1], pairs}); };
-  Value gate = part(0), linear = part(1);
-  double limit = n.floatAttr("swiglu_limit", std::numeric_limits<float>::infinity());
-  if (limit < std::numeric_limits<float>::infinity()) {
-    Value high = n.scalar(n.elem(x), limit);
-    gate = n.create<ClipOp>(gate, Value(), high);
-    linear = n.create<ClipOp>(linear, n.scalar(n.elem(x), -limit), high);
-  }
-  Value open = n.create<SigmoidOp>(n.mul(gate, n.floatAttr("activation_alpha", 1.0f)));
-  return n.mul(n.mul(gate, open), n.add(linear, n.floatAttr("activation_beta", 0.0f)));
-}
-
-static Value activateExperts(Node &n, Value x) {
-  std::string kind = n.stringAttr("activation_type", "relu");
-  if (kind == "relu")
-    return n.create<ReluOp>(x);
-  if (kind == "gelu")
-    return n.create<GeluOp>(GeluKind::Tanh, x);
-  if (kind == "silu")
-    return n.mul(x, n.create<SigmoidOp>(x));
-  if (kind == "swiglu")
-    return swiGLU(n, x);
-  if (kind != "identity")
-    n.error("expected activation_type to be relu, gelu, silu, swiglu or identity, but got '" + printable(kind) + "'");
-  return x;
-}
-
-// tokens [.., H], router logits [T, E], weights [E, I, H], bias [E, I], weights
-// [E, H, I], bias [E, H]. Every expert computes every token, weighed by zero where it
-// is not among the k best: E / k times the arithmetic that routing would take, in
-// products that run at full speed.
-static void mixtureOfExperts(Node &n) {
-  Value x = n.in(0), logits = n.in(1), up = n.in(2), down = n.in(4), upBias = n.opt(3), downBias = n.opt(5);
-  int64_t k = n.intAttr("k", 1);
-  if (n.failed())
-    return;
-  if (n.has(6) || n.boolAttr("use_sparse_mixer", false))
-    return n.unsupported("with a third weight or a sparse mixer", "export with activation_type=swiglu");
-  Dims dims = n.dims(x);
-  if (dims.empty() || n.rank(logits) != 2 || n.rank(up) != 3 || n.rank(down) != 3)
-    return n.error("expected tokens, router logits of rank 2 and weights of rank 3");
-  int64_t experts = n.staticDim(up, 0, "the number of experts");
-  if (!n.failed() && (k < 1 || k > experts))
-    return n.error("expected k in [1, " + llvm::Twine(experts) + "], but got " + llvm::Twine(k));
-  mlir::Type i64 = n.b.getI64Type();
-  SymExpr tokens = n.dims(logits)[0], count = product(llvm::ArrayRef<SymExpr>(dims).drop_back());
-  n.require(tokens, count);
-  n.require(count, tokens);
-  Value chance = n.create<SoftmaxOp>(logits, 1, /*log=*/false);
-  Value best = n.create<ArgSortOp>(getTensorType({tokens, k}, i64), logits, 1, /*descending=*/true);
-  Value number = n.iota(i64, {1, 1, experts}, 2);
-  Value hits = n.compare(Predicate::EQ, n.reshape(best, {tokens, k, 1}), number);
-  hits = n.reduce(ReduceKind::Max, n.cast(hits, i64), {1}, /*keepDims=*/false);
-  Value share = n.mul(chance, n.cast(hits, n.elem(chance)));
-  if (n.boolAttr("normalize_routing_weights", false))
-    share = n.div(share, n.reduce(ReduceKind::Sum, share, {1}));
-  auto perExpert = [&](Value bias) { return n.reshape(bias, {experts, 1, n.dims(bias).back()}); };
-  Value hidden = n.create<MatMulOp>(n.reshape(x, {1, tokens, dims.back()}), n.swapLast(up));
-  if (upBias && !n.failed())
-    hidden = n.add(hidden, perExpert(upBias));
-  if (n.failed())
-    return;
-  Value result = n.create<MatMulOp>(activateExperts(n, hidden), n.swapLast(down));
-  if (downBias && !n.failed())
-    result = n.add(result, perExpert(downBias));
-  if (n.failed())
-    return;
-  result = n.mul(result, n.reshape(n.swapLast(share), {experts, tokens, 1}));
-  n.out(n.reshape(n.reduce(ReduceKind::Sum, result, {0}, /*keepDims=*/false), dims));
-}
-
 void onnx_import::addContribOps(OpTable &t) {
   t.add(kMicrosoft, "Gelu", biasGelu<GeluKind::Erf>);
   t.add(kMicrosoft, "BiasGelu", biasGelu<GeluKind::Erf>);
@@ -182,5 +102,4 @@ void onnx_import::addContribOps(OpTable &t) {
   t.add(kMicrosoft, "SkipLayerNormalization", skipNorm<NormKind::Layer>);
   t.add(kMicrosoft, "SkipSimplifiedLayerNormalization", skipNorm<NormKind::RMS>);
   t.add(kMicrosoft, "EmbedLayerNormalization", embedLayerNorm);
-  t.add(kMicrosoft, "MoE", mixtureOfExperts);
 }

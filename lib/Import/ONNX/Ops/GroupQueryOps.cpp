@@ -3,6 +3,8 @@
 #include "OpTable.h"
 #include "Ops/AttentionBuilder.h"
 
+#include "mlir/IR/Matchers.h"
+
 using namespace llmopt;
 using namespace llmopt::onnx_import;
 using namespace llmopt::lm;
@@ -18,9 +20,23 @@ struct Group {
   Value query, key, value; // [B, S, N, D], [B, S, Nkv, D] twice
   int64_t heads, kvHeads;
   SymExpr batch, length;
+  /// Of past and new positions in the longest row, where that is known.
+  std::optional<SymExpr> total;
   Value start; // i64 [B]: how many positions of each row are past
 };
 } // namespace
+
+/// A scalar operand that follows from the shapes of inputs.
+static std::optional<SymExpr> knownSize(Value value) {
+  mlir::Attribute attr;
+  if (!value || !mlir::matchPattern(value, mlir::m_Constant(&attr)))
+    return std::nullopt;
+  auto symbolic = llvm::dyn_cast<SymValuesAttr>(attr);
+  auto dense = llvm::dyn_cast<mlir::DenseIntElementsAttr>(attr);
+  if (symbolic && getExprs(symbolic).size() == 1)
+    return getExprs(symbolic).front();
+  return dense && dense.getNumElements() == 1 ? std::optional(SymExpr((*dense.begin()).getSExtValue())) : std::nullopt;
+}
 
 static Value splitHeads(Node &n, Value x, int64_t heads) {
   Dims d = n.dims(x);
@@ -64,6 +80,7 @@ static Group readGroup(Node &n) {
     n.require(rows[0], g.batch);
     n.require(g.batch, rows[0]);
   }
+  g.total = knownSize(n.opt(6));
   // seqlens_k is the last position; a prompt may be shorter than its row.
   mlir::Type i64 = n.b.getI64Type();
   Value last = n.cast(n.reshape(lengths, {g.batch}), i64);
@@ -72,8 +89,9 @@ static Group readGroup(Node &n) {
   return g;
 }
 
-/// Row b of the result, [B, N, P + S, D]: the first start[b] positions of the past,
-/// then the new ones. What is behind them is never attended to.
+/// Row b of the result, [B, N, T, D]: the first start[b] positions of the past, then
+/// the new ones, then zeros, which are never attended to. T is P where the past is a
+/// buffer with room for them all.
 static Value append(Node &n, Value past, Value now, const Group &g, int64_t heads) {
   Value added = n.transpose(now, {0, 2, 1, 3});
   if (!past || n.failed())
@@ -85,24 +103,36 @@ static Value append(Node &n, Value past, Value now, const Group &g, int64_t head
   }
   if (d[2].isConstant(0))
     return added;
-  SymExpr total = d[2] + g.length;
+  SymExpr both = d[2] + g.length, total = g.total ? SymExpr::max(d[2], *g.total) : both;
   Value all = n.concat({past, added}, 2);
   mlir::Type i64 = n.b.getI64Type();
   Value at = n.iota(i64, {1, 1, total, 1}, 2), start = n.reshape(g.start, {g.batch, 1, 1, 1});
   Value moved = n.add(n.sub(at, start), sizeOf(n, d[2]));
-  moved = n.create<MinOp>(moved, n.sub(sizeOf(n, total), n.scalar(i64, 1)));
   Value index = n.select(n.compare(Predicate::LT, at, start), at, moved);
+  index = n.create<MinOp>(index, n.sub(sizeOf(n, both), n.scalar(i64, 1)));
   Dims wide = {g.batch, heads, total, n.dims(all).size() == 4 ? n.dims(all)[3] : SymExpr(1)};
-  return n.create<GatherElementsOp>(all, n.broadcast(index, wide), 2);
+  Value rows = n.create<GatherElementsOp>(all, n.broadcast(index, wide), 2);
+  Value isRow = n.compare(Predicate::LT, at, n.add(start, sizeOf(n, g.length)));
+  return n.failed() ? Value() : n.select(isRow, rows, n.scalar(n.elem(rows), 0));
+}
+
+/// One score per head, [1, N, 1, 1], that takes its share of attention to nothing:
+/// the head sinks, or 0 with smooth_softmax. Null without.
+static Value sinksOf(Node &n, const Group &g, bool smooth) {
+  mlir::Type type = n.elem(g.query);
+  if (n.has(11))
+    return n.reshape(n.cast(n.in(11), type), {1, g.heads, 1, 1});
+  return smooth ? n.filled(type, 0, {1, g.heads, 1, 1}) : Value();
 }
 
 // query (or all three packed), key, value, past key, past value, last positions,
-// total length, cos cache, sin cache, position ids, attention bias.
+// total length, cos cache, sin cache, position ids, attention bias, head sinks.
 static void groupQueryAttention(Node &n) {
-  if (n.floatAttr("softcap", 0) != 0 || n.boolAttr("smooth_softmax", false) || n.has(11))
-    return n.unsupported("with softcap, smooth_softmax or head sinks");
-  if (n.stringAttr("k_quant_type", "NONE") != "NONE" || n.stringAttr("v_quant_type", "NONE") != "NONE")
-    return n.unsupported("with a quantized cache");
+  if (n.stringAttr("k_quant_type", "NONE") != "NONE" || n.stringAttr("v_quant_type", "NONE") != "NONE" || n.has(12) ||
+      n.has(13))
+    return n.unsupported("with a quantized cache", "export with a cache of floats");
+  if (n.wants(3))
+    return n.unsupported("with scores as an output", "export with qk_output 0");
   Group g = readGroup(n);
   if (n.failed())
     return;
@@ -150,34 +180,21 @@ static void groupQueryAttention(Node &n) {
     if (window >= 0)
       p.keep = n.create<AndOp>(p.keep, n.compare(Predicate::LT, n.sub(row, n.scalar(i64, window)), column));
   }
-  n.out(0, buildAttention(n, p));
+  double cap = n.floatAttr("softcap", 0);
+  bool smooth = n.boolAttr("smooth_softmax", false);
+  n.out(0, cap != 0 || smooth || n.has(11) ? buildSpelledAttention(n, p, cap, sinksOf(n, g, smooth))
+                                           : buildAttention(n, p));
 }
 
-// Tokens of all rows one after another: input [T, H], weight [H, 3H'], bias,
-// token offsets, cumulated lengths [B + 1], attention bias. A token attends to
-// those of its row.
-static void packedAttention(Node &n) {
-  Value x = n.in(0), weight = n.in(1), bias = n.opt(2), ends = n.in(4);
-  if (n.has(5))
-    return n.unsupported("with an attention bias");
-  if (!n.failed() && (n.rank(x) != 2 || n.rank(weight) != 2 || n.rank(ends) != 1))
-    return n.error("expected an input [tokens, hidden], a weight and cumulated lengths of rank 1");
+/// Attention over tokens of all rows one after another, [1, T, H]; `ends` are the
+/// cumulated lengths [B + 1]. A token attends to those of its row. The result is [T, Hv].
+static void attendPacked(Node &n, AttentionParts p, Value ends) {
+  if (!n.failed() && n.rank(ends) != 1)
+    n.error("expected cumulated lengths of rank 1");
   if (n.failed())
     return;
-  SymExpr total = n.dims(weight)[1];
-  Dims sizes = jointSizes(n, total);
-  Value all = n.create<MatMulOp>(x, weight);
-  if (bias)
-    all = n.add(all, bias);
-  if (n.failed())
-    return;
-  SymExpr tokens = n.dims(x)[0];
-  all = n.reshape(all, {1, tokens, total});
-  AttentionParts p;
+  SymExpr tokens = n.dims(p.query)[1];
   p.heads = p.kvHeads = n.intAttr("num_heads", 0);
-  p.query = n.slice(all, 2, 0, sizes[0]);
-  p.key = n.slice(all, 2, sizes[0], sizes[1]);
-  p.value = n.slice(all, 2, sizes[0] + sizes[1], sizes[2]);
   p.scale = n.floatAttr("scale", 0);
   p.fullyMasked = FullyMasked::Zero;
   // The number of rows that begin at or before a token names its row.
@@ -187,10 +204,66 @@ static void packedAttention(Node &n) {
   Value row = n.reduce(ReduceKind::Sum, n.cast(begins, i64), {1}, /*keepDims=*/false);
   p.keep = n.compare(Predicate::EQ, n.reshape(row, {1, 1, tokens, 1}), n.reshape(row, {1, 1, 1, tokens}));
   Value result = buildAttention(n, p);
-  n.out(n.failed() ? Value() : n.reshape(result, {tokens, sizes[2]}));
+  n.out(n.failed() ? Value() : n.reshape(result, {tokens, n.dims(result)[2]}));
+}
+
+// input [T, H], weight [H, 3H'], bias, token offsets, cumulated lengths [B + 1],
+// attention bias.
+static void packedAttention(Node &n) {
+  Value x = n.in(0), weight = n.in(1), bias = n.opt(2);
+  if (n.has(5))
+    return n.unsupported("with an attention bias");
+  if (!n.failed() && (n.rank(x) != 2 || n.rank(weight) != 2))
+    return n.error("expected an input [tokens, hidden] and a weight of rank 2");
+  if (n.failed())
+    return;
+  SymExpr total = n.dims(weight)[1];
+  Dims sizes = jointSizes(n, total);
+  Value all = n.create<MatMulOp>(x, weight);
+  if (bias)
+    all = n.add(all, bias);
+  if (n.failed())
+    return;
+  all = n.reshape(all, {1, n.dims(x)[0], total});
+  AttentionParts p;
+  p.query = n.slice(all, 2, 0, sizes[0]);
+  p.key = n.slice(all, 2, sizes[0], sizes[1]);
+  p.value = n.slice(all, 2, sizes[0] + sizes[1], sizes[2]);
+  attendPacked(n, p, n.in(4));
+}
+
+// query [T, H] or all three [T, N, 3, D], key, value, bias [H + H + Hv], token offsets,
+// cumulated lengths [B + 1], attention bias.
+static void packedMultiHeadAttention(Node &n) {
+  Value query = n.in(0), key = n.opt(1), value = n.opt(2), bias = n.opt(3);
+  if (n.has(6))
+    return n.unsupported("with an attention bias");
+  Dims d = n.dims(query);
+  bool joint = d.size() == 4 && n.staticDim(query, 2, "the number of projections") == 3;
+  if (!n.failed() && !joint && (d.size() != 2 || !key || !value || n.rank(key) != 2 || n.rank(value) != 2))
+    n.error("expected query, key and value [tokens, hidden], or all in one [tokens, heads, 3, size]");
+  if (n.failed())
+    return;
+  auto part = [&](Value v, int64_t i) {
+    if (joint)
+      v = n.reshape(n.slice(query, 2, i, 1), {d[0], d[1] * d[3]});
+    return n.failed() ? Value() : n.reshape(v, {1, d[0], n.dims(v)[1]});
+  };
+  AttentionParts p;
+  p.query = part(query, 0);
+  p.key = part(key, 1);
+  p.value = part(value, 2);
+  if (bias) {
+    SymExpr q = n.dims(p.query)[2], v = n.dims(p.value)[2];
+    p.query = n.add(p.query, n.slice(bias, 0, 0, q));
+    p.key = n.add(p.key, n.slice(bias, 0, q, q));
+    p.value = n.add(p.value, n.slice(bias, 0, q + q, v));
+  }
+  attendPacked(n, p, n.in(5));
 }
 
 void onnx_import::addGroupQueryOps(OpTable &t) {
   t.add(kMicrosoft, "GroupQueryAttention", groupQueryAttention);
   t.add(kMicrosoft, "PackedAttention", packedAttention);
+  t.add(kMicrosoft, "PackedMultiHeadAttention", packedMultiHeadAttention);
 }

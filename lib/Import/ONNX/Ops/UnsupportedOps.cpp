@@ -7,11 +7,10 @@ llvm::StringRef llmopt::onnx_import::getRemedy(llvm::StringRef domain, llvm::Str
   if (domain == "com.microsoft")
     return llvm::StringSwitch<llvm::StringRef>(op)
         .Cases({"BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"},
-               "its attribute `decoder` is the model that it runs: save that graph as a model of its own, with "
-               "optimum-cli or onnx.helper.make_model, and let llmopt-run generate")
-        .Cases({"MatMulFpQ4", "QEmbedLayerNormalization", "QMoE"},
+               "a search is imported as the graph in its attribute `decoder`, and this one has none")
+        .Cases({"MatMulFpQ4", "QEmbedLayerNormalization"},
                "import the fp32 model and quantize with -quantize-int8 or -quantize-int4")
-        .Cases({"PackedMultiHeadAttention", "RemovePadding", "RestorePadding"}, "export without packing mode")
+        .Cases({"RemovePadding", "RestorePadding"}, "export without packing mode")
         .Default("export without ONNX Runtime's own operators (optimization level 0)");
   if (!domain.empty() && domain != "ai.onnx.ml")
     return "operators of this domain are not known; export it as a model-local function";

@@ -48,8 +48,7 @@ SymExpr llmopt::getFlops(Operation *op) {
 SymExpr llmopt::getTraffic(Operation *op) {
   SymExpr sum = 0;
   auto add = [&](Value value) {
-    sum += lm::getNumElements(value.getType()) *
-           SymExpr(int64_t(getDTypeBytes(getDType(getElementTypeOrSelf(value)))));
+    sum += lm::getNumElements(value.getType()) * SymExpr(int64_t(getDTypeBytes(getDType(getElementTypeOrSelf(value)))));
   };
   if (auto append = dyn_cast<kernel::KVAppendOp>(op)) { // the past is not touched
     add(append.getInput());
@@ -100,11 +99,12 @@ std::string llmopt::writeMetadata(func::FuncOp function, const PlannedModel &mod
     });
     if (!t.dataSymbols.empty())
       json.attributeArray("data_symbols", [&] {
-        for (auto op : function.getOps<kernel::DefineSymbolOp>())
+        function->getParentOfType<ModuleOp>().walk([&](kernel::DefineSymbolOp op) {
           json.object([&] {
             json.attribute("name", op.getSymbol());
             json.attribute("bound", lm::getExprs(op.getBound())[0].str());
           });
+        });
       });
     SmallVector<Value> inputs;
     for (BlockArgument argument : function.getArguments())

@@ -24,7 +24,7 @@ LogicalResult ReshapeOp::verify() {
   if (getElementTypeOrSelf(getInput()) != getElementTypeOrSelf(getType()))
     return emitOpError() << "expected one element type, but got " << getInput().getType() << " and " << getType();
   SymExpr from = getNumElements(getInput().getType()), to = getNumElements(getType()); // (C1)
-  // Symbols are positive, so a bound on the difference tells sizes apart too.
+  // A bound on the difference tells sizes apart too.
   if ((from - to).lowerBound().value_or(0) > 0 || (to - from).lowerBound().value_or(0) > 0)
     return emitOpError() << "expected " << from.str() << " elements, but got " << to.str();
   return success();

@@ -119,6 +119,8 @@ private:
     const Elf64_Phdr *segment = find(part.p_vaddr, part.p_filesz, false);
     if (!segment || (part.p_align & (part.p_align - 1)))
       return false;
+    if (part.p_type == PT_TLS) // its zeroes have no place here
+      return true;
     // RELRO is rounded up to a page, all of which is protected.
     uint64_t end = segment->p_vaddr + segment->p_memsz;
     return part.p_vaddr + part.p_memsz <= (part.p_type == PT_GNU_RELRO ? (end + 4095) & ~uint64_t(4095) : end);
@@ -257,7 +259,7 @@ private:
     unsigned type = ELF64_ST_TYPE(symbol.st_info);
     if (symbol.st_name >= dynamic.stringsSize || type == STT_GNU_IFUNC)
       return false;
-    if (symbol.st_shndx == SHN_UNDEF || symbol.st_shndx == SHN_ABS)
+    if (symbol.st_shndx == SHN_UNDEF || symbol.st_shndx == SHN_ABS || type == STT_TLS)
       return true;
     const Elf64_Phdr *at = find(symbol.st_value, 0, false);
     return at && (type != STT_FUNC || at->p_flags & PF_X);
@@ -299,11 +301,11 @@ private:
       const Elf64_Phdr *target = find(relocation.r_offset, 8, false);
       if (!target || !(target->p_flags & PF_W) || ELF64_R_SYM(relocation.r_info) >= (numSymbols ? numSymbols : 1))
         return badRelocations;
-      // Without a symbol: an address of its own.
+      // A plain address is one of its own; none is asked of code before the check.
       uint32_t kind = ELF64_R_TYPE(relocation.r_info);
-      bool isOwn = kind == relativeKind && find(static_cast<uint64_t>(relocation.r_addend), 0, false);
-      bool isOther = kind != relativeKind && kind != calledKind && kind != copiedKind;
-      if (ELF64_R_SYM(relocation.r_info) ? !isOther : !isOwn)
+      bool isSound = kind == relativeKind ? find(static_cast<uint64_t>(relocation.r_addend), 0, false) != nullptr
+                                          : kind != calledKind && kind != copiedKind;
+      if (!isSound)
         return badRelocations;
     }
     return nullptr;

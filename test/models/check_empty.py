@@ -24,12 +24,14 @@ import check_model  # noqa: E402
 
 # name: why a run ends with a status although ONNX Runtime gives a result
 REFUSED = {
+    "last_row": "x[-1:] is one row by name, so that what follows has numbers as sizes",
     "broadcast_two": "one of two sizes that differ by name must be 1 where they differ, and beside a 1 the 0 is no maximum",
 }
 # Text of a graph body over x [batch, sequence, 4] of floats, i of int64 [batch, sequence].
 GRAPHS = {
     "first_token": "y = Gather <axis=1> (x, zero)",
     "last_token": "y = Gather <axis=1> (x, minus)",
+    "last_row": "m1 = Constant <value_ints=[-1]> () y = Slice (x, m1, ends, ones)",
     "all_but_first": "y = Slice (x, ones, ends, ones)",
     "all_but_last": "m1 = Constant <value_ints=[-1]> () y = Slice (x, zeros, m1, ones)",
     "shifted_sum": "m1 = Constant <value_ints=[-1]> () a = Slice (x, ones, ends, ones) b = Slice (x, zeros, m1, ones) y = Add (a, b)",

@@ -88,10 +88,18 @@ static void slice(Node &n) {
     if (step > 0) {
       first[axis] = limitBound(n, start, dim, 0, dim);
       SymExpr last = limitBound(n, end, dim, 0, dim);
-      // x[1:] is as long as x[:-1] by name, too.
-      std::optional<int64_t> cut = start.getConstant();
-      bool isRest = last == dim && cut && *cut > 0 && *cut < INT32_MAX;
-      distance = isRest ? SymExpr::max(dim - start, 0) : last - first[axis];
+      distance = last - first[axis];
+      int64_t cut = last == dim ? start.getConstant().value_or(0) : 0;
+      if (cut > 0 && cut < INT32_MAX) { // as long as x[:-1] by name, too
+        distance = SymExpr::max(dim - start, 0);
+      } else if (cut == -1) { // one row by name: most shapes are numbers only so
+        n.require(1, dim);
+        first[axis] = dim - SymExpr(1);
+        distance = 1;
+      } else if (cut < 0 && cut > -INT32_MAX) {
+        distance = SymExpr::min(SymExpr(0) - start, dim);
+        first[axis] = dim - distance;
+      }
     } else {
       // Backwards, the end may lie before the first element: at -1.
       first[axis] = limitBound(n, start, dim, 0, dim - SymExpr(1));

@@ -89,7 +89,9 @@ static Value asBefore(Node &n, Value next, Value init) {
     if (a == b)
       continue;
     SymExpr growth = b - a;
-    std::optional<int64_t> least = growth.lowerBound();
+    // Where no size is 0: there, nothing grows.
+    std::optional<int64_t> least =
+        growth.substitute([](llvm::StringRef name) { return SymExpr::symbol(name) + SymExpr(1); }).lowerBound();
     if (growth.isUnknown() || growth.getConstant() || (least && *least > 0))
       return next;
   }
@@ -141,6 +143,8 @@ llvm::SmallVector<Value> onnx_import::buildLoop(Node &n, const LoopSpec &given, 
       return;
     for (auto [next, init] : llvm::zip(step->states, spec.inits))
       next = asBefore(n, next, init);
+    if (n.failed())
+      return;
     stops = start != true || (step->condition && knownBool(step->condition) != true);
     counts = stops && spec.readsRows && !step->rows.empty() && !spec.trips.isUnknown();
     llvm::SmallVector<Value> yielded{step->condition ? step->condition : n.scalar(n.b.getI1Type(), 1)};

@@ -94,6 +94,8 @@ llmopt_status llmopt::rt::checkElf(int fd, uint64_t fileSize, const char *path, 
   uint64_t sections = uint64_t(header.e_shnum) * sizeof(Elf64_Shdr);
   if (header.e_shoff && !inFile(header.e_shoff, sections, fileSize))
     return truncated(header.e_shoff + sections);
+  if (header.e_shnum && header.e_shentsize != sizeof(Elf64_Shdr))
+    return notArtefact("sections of another size");
 
   Array<Elf64_Phdr> segments;
   if (!segments.allocate(header.e_phnum))
@@ -146,8 +148,11 @@ llmopt_status llmopt::rt::checkElf(int fd, uint64_t fileSize, const char *path, 
       return fail(error, LLMOPT_IO_ERROR, "%s: cannot be read", path);
     // Only the end is anchored: linkers share the tails of names.
     static const char name[] = LLMOPT_MODEL_SYMBOL;
-    if (memmem(strings.data(), stringsSize, name, sizeof(name)))
-      return LLMOPT_OK;
+    if (!memmem(strings.data(), stringsSize, name, sizeof(name)))
+      continue;
+    if (const char *why = findElfDamage(fd, segments.data(), segments.size()))
+      return fail(error, LLMOPT_BAD_MODEL, "%s: is damaged: %s", path, why);
+    return LLMOPT_OK;
   }
   return notArtefact("it does not export " LLMOPT_MODEL_SYMBOL);
 }

@@ -142,8 +142,15 @@ llmopt_status runSteps(llmopt_session *session, const llmopt_input *inputs, cons
     ns = 0;
   uint64_t before = session->profile ? nowNs() : 0;
   uint32_t nextCount = 0, numCounts = model.desc.num_data_symbols;
-  for (size_t s = 0;;) {
-    for (; nextCount < numCounts && model.desc.data_symbols[nextCount].first_step == s; ++nextCount) {
+  const llmopt_data_symbol *counts = model.desc.data_symbols;
+  for (size_t s = 0, reached = 0;;) {
+    // Branches pass numbers by, and loops come back to them.
+    if (s < reached)
+      nextCount = 0;
+    reached = s;
+    while (nextCount < numCounts && counts[nextCount].first_step < s)
+      ++nextCount;
+    for (; nextCount < numCounts && counts[nextCount].first_step == s; ++nextCount) {
       int64_t number;
       std::memcpy(&number, addressOf(binding.counts[nextCount], inputs, outputs), sizeof(number));
       if (llmopt_status status = binding.publish(model, nextCount, number, error))

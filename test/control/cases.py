@@ -267,10 +267,13 @@ def functions(random):
 
 
 def all_cases():
+    import data_cases  # which builds on this module
     random = np.random.default_rng(7)
     for make in (branches, nested_branches, merged_decoder, while_loop, counted_loop, scanning_loop, stopping_scan,
                  growing_state, loops_and_branches, scan, functions):
         yield make.__name__, *make(random)
+    for make in data_cases.ALL:
+        yield make.__name__, *make(np.random.default_rng(11))
     layers = []
     for op in ("RNN", "GRU", "LSTM"):
         for direction in ("forward", "reverse", "bidirectional"):

@@ -4,8 +4,8 @@
     fuzz_graph.py --conformance build/bin/llmopt-conformance [--seed N] [--count N | --minutes M]
                   [--cases DIR] [--save DIR] [--llmopt BIN --run BIN]
 
-Each graph has 5 to 40 nodes of an operator set from 13 to 23, symbolic batch and
-sequence, and two bindings of these. Graphs are checked in batches by
+Each graph has 5 to 40 nodes of an operator set from 7 to 24, symbolic batch and
+sequence, and two bindings of these, which may be empty. Graphs are checked in batches by
 llmopt-conformance: in the evaluator, compiled as they stand, compiled with every
 dimension a symbol and compiled with every input known; some of them by the tools
 as users call them (--llmopt, --run). A graph that fails is cut down to the
@@ -30,6 +30,7 @@ import onnx
 from onnx import numpy_helper
 
 from formulas import FORMULAS
+import wide
 from patterns import OPERATORS, Picker
 from values import Graph, Rejected, cut, session
 
@@ -45,14 +46,15 @@ UNSUPPORTED = 0.1
 def grow(seed):
     """A graph and the names of its outputs."""
     rng = np.random.default_rng(seed)
-    sizes = [(2, 5, 3), (3, 4, 7), (1, 6, 2), (4, 1, 5), (1, 3, 4), (2, 7, 1), (2, 4, 0)]
+    sizes = [(2, 5, 3), (3, 4, 7), (1, 6, 2), (4, 1, 5), (1, 3, 4), (2, 7, 1), (2, 4, 0), (0, 5, 3), (3, 0, 2)]
     first, second = rng.choice(len(sizes), 2, replace=False)
     symbols = {name: (sizes[first][i], sizes[second][i]) for i, name in enumerate(("batch", "sequence", "past"))}
     symbols = {name: pair for name, pair in symbols.items() if pair[0] != pair[1]}
     # One name per pair of sizes, so that sizes tell symbols apart.
     symbols = {name: pair for name, pair in symbols.items()
                if list(symbols.values()).index(pair) == list(symbols).index(name)}
-    graph = Graph(rng, int(rng.integers(13, 24)), symbols)
+    opset = int(rng.integers(13, 25) if rng.random() < 0.8 else rng.integers(7, 13))
+    graph = Graph(rng, opset, symbols)
     pick = Picker(graph)
     width = int(rng.choice([2, 4, 6, 8]))
     batch = "batch" if "batch" in symbols else 2
@@ -61,7 +63,7 @@ def grow(seed):
 
     def mask(shape):
         made = (rng.random(shape) < 0.6).astype(np.int64)
-        made[:, 0] = 1
+        made[:, :1] = 1
         return made
     graph.input("x", [batch, length, width], normal())
     for stem, dims, make in [
@@ -74,7 +76,7 @@ def grow(seed):
         if pick.chance(0.45):
             graph.input(stem, dims, make)
     wanted, tries = int(rng.integers(5, 41)), 0
-    kinds, weights = zip(*OPERATORS, *FORMULAS)
+    kinds, weights = zip(*OPERATORS, *FORMULAS, *wide.OPERATORS)
     weights = np.array(weights) / sum(weights)
     while len(graph.nodes) < wanted and tries < 6 * wanted:
         tries += 1
@@ -85,6 +87,7 @@ def grow(seed):
     read = {n for node in graph.nodes for n in node.input}
     leaves = [o for node in graph.nodes for o in node.output if o not in read]
     taps = [n for n in graph.producers if pick.chance(0.05)]
+    graph.lists_defaults = pick.chance(0.2)
     return graph, dict.fromkeys(leaves + taps), pick.chance(0.5)
 
 

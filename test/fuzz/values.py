@@ -26,6 +26,9 @@ MOVES = {"Reshape", "Transpose", "Slice", "Gather", "GatherElements", "GatherND"
          "Min", "ScatterND", "ScatterElements", "Constant", "ConstantOfShape", "EyeLike", "OneHot", "Compress"}
 
 
+MS = "com.microsoft"
+
+
 class Rejected(Exception):
     """A node that does not qualify; the graph is as it was."""
 
@@ -79,6 +82,7 @@ class Graph:
         self.producers = {}
         self.names = {sizes: name for name, sizes in symbols.items()}
         self.count = 0
+        self.lists_defaults = False  # initializers are inputs, too: values that a caller may leave out
 
     # --- what stands at the beginning ---------------------------------------
 
@@ -116,11 +120,13 @@ class Graph:
         return helper.make_tensor_value_info(name, tensor_type(value.dtype), dims if with_shape else [None] * len(dims))
 
     def model(self, nodes, inputs, outputs, initializers, with_shapes=True):
-        graph = helper.make_graph(nodes, "fuzz", [self.declare(n) for n in inputs],
+        defaults = initializers if self.lists_defaults else []
+        graph = helper.make_graph(nodes, "fuzz", [self.declare(n) for n in [*inputs, *defaults]],
                                   [self.declare(n, with_shapes) if n in self.values else
                                    onnx.ValueInfoProto(name=n) for n in outputs],
                                   [numpy_helper.from_array(self.values[n].exact[0], n) for n in initializers])
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)])
+        domains = [("", self.opset)] + ([(MS, 1)] if any(node.domain == MS for node in nodes) else [])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid(*d) for d in domains])
         model.ir_version = 10
         return model
 
@@ -198,7 +204,8 @@ class Graph:
         return cut(self, set(outputs), frozenset(), with_shapes)
 
     def feeds(self, model):
-        names = [i.name for i in model.graph.input]
+        defaults = {t.name for t in model.graph.initializer}
+        names = [i.name for i in model.graph.input if i.name not in defaults]
         return [{n: self.values[n].exact[i] for n in names} for i in range(self.bindings)]
 
 

@@ -25,8 +25,8 @@
 extern "C" {
 #endif
 
-#define LLMOPT_ABI_VERSION 1u
-#define LLMOPT_MAX_RANK 8
+#define LLMOPT_ABI_VERSION 2u
+#define LLMOPT_MAX_RANK 16
 #define LLMOPT_BUILD_ID_BYTES 16
 #define LLMOPT_NONE UINT32_MAX
 
@@ -212,8 +212,9 @@ typedef struct llmopt_constraint {
 } llmopt_constraint;
 
 /* A symbol that stands for a number of the data, such as how many elements of a
- * mask are true. Before step `first_step`, when all earlier ones are done, it
- * takes the int64 in `buffer`; from there on sizes of steps may depend on it.
+ * mask are true. Whenever a run comes to step `first_step`, it takes the int64 in
+ * `buffer`; from there on sizes of steps may depend on it. In a branch that is not
+ * taken it has no number, in a loop a new one with every iteration.
  * Sizes and offsets of buffers and of scratch memory never do: they hold the
  * most that can come (`bound`). */
 typedef struct llmopt_data_symbol {

@@ -13,21 +13,17 @@ using namespace llvm;
 namespace llmopt::cpu {
 namespace {
 
-static_assert(sizeof(llmopt_tensor_desc) == 56 && offsetof(llmopt_tensor_desc, buffer) == 48);
+static_assert(sizeof(llmopt_tensor_desc) == 88 && offsetof(llmopt_tensor_desc, buffer) == 80);
 static_assert(sizeof(llmopt_buffer) == 32 && offsetof(llmopt_buffer, data) == 24);
 static_assert(sizeof(llmopt_step) == 40 && offsetof(llmopt_step, tiles) == 32);
-static_assert(sizeof(llmopt_weight) == 104 && offsetof(llmopt_weight, recipe) == 96);
+static_assert(sizeof(llmopt_weight) == 168 && offsetof(llmopt_weight, recipe) == 160);
 static_assert(sizeof(llmopt_expr_insn) == 16 && sizeof(llmopt_expr) == 8);
 static_assert(offsetof(llmopt_model_desc, name) == 24 && offsetof(llmopt_model_desc, num_symbols) == 56 &&
-              offsetof(llmopt_model_desc, symbols) == 96 &&
-              offsetof(llmopt_model_desc, scratch_bytes) == 176 &&
-              offsetof(llmopt_model_desc, metadata) == 192 &&
-              offsetof(llmopt_model_desc, constraints) == 208 &&
-              offsetof(llmopt_model_desc, data_symbols) == 224 &&
-              offsetof(llmopt_model_desc, past_symbol) == 240 && offsetof(llmopt_model_desc, index_checks) == 272 &&
-              sizeof(llmopt_model_desc) == 280);
-static_assert(sizeof(llmopt_data_symbol) == 16 && sizeof(llmopt_cache) == 16 &&
-              sizeof(llmopt_index_check) == 16);
+              offsetof(llmopt_model_desc, symbols) == 96 && offsetof(llmopt_model_desc, scratch_bytes) == 176 &&
+              offsetof(llmopt_model_desc, metadata) == 192 && offsetof(llmopt_model_desc, constraints) == 208 &&
+              offsetof(llmopt_model_desc, data_symbols) == 224 && offsetof(llmopt_model_desc, past_symbol) == 240 &&
+              offsetof(llmopt_model_desc, index_checks) == 272 && sizeof(llmopt_model_desc) == 280);
+static_assert(sizeof(llmopt_data_symbol) == 16 && sizeof(llmopt_cache) == 16 && sizeof(llmopt_index_check) == 16);
 static_assert(sizeof(llmopt_constraint) == 24 && offsetof(llmopt_constraint, reason) == 16);
 
 class Writer {
@@ -57,13 +53,12 @@ public:
     return global(ConstantArray::get(type, elements), name, Align(16));
   }
   Constant *global(Constant *value, StringRef name, Align alignment) {
-    auto *variable = new GlobalVariable(module, value->getType(), /*isConstant=*/true,
-                                        GlobalValue::PrivateLinkage, value, "llmopt." + name);
+    auto *variable = new GlobalVariable(module, value->getType(), /*isConstant=*/true, GlobalValue::PrivateLinkage,
+                                        value, "llmopt." + name);
     variable->setAlignment(alignment);
     return variable;
   }
-  template <typename T, typename Make>
-  Constant *table(const std::vector<T> &items, StringRef name, Make make) {
+  template <typename T, typename Make> Constant *table(const std::vector<T> &items, StringRef name, Make make) {
     SmallVector<Constant *> elements;
     for (const T &item : items)
       elements.push_back(make(item));
@@ -109,16 +104,15 @@ bool addModelTables(llvm::Module &module, const ModelTables &t, StringRef symbol
   });
   Constant *buffers = w.table(t.buffers, "buffers", [&](const ModelTables::Buffer &b) {
     return w.record({w.u32(b.kind), w.u32(b.index), w.u32(b.size), w.u32(b.offset), w.u32(b.firstStep),
-                     w.u32(b.lastStep),
-                     b.kind == LLMOPT_BUFFER_CONSTANT ? w.bytes(b.data) : w.null()});
+                     w.u32(b.lastStep), b.kind == LLMOPT_BUFFER_CONSTANT ? w.bytes(b.data) : w.null()});
   });
   Constant *weights = w.table(t.weights, "weights", [&](const ModelTables::Weight &x) {
     SmallVector<Constant *> dims;
     for (size_t d = 0; d < LLMOPT_MAX_RANK; ++d)
       dims.push_back(w.i64(d < x.dims.size() ? x.dims[d] : 0));
     auto *dimsArray = ConstantArray::get(ArrayType::get(dims[0]->getType(), dims.size()), dims);
-    return w.record({w.string(x.name), w.u32(x.dtype), w.u32(x.dims.size()), dimsArray, w.i64(x.offset),
-                     w.i64(x.size), x.hasRecipe ? w.string(x.recipe) : w.null()});
+    return w.record({w.string(x.name), w.u32(x.dtype), w.u32(x.dims.size()), dimsArray, w.i64(x.offset), w.i64(x.size),
+                     x.hasRecipe ? w.string(x.recipe) : w.null()});
   });
   auto number = [&](uint32_t v) { return w.u32(v); };
   auto *id = ConstantDataArray::get(context, ArrayRef<uint8_t>(t.buildId.data(), t.buildId.size()));
@@ -158,9 +152,10 @@ bool addModelTables(llvm::Module &module, const ModelTables &t, StringRef symbol
        w.string(t.metadata),
        w.u32(t.constraints.size()),
        w.u32(t.caches.size()),
-       w.table(t.constraints, "constraints", [&](const ModelTables::Constraint &c) {
-         return w.record({w.u32(c.lhs), w.u32(c.relation), w.u32(c.rhs), w.u32(c.flags), w.string(c.reason)});
-       }),
+       w.table(t.constraints, "constraints",
+               [&](const ModelTables::Constraint &c) {
+                 return w.record({w.u32(c.lhs), w.u32(c.relation), w.u32(c.rhs), w.u32(c.flags), w.string(c.reason)});
+               }),
        w.u32(t.dataSymbols.size()),
        w.u32(0),
        w.table(t.dataSymbols, "data_symbols",
@@ -172,9 +167,9 @@ bool addModelTables(llvm::Module &module, const ModelTables &t, StringRef symbol
        w.u32(t.capacitySymbol),
        w.u32(t.newTokens),
        w.u32(t.maxTokens),
-       w.table(t.caches, "caches", [&](const ModelTables::Cache &c) {
-         return w.record({w.string(c.name), w.u32(c.dtype), w.u32(c.size)});
-       }),
+       w.table(
+           t.caches, "caches",
+           [&](const ModelTables::Cache &c) { return w.record({w.string(c.name), w.u32(c.dtype), w.u32(c.size)}); }),
        w.u32(t.indexChecks.size()),
        w.u32(0),
        w.table(t.indexChecks, "index_checks", [&](const ModelTables::IndexCheck &c) {
@@ -183,8 +178,7 @@ bool addModelTables(llvm::Module &module, const ModelTables &t, StringRef symbol
   assert(module.getDataLayout().getTypeAllocSize(model->getType()) == sizeof(llmopt_model_desc));
 
   auto *type = FunctionType::get(PointerType::getUnqual(context), false);
-  auto *entry = Function::Create(type, GlobalValue::ExternalLinkage,
-                                 symbolPrefix + LLMOPT_MODEL_SYMBOL, module);
+  auto *entry = Function::Create(type, GlobalValue::ExternalLinkage, symbolPrefix + LLMOPT_MODEL_SYMBOL, module);
   IRBuilder<> builder(BasicBlock::Create(context, "", entry));
   builder.CreateRet(w.global(model, "model", Align(16)));
   return true;

@@ -39,8 +39,7 @@ static bool isReadAtOwnIndex(BlockArgument argument, ArrayRef<SymExpr> dims) {
     if (isa<lm::ConstantOp>(op))
       continue;
     SmallVector<SymExpr> result = getDims(op.getResult(0));
-    if (!isElementwise(&op) || result.size() != dims.size() ||
-        !std::equal(result.begin(), result.end(), dims.begin()))
+    if (!isElementwise(&op) || result.size() != dims.size() || !std::equal(result.begin(), result.end(), dims.begin()))
       return false;
   }
   return true;
@@ -83,12 +82,14 @@ static void addFunction(func::FuncOp function, const Program &program, Liveness 
     return span == program.spans.end() ? nullptr : &span->second;
   };
   // A symbol's number is read when the steps before it are done.
-  uint32_t done = 0;
+  uint32_t done = program.starts.lookup(function);
   for (Operation &op : block) {
     if (const Span *span = spanOf(&op))
       done = span->last + 1;
-    if (isa<kernel::DefineSymbolOp>(op))
+    if (isa<kernel::DefineSymbolOp>(op)) {
       result.symbolSteps[&op] = done;
+      result.symbols.push_back(&op);
+    }
   }
 
   // Last uses, those of views included.
@@ -96,12 +97,11 @@ static void addFunction(func::FuncOp function, const Program &program, Liveness 
   for (Operation &op : llvm::reverse(block)) {
     for (Value operand : op.getOperands()) {
       const Span *span = spanOf(&op);
-      uint32_t use = &op == end                ? lastStep
-                     : span                    ? span->last
-                     : isa<kernel::DefineSymbolOp>(op)
-                         ? std::max<uint32_t>(result.symbolSteps.lookup(&op), 1) - 1
-                     : op.getNumResults() == 1 ? lastUse.lookup(op.getResult(0))
-                                               : 0;
+      uint32_t use = &op == end                        ? lastStep
+                     : span                            ? span->last
+                     : isa<kernel::DefineSymbolOp>(op) ? std::max<uint32_t>(result.symbolSteps.lookup(&op), 1) - 1
+                     : op.getNumResults() == 1         ? lastUse.lookup(op.getResult(0))
+                                                       : 0;
       uint32_t &last = lastUse[operand];
       last = std::max(last, use);
     }
@@ -172,5 +172,8 @@ FailureOr<Liveness> llmopt::computeLiveness(func::FuncOp function) {
       result.ranges[value] = {program.spans[op].first, program.spans[op].last};
   for (func::FuncOp called : program.functions)
     addFunction(called, program, result, called == function);
+  llvm::stable_sort(result.symbols, [&](Operation *a, Operation *b) {
+    return result.symbolSteps.lookup(a) < result.symbolSteps.lookup(b);
+  });
   return std::move(result);
 }

@@ -106,11 +106,12 @@ std::string llmopt::writeMetadata(func::FuncOp function, const PlannedModel &mod
     });
     if (!t.dataSymbols.empty())
       json.attributeArray("data_symbols", [&] {
-        for (auto op : function.getOps<kernel::DefineSymbolOp>())
+        function->getParentOfType<ModuleOp>().walk([&](kernel::DefineSymbolOp op) {
           json.object([&] {
             json.attribute("name", op.getSymbol());
             json.attribute("bound", lm::getExprs(op.getBound())[0].str());
           });
+        });
       });
     SmallVector<Value> inputs;
     for (BlockArgument argument : function.getArguments())

@@ -94,15 +94,18 @@ FlatSymbolRefAttr Outliner::makeFunction(Operation *op, Region &region, ArrayRef
   return FlatSymbolRefAttr::get(function);
 }
 
+static bool isKnown(Value value) {
+  return llvm::none_of(getDims(value), [](const SymExpr &dim) { return dim.isUnknown(); });
+}
+
 /// Values whose size only a run tells go to outputs, which have room for the
-/// largest, and nowhere else.
+/// largest, or get sizes that a symbol counts, and go nowhere else.
 LogicalResult Outliner::checkUnknown(Operation *op) {
   for (Value result : op->getResults()) {
-    bool isUnknown = llvm::any_of(getDims(result), [](const SymExpr &dim) { return dim.isUnknown(); });
-    if (!isUnknown)
+    if (isKnown(result))
       continue;
     for (Operation *user : result.getUsers())
-      if (!user->hasTrait<OpTrait::IsTerminator>())
+      if (!user->hasTrait<OpTrait::IsTerminator>() && !(isa<lm::ReshapeOp>(user) && isKnown(user->getResult(0))))
         return op->emitError() << "expected a result whose shape depends on the data to be an output of the model, but "
                                << getNodeNames(user->getLoc()) << " reads it (" << result.getType() << ")";
   }

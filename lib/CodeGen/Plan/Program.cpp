@@ -67,11 +67,11 @@ uint32_t Program::add(PlanStep step) {
   return next() - 1;
 }
 
-FailureOr<func::FuncOp> Program::find(Operation *op, StringRef name) {
+FailureOr<func::FuncOp> Program::find(Operation *op, StringRef name, bool again) {
   auto function = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(op, StringAttr::get(op->getContext(), name));
   if (!function || function.isExternal())
     return op->emitError() << "expected a function @" << name;
-  if (llvm::is_contained(functions, function))
+  if (!again && llvm::is_contained(functions, function))
     return op->emitError() << "expected @" << name << " to be called from one place";
   return function;
 }
@@ -80,7 +80,17 @@ LogicalResult Program::addChecks(func::FuncOp function) {
   FailureOr<std::vector<ShapeConstraint>> constraints = collectConstraints(function);
   if (failed(constraints))
     return failure();
+  std::set<std::string> counted;
+  for (auto symbol : function.getOps<kernel::DefineSymbolOp>())
+    counted.insert(symbol.getSymbol().str());
   for (const ShapeConstraint &constraint : *constraints) {
+    std::set<std::string> symbols;
+    constraint.lhs.collectSymbols(symbols);
+    constraint.rhs.collectSymbols(symbols);
+    if (llvm::any_of(symbols, [&](const std::string &name) { return counted.count(name); })) {
+      liveness.countConstraints.push_back(constraint);
+      continue;
+    }
     bool isKnown = llvm::any_of(known, [&](const ShapeConstraint &other) {
       return other.lhs == constraint.lhs && other.rhs == constraint.rhs && other.relation == constraint.relation;
     });
@@ -98,10 +108,8 @@ void Program::stateShape(Value result, Value value) {
   auto output = outputOf.find(result);
   if (output == outputOf.end())
     return;
-  if (!isKnown(value)) { // a branch or repetition in turn
-    outputOf[getWhole(value)] = output->second;
+  if (!isKnown(value))
     return;
-  }
   PlanStep step{result.getDefiningOp(), LLMOPT_CONTROL_SHAPE};
   step.dims = getDims(value);
   step.target = output->second;
@@ -122,14 +130,23 @@ LogicalResult Program::addBranch(kernel::BranchOp op) {
       liveness.arguments[argument] = operand;
     for (auto [result, value] : llvm::zip(op.getResults(), block.getTerminator()->getOperands())) {
       returned[getWhole(value)] = result;
-      stateShape(result, value);
+      if (auto output = outputOf.find(result); output != outputOf.end() && !isKnown(value))
+        outputOf[getWhole(value)] = output->second; // a branch or repetition in turn
     }
     if (failed(addFunction(*function)))
       return failure();
+    for (auto [result, value] : llvm::zip(op.getResults(), block.getTerminator()->getOperands()))
+      stateShape(result, value);
     if (i == 0) {
       jump = add({op, LLMOPT_CONTROL_JUMP});
       liveness.program[branch].target = next();
     }
+  }
+  // A number that is read behind the last step is not read where the other way ends.
+  auto last = *find(op, op.getElseFunction(), /*again=*/true);
+  if (!last.getOps<kernel::DefineSymbolOp>().empty()) {
+    uint32_t end = add({op, LLMOPT_CONTROL_JUMP});
+    liveness.program[end].target = next();
   }
   liveness.program[jump].target = next();
   return success();
@@ -204,6 +221,7 @@ LogicalResult Program::addRepeat(kernel::RepeatOp op) {
 
 LogicalResult Program::addFunction(func::FuncOp function) {
   functions.push_back(function);
+  starts[function] = next();
   if (functions.size() > 1 && failed(addChecks(function)))
     return failure();
   for (Operation &op : function.getBody().front()) {

@@ -25,13 +25,15 @@ public:
   llvm::DenseMap<mlir::Value, mlir::Operation *> heldBy;
   /// Values that must live until the end of a function: what is copied there.
   llvm::DenseMap<mlir::Operation *, Span> bodies; // by function
+  /// By function: its first step.
+  llvm::DenseMap<mlir::Operation *, uint32_t> starts;
 
 private:
   mlir::LogicalResult addFunction(mlir::func::FuncOp function);
   mlir::LogicalResult addBranch(kernel::BranchOp op);
   mlir::LogicalResult addRepeat(kernel::RepeatOp op);
   mlir::LogicalResult addChecks(mlir::func::FuncOp function);
-  mlir::FailureOr<mlir::func::FuncOp> find(mlir::Operation *op, llvm::StringRef name);
+  mlir::FailureOr<mlir::func::FuncOp> find(mlir::Operation *op, llvm::StringRef name, bool again = false);
   void stateShape(mlir::Value result, mlir::Value value);
   uint32_t add(PlanStep step);
   uint32_t next() const { return liveness.program.size(); }

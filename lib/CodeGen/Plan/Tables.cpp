@@ -108,7 +108,8 @@ LogicalResult TableBuilder::addSymbols() {
   };
   addOwn("lm.past", t.pastSymbol);
   addOwn("lm.capacity", t.capacitySymbol);
-  for (auto op : function.getOps<kernel::DefineSymbolOp>()) {
+  for (Operation *symbol : liveness.symbols) {
+    auto op = cast<kernel::DefineSymbolOp>(symbol);
     SymExpr bound = bounded(lm::getExprs(op.getBound())[0]);
     if (!symbolIndex.try_emplace(op.getSymbol(), t.symbols.size()).second)
       return op.emitError() << "expected a new symbol, but got '" << op.getSymbol() << "' again";
@@ -126,7 +127,8 @@ LogicalResult TableBuilder::addDataSymbols() {
   if (t.dataSymbols.empty())
     return success();
   uint32_t next = 0;
-  for (auto define : function.getOps<kernel::DefineSymbolOp>()) {
+  for (Operation *symbol : liveness.symbols) {
+    auto define = cast<kernel::DefineSymbolOp>(symbol);
     FailureOr<uint32_t> buffer = getBuffer(define.getValue());
     if (failed(buffer))
       return failure();
@@ -168,8 +170,9 @@ FailureOr<uint32_t> TableBuilder::addTensor(std::vector<ModelTables::Tensor> &li
   FailureOr<SmallVector<SymExpr>> dims = getLargestDims(value);
   if (failed(dims))
     return failure();
-  for (const SymExpr &dim : *dims) {
-    FailureOr<uint32_t> expr = getExpr(dim, value.getLoc());
+  // What only a run decides a step states; no count of another way may decide it.
+  for (auto [dim, declared] : llvm::zip(*dims, getDims(value))) {
+    FailureOr<uint32_t> expr = getExpr(declared.isUnknown() ? bounded(dim) : dim, value.getLoc());
     if (failed(expr))
       return failure();
     tensor.dims.push_back(*expr);
@@ -436,6 +439,7 @@ LogicalResult TableBuilder::addConstraints() {
   FailureOr<std::vector<ShapeConstraint>> constraints = collectConstraints(function);
   if (failed(constraints))
     return failure();
+  llvm::append_range(*constraints, liveness.countConstraints);
   for (const ShapeConstraint &constraint : *constraints)
     if (failed(addConstraint(constraint, 0, function.getLoc())))
       return failure();

@@ -1,5 +1,6 @@
 // Graphs: initializers, the order of nodes, names and locations.
 #include "GraphImporter.h"
+#include "DataSizes.h"
 #include "Node.h"
 #include "OpTable.h"
 #include "Scopes.h"
@@ -166,6 +167,7 @@ bool GraphImporter::importNodes(const google::protobuf::RepeatedPtrField<NodePro
   for (int i = 0; i < nodes.size(); ++i) {
     std::set<std::string> names;
     collectInputs(nodes[i], names);
+    scope.read.insert(names.begin(), names.end());
     for (const std::string &name : names) {
       auto it = producer.find(name);
       if (it == producer.end())
@@ -259,7 +261,10 @@ void GraphImporter::inRegion(Block &block, std::set<std::string> &asked, llvm::f
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToEnd(&block);
   asked.swap(constraints);
+  size_t firstCount = counts.size();
   body();
+  for (size_t i = firstCount; i < counts.size(); ++i)
+    counts[i].block = nullptr; // nobody sees them from outside, and the block may not stay
   asked.swap(constraints);
   for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
     if (isOpTriviallyDead(&op))
@@ -275,6 +280,33 @@ std::string GraphImporter::nameCount(StringRef hint) {
   for (unsigned i = 2; taken.count(unique) || countBounds.contains(unique); ++i)
     unique = name + "_" + std::to_string(i);
   return unique;
+}
+
+void GraphImporter::addCount(StringRef symbol, Value number, const SymExpr &size) {
+  countBounds[symbol] = size;
+  counts.push_back({symbol.str(), number, builder.getInsertionBlock()});
+}
+
+std::string GraphImporter::findCount(Value number) const {
+  for (const Count &count : counts) {
+    bool isVisible = false;
+    for (Block *block = builder.getInsertionBlock(); block && !isVisible;
+         block = block->getParentOp() ? block->getParentOp()->getBlock() : nullptr)
+      isVisible = block == count.block;
+    if (isVisible && isSameNumber(count.number, number))
+      return count.symbol;
+  }
+  return "";
+}
+
+bool GraphImporter::mentionsCountsSince(const SymExpr &size, size_t first) const {
+  std::set<std::string> symbols;
+  if (!size.isUnknown())
+    size.collectSymbols(symbols);
+  for (size_t i = first; i < counts.size(); ++i)
+    if (symbols.count(counts[i].symbol))
+      return true;
+  return false;
 }
 
 SymExpr GraphImporter::boundCounts(const SymExpr &size) const {

@@ -25,6 +25,8 @@ struct Scope {
   /// Initializers that cannot be read, with the reason; reported when used.
   llvm::StringMap<std::string> broken;
   std::map<std::string, int64_t> opsets;
+  /// What nodes of this graph read, their subgraphs included.
+  std::set<std::string> read;
   /// Put before node names: the call sites of inlined functions.
   std::string prefix;
   /// The module that calls this function ("encoder.layer.0").
@@ -60,8 +62,15 @@ public:
   void addConstraint(const std::string &text) { constraints.insert(text); }
   /// A free name for a size that depends on data ("count_indices").
   std::string nameCount(llvm::StringRef hint);
-  /// `size` is the most that the symbol can be.
-  void setCountBound(llvm::StringRef symbol, const SymExpr &size) { countBounds[symbol] = size; }
+  /// `symbol` stands for `number` from the current place on, and is at most `size`.
+  void addCount(llvm::StringRef symbol, mlir::Value number, const SymExpr &size);
+  /// The symbol that stands for the number already, where it can be seen from the
+  /// current place; else empty.
+  std::string findCount(mlir::Value number) const;
+  /// How many sizes depend on data so far, and whether one of the later ones is in
+  /// `size`.
+  size_t getNumCounts() const { return counts.size(); }
+  bool mentionsCountsSince(const SymExpr &size, size_t first) const;
   /// `size` in terms of input dimensions: with every count as large as it can be.
   SymExpr boundCounts(const SymExpr &size) const;
 
@@ -92,6 +101,12 @@ private:
 
   std::set<std::string> constraints;
   llvm::StringMap<SymExpr> countBounds;
+  struct Count {
+    std::string symbol;
+    mlir::Value number;
+    mlir::Block *block; // where it is defined; null once that is done
+  };
+  std::vector<Count> counts;
   /// Weights by name; `bytes` while they are in a mapped file.
   struct NamedWeight {
     mlir::Value value;

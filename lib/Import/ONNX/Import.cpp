@@ -164,7 +164,7 @@ bool GraphImporter::importOutputs(Scope &scope, func::FuncOp function, ArrayRef<
   for (const onnx::ValueInfoProto &output : graph.output()) {
     std::string name = printable(output.name());
     if (!names.insert(output.name()).second)
-      reporter.error("output '" + name + "' is listed twice");
+      continue; // one value: a caller who asks for the name gets it
     Value value;
     if (lookup(output.name(), scope, value) == Lookup::Undefined)
       reporter.error("output '" + name + "' is not defined");

@@ -1,5 +1,6 @@
 // What converters build with.
 #include "Node.h"
+#include "DataSizes.h"
 
 #include "mlir/IR/Matchers.h"
 #include "mlir/IR/TypeUtilities.h"
@@ -9,10 +10,17 @@ using namespace llmopt;
 using namespace llmopt::onnx_import;
 using namespace llmopt::lm;
 
+/// A shape that depends on data has at most so many elements.
+static constexpr int64_t kMaxCountedElements = 16;
+
 //===- The node, problems ----------------------------------------------------===//
 
 bool Node::wants(unsigned i) const {
   return i < static_cast<unsigned>(proto.output_size()) && !proto.output(i).empty();
+}
+
+bool Node::isRead(unsigned i) const {
+  return wants(i) && (!importer.isInEntry() || scope.parent || scope.depth || scope.read.count(proto.output(i)));
 }
 
 Value Node::in(unsigned i) {
@@ -75,14 +83,44 @@ Ints Node::axes(ArrayRef<int64_t> list, int64_t rank) {
   return failed_ ? Ints() : result;
 }
 
+/// The elements of a short vector, those that depend on data as symbols; nullopt
+/// where one has no bound.
+std::optional<Dims> Node::countElements(Value value) {
+  if (std::optional<Dims> known = getSymbolicValue(value)) {
+    bool isKnown = llvm::none_of(*known, [](const SymExpr &v) { return v.isUnknown(); });
+    return isKnown ? known : std::nullopt;
+  }
+  if (!isa<IntegerType>(elem(value)) || elem(value).isInteger(1))
+    return std::nullopt;
+  Dims shape = dims(value), all;
+  if (auto concat = value.getDefiningOp<ConcatOp>(); concat && shape.size() == 1) {
+    for (Value part : concat.getInputs()) {
+      std::optional<Dims> elements = countElements(part);
+      if (!elements)
+        return std::nullopt;
+      all.append(*elements);
+    }
+    return all;
+  }
+  if (auto cast = value.getDefiningOp<CastOp>(); cast && isa<IntegerType>(elem(cast.getInput())))
+    return countElements(cast.getInput());
+  std::optional<int64_t> count = product(shape).getConstant();
+  Interval interval = getInterval(value);
+  if (!count || *count > kMaxCountedElements || interval.high.isUnknown())
+    return std::nullopt;
+  Value flat = reshape(value, {*count});
+  for (int64_t i = 0; i < *count && !failed_; ++i)
+    all.push_back(defineSymbol(cast(reshape(slice(flat, 0, i, 1), {}), b.getI64Type()), interval.high));
+  return all;
+}
+
 Dims Node::values(Value value, const Twine &what) {
   if (failed_ || !value)
     return {};
-  std::optional<Dims> result = getSymbolicValue(value);
-  bool known = result.has_value();
-  for (const SymExpr &v : result.value_or(Dims()))
-    known &= !v.isUnknown();
-  if (!known) {
+  std::optional<Dims> result = countElements(value);
+  if (failed_)
+    return {};
+  if (!result) {
     error("expected " + what + " to follow from the shapes of inputs, but it depends on their data");
     return {};
   }
@@ -254,10 +292,8 @@ SymExpr Node::defineSymbol(Value number, const SymExpr &bound) {
   // Folding may have found out what it is.
   if (std::optional<Dims> known = getSymbolicValue(number); known && known->size() == 1 && !known->front().isUnknown())
     return known->front();
-  if (!importer.isInEntry()) {
-    unsupported("whose size depends on data, inside a branch or a loop", "in the main graph it works");
-    return 0;
-  }
+  if (std::string earlier = importer.findCount(number); !earlier.empty())
+    return SymExpr::symbol(earlier);
   if (bound.isUnknown()) {
     error("expected sizes that follow from the shapes of inputs");
     return 0;
@@ -265,9 +301,11 @@ SymExpr Node::defineSymbol(Value number, const SymExpr &bound) {
   std::string name = importer.nameCount(proto.output_size() ? proto.output(0) : proto.op_type());
   SymExpr limit = importer.boundCounts(bound);
   DefineSymbolOp::create(b, loc, number, name, getSymValues(b.getContext(), {limit}));
-  importer.setCountBound(name, limit);
+  importer.addCount(name, number, limit);
   return SymExpr::symbol(name);
 }
+
+Value Node::withDims(Value value, ArrayRef<SymExpr> dims) { return create<ReshapeOp>(value, dims); }
 
 Value Node::cast(Value value, Type type) {
   if (failed_ || !value || elem(value) == type)

@@ -31,6 +31,9 @@ public:
   bool has(unsigned i) const { return i < operands.size() && operands[i]; }
   /// Whether output `i` has a name, so somebody may use it.
   bool wants(unsigned i) const;
+  /// Whether another node may read output `i`: not so where it is an output of the
+  /// model and nothing else.
+  bool isRead(unsigned i) const;
   /// A required input: an error where it is missing.
   mlir::Value in(unsigned i);
   /// An optional input: null where it is missing.
@@ -71,7 +74,8 @@ public:
   int64_t axis(int64_t axis, int64_t rank);
   /// The same for many, which must be distinct.
   Ints axes(llvm::ArrayRef<int64_t> axes, int64_t rank);
-  /// The contents of an integer operand; an error where they depend on data.
+  /// The contents of an integer operand, which are sizes. Numbers that depend on
+  /// data become symbols; an error where nothing tells how large they may get.
   Dims values(mlir::Value value, const llvm::Twine &what);
   /// The same, where every element must be a constant.
   Ints constants(mlir::Value value, const llvm::Twine &what);
@@ -122,6 +126,9 @@ public:
   /// A symbol for a number of the data, one i64 that is never negative nor above
   /// `bound`, a size that follows from the shapes of inputs.
   SymExpr defineSymbol(mlir::Value number, const SymExpr &bound);
+  /// The value with these dimensions, where its type has unknown ones; that they are
+  /// as many elements is known.
+  mlir::Value withDims(mlir::Value value, llvm::ArrayRef<SymExpr> dims);
 
   mlir::Value cast(mlir::Value value, mlir::Type type);
   mlir::Value reshape(mlir::Value value, llvm::ArrayRef<SymExpr> dims);
@@ -160,6 +167,7 @@ public:
 private:
   friend class GraphImporter;
   mlir::Type placeholderType();
+  std::optional<Dims> countElements(mlir::Value value);
   mlir::Value finish(mlir::OperationState &state,
                      llvm::function_ref<mlir::LogicalResult(llvm::SmallVectorImpl<mlir::Type> &)> infer);
 

@@ -20,8 +20,7 @@ std::set<std::string> getBoundSymbols(func::FuncOp function) {
     for (const SymExpr &dim : getDims(type))
       if (std::optional<std::string> symbol = dim.getSymbol())
         bound.insert(*symbol);
-  for (auto op : function.getOps<DefineSymbolOp>())
-    bound.insert(op.getSymbol().str());
+  function.walk([&](DefineSymbolOp op) { bound.insert(op.getSymbol().str()); });
   // What the session defines (lm-kv-cache).
   for (const char *name : {"lm.past", "lm.capacity"})
     if (auto symbol = function->getAttrOfType<StringAttr>(name))

@@ -159,7 +159,7 @@ TEST_F(RunTool, NpyHeaders) {
   refused(npy("<c8", "1, 2", data), "n.npy: the element type '<c8' is not supported");
   refused(npy("<f4", "2, 2", data, "True"), "n.npy: is in Fortran order; save numpy.ascontiguousarray(x) instead");
   refused(npy("<f4", "1, 4", data, "False", 9), "n.npy: expected .npy version 1 to 3, but got 9");
-  refused(npy("<f4", "1,1,1,1,1,1,1,1,4", data), "n.npy: expected at most 8 dimensions, but got 9");
+  refused(npy("<f4", "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,4", data), "n.npy: expected at most 16 dimensions, but got 17");
   refused(npy("<i4", "1, 4", data), "input 'x': expected f32[batch, 4], but got i32[1, 4]");
   refused(npy("<f4", "4", data), "input 'x': expected f32[batch, 4], but got f32[4]");
   refused(npy("<f4", "2, 2", data), "input 'x', dimension 1: expected 4, but got 2");

@@ -60,7 +60,7 @@ TEST(Tables, DamageIsNamed) {
       {"buffer 3", [](Sound &s) { s.buffers[3].index = 3; }},
       {"input 0", [](Sound &s) { s.inputs[0].name = nullptr; }},
       {"input 0", [](Sound &s) { s.inputs[0].dtype = 0; }},
-      {"input 0", [](Sound &s) { s.inputs[0].rank = 9; }},
+      {"input 0", [](Sound &s) { s.inputs[0].rank = LLMOPT_MAX_RANK + 1; }},
       {"input 0", [](Sound &s) { s.inputs[0].dims[0] = 1000; }},
       {"input 0", [](Sound &s) { s.inputs[0].buffer = 1; }},
       {"output 0", [](Sound &s) { s.outputs[0].buffer = 1000; }},

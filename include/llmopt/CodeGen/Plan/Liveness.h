@@ -41,8 +41,13 @@ struct Liveness {
   };
   llvm::DenseMap<mlir::Value, Range> ranges;
 
-  /// By kernel.define_symbol: how many steps are done when its number is read.
+  /// By kernel.define_symbol: in front of which step its number is read.
   llvm::DenseMap<mlir::Operation *, uint32_t> symbolSteps;
+  /// All of them, those of branches and repetitions too, in the order of steps.
+  std::vector<mlir::Operation *> symbols;
+  /// What must hold of sizes that a branch or repetition counts itself; checked when
+  /// the last of them is known.
+  std::vector<ShapeConstraint> countConstraints;
 
   /// Storage that is the memory of an output: which one.
   llvm::DenseMap<mlir::Value, uint32_t> outputs;

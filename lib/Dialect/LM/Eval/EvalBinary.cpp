@@ -74,8 +74,9 @@ int64_t power(int64_t base, int64_t exponent) {
   return static_cast<int64_t>(result);
 }
 
-llvm::Error checkDivisor(const Tensor &divisor) {
-  if (!divisor.isFloat() && llvm::is_contained(divisor.ints(), 0))
+/// Nothing may be divided by 0, a tensor without elements may.
+llvm::Error checkDivisor(const Tensor &dividend, const Tensor &divisor) {
+  if (!divisor.isFloat() && dividend.getNumElements() && llvm::is_contained(divisor.ints(), 0))
     return fail("integer division by zero");
   return llvm::Error::success();
 }
@@ -189,12 +190,12 @@ std::optional<Result> eval::evaluateBinary(Operation *op, ArrayRef<Tensor> in, c
       .Case<SubOp>([&](auto) { return zipBoth(in, std::minus<double>(), wrapping(std::minus<uint64_t>())); })
       .Case<MulOp>([&](auto) { return zipBoth(in, std::multiplies<double>(), wrapping(std::multiplies<uint64_t>())); })
       .Case<DivOp>([&](auto) -> Result {
-        if (llvm::Error error = checkDivisor(in[1]))
+        if (llvm::Error error = checkDivisor(in[0], in[1]))
           return std::move(error);
         return zipBoth(in, std::divides<double>(), [&](int64_t a, int64_t b) { return divide(a, b, isUnsigned); });
       })
       .Case<ModOp>([&](ModOp mod) -> Result {
-        if (llvm::Error error = checkDivisor(in[1]))
+        if (llvm::Error error = checkDivisor(in[0], in[1]))
           return std::move(error);
         bool fmod = mod.getFmod();
         return zipBoth(

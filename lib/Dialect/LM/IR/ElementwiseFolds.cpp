@@ -25,6 +25,8 @@ OpFoldResult splatZero(Type type) {
 
 bool isNotNegative(const SymExpr &expr) { return expr.lowerBound().value_or(-1) >= 0; }
 bool isPositive(const SymExpr &expr) { return expr.lowerBound().value_or(0) > 0; }
+/// A size may turn out to be 0; what is divided by it has no value then, in ONNX neither.
+bool isDivisor(const SymExpr &expr) { return isNotNegative(expr) && !expr.isConstant(0); }
 
 std::optional<bool> decide(Predicate predicate, const SymExpr &a, const SymExpr &b) {
   std::optional<int64_t> low = (a - b).lowerBound(), negatedHigh = (b - a).lowerBound();
@@ -273,7 +275,7 @@ OpFoldResult DivOp::fold(FoldAdaptor adaptor) {
     if (std::optional<SymExpr> exact = SymExpr::divideExactly(x[0], x[1]))
       return exact;
     // Truncation is the floor only where nothing is negative.
-    return isNotNegative(x[0]) && isPositive(x[1]) ? std::optional(SymExpr::floorDiv(x[0], x[1])) : std::nullopt;
+    return isNotNegative(x[0]) && isDivisor(x[1]) ? std::optional(SymExpr::floorDiv(x[0], x[1])) : std::nullopt;
   });
 }
 
@@ -282,7 +284,7 @@ OpFoldResult ModOp::fold(FoldAdaptor adaptor) {
     return value;
   bool fmod = getFmod();
   return foldSymbolic(*this, adaptor.getOperands(), [&](ArrayRef<SymExpr> x) -> std::optional<SymExpr> {
-    if (!isPositive(x[1]) || (fmod && !isNotNegative(x[0])))
+    if (!isDivisor(x[1]) || (fmod && !isNotNegative(x[0])))
       return std::nullopt;
     return SymExpr::mod(x[0], x[1]);
   });

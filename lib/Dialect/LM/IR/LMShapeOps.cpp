@@ -20,12 +20,17 @@ void ReshapeOp::build(OpBuilder &builder, OperationState &state, Value input, Ar
   build(builder, state, getTensorType(dims, getElementTypeOrSelf(input)), input);
 }
 
+/// Whether a is larger than b wherever no symbol is 0 (where all sizes may be).
+static bool isLarger(const SymExpr &a, const SymExpr &b) {
+  SymExpr difference = (a - b).substitute([](StringRef name) { return SymExpr::symbol(name) + SymExpr(1); });
+  return difference.lowerBound().value_or(0) > 0;
+}
+
 LogicalResult ReshapeOp::verify() {
   if (getElementTypeOrSelf(getInput()) != getElementTypeOrSelf(getType()))
     return emitOpError() << "expected one element type, but got " << getInput().getType() << " and " << getType();
   SymExpr from = getNumElements(getInput().getType()), to = getNumElements(getType()); // (C1)
-  // Symbols are positive, so a bound on the difference tells sizes apart too.
-  if ((from - to).lowerBound().value_or(0) > 0 || (to - from).lowerBound().value_or(0) > 0)
+  if (isLarger(from, to) || isLarger(to, from))
     return emitOpError() << "expected " << from.str() << " elements, but got " << to.str();
   return success();
 }

@@ -196,16 +196,16 @@ std::optional<int64_t> SymExpr::lowerBound() const {
   for (const auto &[monomial, coefficient] : terms) {
     if (coefficient < 0 && !monomial.empty())
       return bySubstitution();
-    // A plain symbol is at least 1, or 0 where it counts data; an opaque atom is
-    // bounded only as far as its arguments tell.
+    // A plain symbol is at least 0; an opaque atom is bounded only as far as its
+    // arguments tell.
     int64_t low = coefficient;
     for (const std::string &name : monomial) {
       Op op;
       SymExpr a, b;
-      int64_t atomLow = StringRef(name).starts_with("count_") ? 0 : 1;
+      int64_t atomLow = 0;
       if (splitCall(name, op, a, b)) {
         std::optional<int64_t> la = a.lowerBound(), lb = b.lowerBound();
-        bool divides = lb && *lb > 0;
+        bool divides = lb && *lb >= 0; // by 0 there is no value that a bound could be wrong of
         if (op == Op::Max && (la || lb))
           atomLow = std::max(la.value_or(INT64_MIN), lb.value_or(INT64_MIN));
         else if (op == Op::Min && la && lb)

@@ -13,6 +13,10 @@ using onnx::GraphProto;
 /// Loops of at most so many nodes in all are written out.
 static constexpr int64_t kMaxUnrolledNodes = 128;
 
+static Value sizeConstant(Node &n, const SymExpr &value) {
+  return n.constant(getSymbolicAttr(mlir::RankedTensorType::get({}, n.b.getI64Type()), {value}));
+}
+
 static const GraphProto *graphAttr(Node &n, llvm::StringRef name) {
   const AttributeProto *a = n.attr(name);
   if (a && a->has_g())
@@ -23,8 +27,13 @@ static const GraphProto *graphAttr(Node &n, llvm::StringRef name) {
 
 //===- If --------------------------------------------------------------------------===//
 
-/// A type for what either branch gives: dimensions that differ are unknown.
-static mlir::Type mergeTypes(Node &n, Value a, Value b, unsigned output) {
+static bool isPartlyUnknown(llvm::ArrayRef<SymExpr> dims) {
+  return llvm::any_of(dims, [](const SymExpr &dim) { return dim.isUnknown(); });
+}
+
+/// A type for what either branch gives: dimensions that differ are unknown, and so
+/// are those that only the branch can count (the counts from `firstCount` on).
+static mlir::Type mergeTypes(Node &n, Value a, Value b, unsigned output, size_t firstCount) {
   Dims x = n.dims(a), y = n.dims(b);
   if (n.elem(a) != n.elem(b) || x.size() != y.size()) {
     std::string text;
@@ -35,9 +44,32 @@ static mlir::Type mergeTypes(Node &n, Value a, Value b, unsigned output) {
     return {};
   }
   for (size_t d = 0; d < x.size(); ++d)
-    if (x[d] != y[d])
+    if (x[d] != y[d] || n.importer.mentionsCountsSince(x[d], firstCount))
       x[d] = SymExpr::unknown();
   return getTensorType(x, n.elem(a));
+}
+
+namespace {
+/// A dimension of a result that the branch decides, and that somebody reads.
+struct DataDim {
+  unsigned output, axis;
+  SymExpr sizes[2]; // in either branch
+};
+} // namespace
+
+/// Dimensions that become numbers beside the results, and symbols behind the
+/// branch. A result that is nothing but an output of the model needs none.
+static std::vector<DataDim> findDataDims(Node &n, mlir::TypeRange types, const llvm::SmallVector<Value> (&values)[2]) {
+  std::vector<DataDim> found;
+  for (auto [i, type] : llvm::enumerate(types)) {
+    Dims x = n.dims(values[0][i]), y = n.dims(values[1][i]);
+    if (!n.isRead(i) || isPartlyUnknown(x) || isPartlyUnknown(y))
+      continue;
+    for (auto [d, dim] : llvm::enumerate(getDims(type)))
+      if (dim.isUnknown())
+        found.push_back({static_cast<unsigned>(i), static_cast<unsigned>(d), {x[d], y[d]}});
+  }
+  return found;
 }
 
 static void takeBranch(Node &n, const GraphProto &graph) {
@@ -65,6 +97,7 @@ static void conditional(Node &n) {
   mlir::OperationState state(n.loc, IfOp::getOperationName());
   llvm::SmallVector<Value> values[2];
   std::set<std::string> asked[2];
+  size_t before = n.importer.getNumCounts();
   for (int i = 0; i < 2; ++i) {
     mlir::Block &block = state.addRegion()->emplaceBlock();
     bool ok = true;
@@ -85,13 +118,37 @@ static void conditional(Node &n) {
     return n.error("expected branches with " + llvm::Twine(n.numOutputs()) + " outputs, but got " +
                    llvm::Twine(values[0].size()) + " and " + llvm::Twine(values[1].size()));
   for (auto [i, a, b] : llvm::enumerate(values[0], values[1]))
-    state.addTypes(mergeTypes(n, a, b, i));
+    state.addTypes(mergeTypes(n, a, b, i, before));
   if (n.failed())
     return;
+  std::vector<DataDim> sizes = findDataDims(n, state.types, values);
+  for (int i = 0; i < 2; ++i) {
+    if (sizes.empty())
+      break;
+    mlir::OpBuilder::InsertionGuard guard(n.b);
+    state.regions[i]->front().getTerminator()->erase();
+    n.b.setInsertionPointToEnd(&state.regions[i]->front());
+    for (const DataDim &size : sizes)
+      values[i].push_back(sizeConstant(n, size.sizes[i]));
+    if (n.failed())
+      return;
+    YieldOp::create(n.b, n.loc, values[i]);
+  }
+  for (size_t i = 0; i < sizes.size(); ++i)
+    state.addTypes(mlir::RankedTensorType::get({}, n.b.getI64Type()));
   state.addOperands(condition);
   auto results = n.createRegionOp(state, {{"lm.then_constraints", asked[0]}, {"lm.else_constraints", asked[1]}});
-  for (auto [i, value] : llvm::enumerate(results))
-    n.out(i, value);
+  if (n.failed())
+    return;
+  llvm::SmallVector<Dims> dims;
+  for (Value result : results)
+    dims.push_back(n.dims(result));
+  for (auto [i, size] : llvm::enumerate(sizes))
+    dims[size.output][size.axis] =
+        n.defineSymbol(results[n.numOutputs() + i],
+                       SymExpr::max(n.importer.boundCounts(size.sizes[0]), n.importer.boundCounts(size.sizes[1])));
+  for (unsigned i = 0; i < n.numOutputs(); ++i)
+    n.out(i, dims[i] == n.dims(results[i]) || isPartlyUnknown(dims[i]) ? results[i] : n.withDims(results[i], dims[i]));
 }
 
 //===- Loop ------------------------------------------------------------------------===//
@@ -117,6 +174,9 @@ static void loop(Node &n) {
   for (unsigned i = 2; i < n.numInputs(); ++i)
     spec.inits.push_back(n.in(i));
   size_t states = spec.inits.size();
+  spec.readsRows = false;
+  for (unsigned i = states; i < n.numOutputs(); ++i)
+    spec.readsRows |= n.isRead(i);
   if (graph->input_size() != static_cast<int>(states) + 2 || graph->output_size() < static_cast<int>(states) + 1)
     return n.error("expected a body over the iteration, the condition and " + llvm::Twine(states) +
                    " states, but got one of " + llvm::Twine(graph->input_size()) + " inputs and " +

@@ -1,5 +1,7 @@
 #include "LoopBuilder.h"
 
+#include "../DataSizes.h"
+
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/IR/TypeUtilities.h"
 
@@ -87,16 +89,31 @@ static Value asBefore(Node &n, Value next, Value init) {
     if (a == b)
       continue;
     SymExpr growth = b - a;
-    std::optional<int64_t> least = growth.lowerBound();
+    // Where no size is 0: there, nothing grows.
+    std::optional<int64_t> least =
+        growth.substitute([](llvm::StringRef name) { return SymExpr::symbol(name) + SymExpr(1); }).lowerBound();
     if (growth.isUnknown() || growth.getConstant() || (least && *least > 0))
       return next;
   }
   return n.reshape(next, before);
 }
 
-llvm::SmallVector<Value> onnx_import::buildLoop(Node &n, const LoopSpec &spec, LoopBody body) {
+/// The trip count as a symbol, where it depends on data but has a limit.
+static SymExpr countTrips(Node &n, const LoopSpec &spec) {
+  if (!spec.tripCount || !spec.trips.isUnknown() || spec.reverseRows.empty())
+    return spec.trips;
+  SymExpr limit = getInterval(spec.tripCount).high;
+  if (limit.isUnknown())
+    return spec.trips;
+  Value number = n.cast(n.reshape(spec.tripCount, {}), n.b.getI64Type());
+  return n.defineSymbol(n.create<MaxOp>(number, n.scalar(n.b.getI64Type(), 0)), SymExpr::max(limit, 0));
+}
+
+llvm::SmallVector<Value> onnx_import::buildLoop(Node &n, const LoopSpec &given, LoopBody body) {
   if (n.failed())
     return {};
+  LoopSpec spec = given;
+  spec.trips = countTrips(n, spec);
   std::optional<int64_t> constant = spec.trips.getConstant();
   if (constant)
     constant = std::max<int64_t>(*constant, 0);
@@ -117,6 +134,8 @@ llvm::SmallVector<Value> onnx_import::buildLoop(Node &n, const LoopSpec &spec, L
     block.addArgument(init.getType(), n.loc);
   std::optional<LoopStep> step;
   std::set<std::string> asked;
+  size_t firstCount = n.importer.getNumCounts();
+  bool stops = true, counts = false;
   n.importer.inRegion(block, asked, [&] {
     llvm::SmallVector<Value> states(block.getArguments().drop_front());
     step = body(block.getArgument(0), states);
@@ -124,8 +143,16 @@ llvm::SmallVector<Value> onnx_import::buildLoop(Node &n, const LoopSpec &spec, L
       return;
     for (auto [next, init] : llvm::zip(step->states, spec.inits))
       next = asBefore(n, next, init);
+    if (n.failed())
+      return;
+    stops = start != true || (step->condition && knownBool(step->condition) != true);
+    counts = stops && spec.readsRows && !step->rows.empty() && !spec.trips.isUnknown();
     llvm::SmallVector<Value> yielded{step->condition ? step->condition : n.scalar(n.b.getI1Type(), 1)};
     yielded.append(step->states);
+    if (counts) { // a state that says how often the loop went round
+      block.addArgument(i64, n.loc);
+      yielded.push_back(n.add(block.getArgument(0), 1));
+    }
     yielded.append(step->rows);
     YieldOp::create(n.b, n.loc, yielded);
   });
@@ -151,13 +178,24 @@ llvm::SmallVector<Value> onnx_import::buildLoop(Node &n, const LoopSpec &spec, L
   Value tripCount = spec.tripCount;
   if (!spec.trips.isUnknown())
     tripCount = sizeConstant(n, spec.trips);
-  bool stops = start != true || (step->condition && knownBool(step->condition) != true);
   SymExpr length = stops ? SymExpr::unknown() : spec.trips;
   if (std::optional<int64_t> least = length.isUnknown() ? 0 : length.lowerBound(); !least || *least < 0)
     length = SymExpr::max(length, 0);
   llvm::SmallVector<mlir::Type> types(mlir::ValueRange(spec.inits).getTypes());
-  for (Value row : step->rows) {
+  if (counts) {
+    spec.inits.push_back(n.scalar(n.b.getI64Type(), 0));
+    types.push_back(i64);
+  }
+  if (n.failed())
+    return {};
+  for (auto [j, row] : llvm::enumerate(step->rows)) {
     Dims dims = n.dims(row);
+    for (const SymExpr &dim : dims)
+      if (n.importer.mentionsCountsSince(dim, firstCount)) {
+        n.error("expected rows of one shape in scan output " + llvm::Twine(j) + ", but '" + dim.str() +
+                "' is counted in every iteration anew");
+        return {};
+      }
     dims.insert(dims.begin(), length);
     types.push_back(getTensorType(dims, n.elem(row)));
   }
@@ -171,5 +209,16 @@ llvm::SmallVector<Value> onnx_import::buildLoop(Node &n, const LoopSpec &spec, L
   auto &properties = state.getOrAddProperties<LoopOp::Properties>();
   properties.operandSegmentSizes = {tripCount ? 1 : 0, condition ? 1 : 0, static_cast<int32_t>(spec.inits.size())};
   properties.reverse_rows = n.b.getDenseBoolArrayAttr(spec.reverseRows);
-  return n.createRegionOp(state, {{"lm.body_constraints", asked}});
+  auto results = n.createRegionOp(state, {{"lm.body_constraints", asked}});
+  if (!counts || results.empty())
+    return results;
+  size_t states = spec.inits.size() - 1;
+  SymExpr rounds = n.defineSymbol(results[states], spec.trips);
+  results.erase(results.begin() + states);
+  for (Value &rows : llvm::MutableArrayRef(results).drop_front(states)) {
+    Dims dims = n.dims(rows);
+    dims[0] = rounds;
+    rows = n.withDims(rows, dims);
+  }
+  return results;
 }

@@ -21,6 +21,9 @@ struct LoopSpec {
   llvm::SmallVector<mlir::Value> inits;
   llvm::SmallVector<std::string> stateNames;
   llvm::SmallVector<bool> reverseRows;
+  /// Whether anything but the caller of the model reads rows: then how many there
+  /// are becomes a symbol.
+  bool readsRows = true;
   /// Iterations of a constant number are written out while they have at most so
   /// many nodes in all, and whenever a state changes its shape.
   int64_t nodes = 1, unrollNodes = 0;

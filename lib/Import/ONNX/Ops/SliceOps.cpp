@@ -29,9 +29,10 @@ static SymExpr limitBound(Node &n, const SymExpr &bound, const SymExpr &dim, con
   }
   std::optional<int64_t> least = bound.lowerBound();
   if (!least || *least < 0) {
-    // "-sequence" counts from the end; of other signs nothing is known.
+    // "-sequence" counts from the end, except for -0; of other signs nothing is known.
     std::optional<int64_t> most = (SymExpr(0) - bound).lowerBound();
-    if (most && *most > 0) {
+    if (most && *most >= 0) {
+      n.require(1, SymExpr(0) - bound);
       n.require(SymExpr(0) - bound, dim);
       return dim + bound;
     }
@@ -40,6 +41,9 @@ static SymExpr limitBound(Node &n, const SymExpr &bound, const SymExpr &dim, con
   // "sequence + 1" of a dimension "sequence": the end, whatever its size.
   if ((bound - high).lowerBound().value_or(-1) >= 0)
     return high;
+  // What data decides may lie beyond the end; no name of a dimension depends on it.
+  if (n.importer.mentionsCountsSince(bound, 0))
+    return SymExpr::max(SymExpr::min(bound, high), low);
   n.require(bound, high);
   return bound;
 }
@@ -83,7 +87,19 @@ static void slice(Node &n) {
     SymExpr distance;
     if (step > 0) {
       first[axis] = limitBound(n, start, dim, 0, dim);
-      distance = limitBound(n, end, dim, 0, dim) - first[axis];
+      SymExpr last = limitBound(n, end, dim, 0, dim);
+      distance = last - first[axis];
+      int64_t cut = last == dim ? start.getConstant().value_or(0) : 0;
+      if (cut > 0 && cut < INT32_MAX) { // as long as x[:-1] by name, too
+        distance = SymExpr::max(dim - start, 0);
+      } else if (cut == -1) { // one row by name: most shapes are numbers only so
+        n.require(1, dim);
+        first[axis] = dim - SymExpr(1);
+        distance = 1;
+      } else if (cut < 0 && cut > -INT32_MAX) {
+        distance = SymExpr::min(SymExpr(0) - start, dim);
+        first[axis] = dim - distance;
+      }
     } else {
       // Backwards, the end may lie before the first element: at -1.
       first[axis] = limitBound(n, start, dim, 0, dim - SymExpr(1));
@@ -140,6 +156,9 @@ static void split(Node &n) {
   if ((dim - start).getConstant().value_or(0) != 0)
     n.error("expected sizes that sum to " + dim.str() + ", but got " + start.str());
 }
+
+/// A dimension up to which a padded one is gathered.
+static constexpr int64_t kMaxPaddedIndices = 1 << 16;
 
 /// Where index i of a padded dimension reads: mirrored, repeated or wrapped.
 static int64_t sourceIndex(int64_t i, int64_t size, llvm::StringRef mode) {
@@ -215,8 +234,12 @@ static void pad(Node &n) {
     low[axis] = pads[i];
     high[axis] = pads[i + axes.size()];
   }
-  // Negative pads cut.
+  // Negative pads cut. Behind a pad by constants, so that a dimension of nothing may
+  // be cut on one side where the other fills it up; other modes repeat what is left.
   bool cuts = false;
+  Dims result = dims;
+  for (int64_t i = 0; i < rank; ++i)
+    result[i] += low[i] + high[i];
   for (int64_t i = 0; i < rank; ++i) {
     for (SymExpr *side : {&low[i], &high[i]}) {
       if (side->getConstant().value_or(0) >= 0)
@@ -227,27 +250,27 @@ static void pad(Node &n) {
       *side = 0;
       cuts = true;
     }
-    if (kept[i].getConstant().value_or(0) < 0)
+    if ((mode == "constant" ? result : kept)[i].getConstant().value_or(0) < 0)
       return n.error("expected pads that leave dimension " + llvm::Twine(i));
+  }
+  if (mode == "constant") {
+    Dims padded = dims;
+    for (int64_t i = 0; i < rank; ++i)
+      padded[i] += low[i] + high[i];
+    mlir::MLIRContext *context = n.b.getContext();
+    x = n.create<PadOp>(getTensorType(padded, n.elem(x)), x, value, getSymValues(context, low),
+                        getSymValues(context, high));
+    return n.out(cuts ? n.create<SliceOp>(x, starts, result) : x);
   }
   if (cuts)
     x = n.create<SliceOp>(x, starts, kept);
-  if (mode == "constant") {
-    Dims result;
-    for (int64_t i = 0; i < rank; ++i)
-      result.push_back(kept[i] + low[i] + high[i]);
-    if (n.failed())
-      return;
-    mlir::MLIRContext *context = n.b.getContext();
-    return n.out(n.create<PadOp>(getTensorType(result, n.elem(x)), x, value, getSymValues(context, low),
-                                 getSymValues(context, high)));
-  }
   if (mode != "edge" && mode != "reflect" && mode != "wrap")
     return n.error("unknown mode '" + printable(mode) + "'");
   for (int64_t i = 0; i < rank; ++i) {
     if (low[i].isConstant(0) && high[i].isConstant(0))
       continue;
-    if (!n.failed() && !n.dims(x)[i].getConstant()) {
+    // Slices for dimensions without a number, and for those too large to list.
+    if (!n.failed() && n.dims(x)[i].getConstant().value_or(kMaxPaddedIndices + 1) > kMaxPaddedIndices) {
       x = padSymbolic(n, x, i, low[i], high[i], mode);
       continue;
     }

@@ -5,9 +5,9 @@
 // exactly when their texts are the same. Division, minimum and maximum that do
 // not simplify become opaque atoms whose arguments are canonical again.
 //
-// Every symbol stands for a positive integer (a dimension of an input), but for
-// those that begin with `count_`: they name sizes that depend on data, and may be
-// zero.
+// Every symbol stands for an integer that is not negative: a dimension of an input,
+// which may have no elements, or, where it begins with `count_`, a size that depends
+// on data.
 #ifndef LLMOPT_DIALECT_LM_IR_SYMEXPR_H
 #define LLMOPT_DIALECT_LM_IR_SYMEXPR_H
 

@@ -24,6 +24,13 @@ template <typename Apply> static bool forEachPair(StringRef text, Apply apply) {
   return true;
 }
 
+static bool parseEmbeddings(StringRef key, StringRef value, QuantizeOptions &options) {
+  if (key != "embeddings" || (value != "int8" && value != "float"))
+    return false;
+  options.embeddings = value == "int8";
+  return true;
+}
+
 bool llmopt::parseQuantizeInt8(StringRef text, QuantizeOptions &options, std::string &error) {
   options.int8 = true;
   if (text.empty())
@@ -35,7 +42,10 @@ bool llmopt::parseQuantizeInt8(StringRef text, QuantizeOptions &options, std::st
       return true;
     if (key == "bias" && (value == "corrected" || value == "kept"))
       return options.biasCorrection = value == "corrected", true;
-    return fail(error, "expected -quantize-int8=inputs:dynamic|static,smooth:<0..1>,bias:corrected|kept, but got " +
+    if (parseEmbeddings(key, value, options))
+      return true;
+    return fail(error, "expected -quantize-int8=inputs:dynamic|static,smooth:<0..1>,bias:corrected|kept,"
+                       "embeddings:int8|float, but got " +
                            key + ":" + value);
   });
 }
@@ -61,8 +71,10 @@ bool llmopt::parseQuantizeInt4(StringRef text, QuantizeOptions &options, std::st
       if (options.method)
         return true;
     }
+    if (parseEmbeddings(key, value, options))
+      return true;
     return fail(error, "expected -quantize-int4=group:32|64|128,method:nearest|gptq|awq,inputs:int8|float,"
-                       "zero:symmetric|asymmetric, but got " +
+                       "zero:symmetric|asymmetric,embeddings:int8|float, but got " +
                            key + ":" + value);
   });
 }

@@ -83,7 +83,8 @@ llvm::Expected<std::vector<int64_t>> llmopt::getLabels(const Dataset &data, Metr
   }
   for (int64_t i = 0, count = countElements(*array); i < count; ++i)
     labels.push_back(static_cast<int64_t>(getElement(*array, i)));
-  labels.resize(std::min<size_t>(labels.size(), answers.rows)); // of samples that ran
+  // Samples that a fixed batch left over did not run.
+  labels.resize(std::min<size_t>(labels.size(), answers.rows));
   if (llvm::Error error = checkLabels(labels, answers))
     return std::move(error);
   return labels;

@@ -24,6 +24,7 @@ struct QuantizeOptions {
   std::optional<WeightMethod> method; ///< absent: GPTQ with data, else to nearest
   double smooth = 0;                  ///< SmoothQuant's alpha; 0: off
   bool biasCorrection = false;
+  bool embeddings = true;     ///< tables in int8, a scale per row
   std::vector<std::string> include, exclude; ///< globs over layer names
 
   std::string calib; ///< data of calibration; empty: none

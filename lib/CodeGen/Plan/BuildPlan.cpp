@@ -168,6 +168,7 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
     lowerDefineSymbol(function);
     lowerPatchConv(function);
     lowerEmbeddingGrad(function);
+    lowerInt8Embedding(function);
     formInt8Products(function, target);
     formQuantizedProducts(function, target);
     formProducts(function, target);

@@ -1,6 +1,7 @@
 #include "Ledger.h"
 
 #include "llvm/Support/Format.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
 
 #include <algorithm>
@@ -29,10 +30,14 @@ void Ledger::print(llvm::raw_ostream &os) const {
   double time = 0, floatTime = 0;
   for (const LedgerEntry &entry : layers) {
     std::string shape = std::to_string(entry.k) + " x " + std::to_string(entry.n);
-    std::string times = llvm::formatv("{0:f0} of {1:f0}", entry.microseconds, entry.floatMicroseconds).str();
+    std::string times = entry.floatMicroseconds == 0
+                            ? "-"
+                            : llvm::formatv("{0:f0} of {1:f0}", entry.microseconds, entry.floatMicroseconds).str();
     os << llvm::format("%-*s %-16s %13s %10.1f %18s %8s %9s  %s\n", w, entry.layer.c_str(), entry.scheme.c_str(),
                        shape.c_str(), entry.bytes / 1e3, times.c_str(), formatOr("%.1f", entry.sqnr).c_str(),
                        formatOr("%.2e", entry.damage).c_str(), entry.reason.c_str());
+    if (entry.floatMicroseconds == 0)
+      continue; // a table, among the other weights
     bytes += entry.bytes;
     floatBytes += entry.floatBytes;
     time += entry.microseconds;
@@ -48,7 +53,7 @@ void Ledger::print(llvm::raw_ostream &os) const {
     os << llvm::format("; %lld of %lld answers changed", static_cast<long long>(flips),
                        static_cast<long long>(samples));
     if (worstClassLoss)
-      os << llvm::format("; worst class %lld: recall %+.5f", static_cast<long long>(worstClass), -*worstClassLoss);
+      os << llvm::format("; worst class %lld: recall %+.5f", static_cast<long long>(worstClass), 0 - *worstClassLoss);
     os << "\n";
   }
   for (const ParetoPoint &point : points) {

@@ -40,6 +40,7 @@ private:
   llvm::Error search(Assignment &chosen);
   void fillLedger(const Assignment &chosen);
   void report();
+  void quantizeTablesAndRecord();
   Progress progress(StringRef what);
 
   Session &session;
@@ -235,8 +236,10 @@ llvm::Expected<ParetoPoint> Quantize::evaluate(const Assignment &assignment) {
   }
   for (auto &[name, count] : named)
     point.description += (point.description.empty() ? "" : ", ") + std::to_string(count) + " " + name;
-  if (!data)
+  if (!data) {
+    point.meetsBudget = meets(point);
     return point;
+  }
   double seconds = 0;
   llvm::Expected<Answers> answers = answer(getChoices(assignment), options.maxLatency ? &seconds : nullptr);
   if (!answers)
@@ -372,6 +375,20 @@ static int64_t countOtherBytes(ModuleOp module, ArrayRef<Site> sites) {
   return std::max<int64_t>(0, bytes - inLayers);
 }
 
+void Quantize::quantizeTablesAndRecord() {
+  for (const TableSite &table : quantizeTables(*session.module, options)) {
+    LedgerEntry entry;
+    entry.layer = table.name;
+    entry.scheme = "int8-rows";
+    entry.k = table.rows;
+    entry.n = table.width;
+    entry.floatBytes = 4 * table.rows * table.width;
+    entry.bytes = table.rows * table.width + 4 * table.rows;
+    ledger.otherBytes -= entry.floatBytes - entry.bytes;
+    ledger.layers.push_back(std::move(entry));
+  }
+}
+
 int Quantize::run() {
   session.beginPhase("quantize");
   if (llvm::Error error = prepare())
@@ -399,6 +416,8 @@ int Quantize::run() {
     labels = std::move(*read2);
     ledger.before = compare(metric, original, original, labels).value;
   }
+  if (options.embeddings)
+    quantizeTablesAndRecord();
   Assignment chosen(sites.size(), 0);
   if (options.hasBudget()) {
     if (llvm::Error error = search(chosen))

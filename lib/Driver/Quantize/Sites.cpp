@@ -17,6 +17,12 @@ std::vector<lm::LinearOp> llmopt::listLinears(ModuleOp module) {
   return linears;
 }
 
+/// What the owner of the model calls the layer that `op` is.
+static std::string getLayerName(Operation *op) {
+  std::string name = lm::getModulePath(op);
+  return name.empty() ? getNodeName(op->getLoc()) : name;
+}
+
 static std::vector<bool> match(ArrayRef<Site> sites, ArrayRef<std::string> globs, StringRef option,
                                std::string &error) {
   std::vector<bool> matches(sites.size());
@@ -46,9 +52,7 @@ llvm::Expected<std::vector<Site>> llmopt::collectSites(ModuleOp module, const Qu
   for (lm::LinearOp linear : listLinears(module)) {
     Site site;
     site.linear = linear;
-    std::string base = lm::getModulePath(linear);
-    if (base.empty())
-      base = getNodeName(linear.getLoc());
+    std::string base = getLayerName(linear);
     site.name = base;
     for (int i = 2; !names.insert(site.name).second; ++i)
       site.name = base + "#" + std::to_string(i);
@@ -69,6 +73,29 @@ llvm::Expected<std::vector<Site>> llmopt::collectSites(ModuleOp module, const Qu
     if (site.reason.empty() && (excluded[i] || (!options.include.empty() && !included[i])))
       site.reason = "excluded";
   return sites;
+}
+
+std::vector<TableSite> llmopt::quantizeTables(ModuleOp module, const QuantizeOptions &options) {
+  std::vector<TableSite> tables;
+  SmallVector<lm::EmbeddingOp> embeddings;
+  module.lookupSymbol<func::FuncOp>("main").walk([&](lm::EmbeddingOp op) { embeddings.push_back(op); });
+  for (lm::EmbeddingOp embedding : embeddings) {
+    ArrayRef<int64_t> shape = cast<RankedTensorType>(embedding.getTable().getType()).getShape();
+    TableSite site{getLayerName(embedding), shape[0], shape[1]};
+    auto matches = [&](const std::string &glob) {
+      llvm::Expected<llvm::GlobPattern> pattern = llvm::GlobPattern::create(glob);
+      if (pattern)
+        return pattern->match(site.name);
+      llvm::consumeError(pattern.takeError()); // reported for the layers
+      return false;
+    };
+    if (!isQuantizable(embedding) || site.rows < kMinRows || llvm::any_of(options.exclude, matches) ||
+        (!options.include.empty() && llvm::none_of(options.include, matches)))
+      continue;
+    quantizeTable(embedding);
+    tables.push_back(std::move(site));
+  }
+  return tables;
 }
 
 static void shiftBias(lm::LinearOp linear, ArrayRef<float> shift) {

@@ -36,6 +36,17 @@ struct Choice {
 /// lists what there is.
 llvm::Expected<std::vector<Site>> collectSites(mlir::ModuleOp module, const QuantizeOptions &options);
 
+/// An embedding table that was put in int8.
+struct TableSite {
+  std::string name;
+  int64_t rows = 0, width = 0;
+};
+
+/// Puts the embedding tables of @main in int8, those of at least kMinRows rows that no
+/// glob excludes.
+inline constexpr int64_t kMinRows = 64;
+std::vector<TableSite> quantizeTables(mlir::ModuleOp module, const QuantizeOptions &options);
+
 /// Rewrites the layers of `module`, a copy of the one that sites were collected
 /// from or that itself: choice i for layer i.
 void applyChoices(mlir::ModuleOp module, llvm::ArrayRef<Choice> choices);

@@ -119,3 +119,13 @@ void llmopt::quantizeLinear(LinearOp linear, const QuantScheme &scheme, InputQua
   if (scheme.input != QuantScheme::Input::Float)
     linear.getInputMutable().set(inputs.roundTrip(linear.getInput(), scheme, staticScale));
 }
+
+bool llmopt::isQuantizable(EmbeddingOp embedding) {
+  return getElementTypeOrSelf(embedding.getTable()).isF32() && isWeightDerived(embedding.getTable()) &&
+         !embedding.getTable().getDefiningOp<DequantizeOp>();
+}
+
+void llmopt::quantizeTable(EmbeddingOp embedding) {
+  OpBuilder builder(embedding);
+  embedding.getTableMutable().set(roundToNearest(builder, embedding.getLoc(), embedding.getTable(), 1, 8));
+}

@@ -65,6 +65,11 @@ std::optional<std::string> whyNot(lm::LinearOp linear, const QuantScheme &scheme
 void quantizeLinear(lm::LinearOp linear, const QuantScheme &scheme, InputQuantizer &inputs,
                     const SolvedWeight *solved = nullptr, double staticScale = 0);
 
+/// The table of `embedding` in int8 with one scale per row. It must be an f32 value
+/// made of weights.
+void quantizeTable(lm::EmbeddingOp embedding);
+bool isQuantizable(lm::EmbeddingOp embedding);
+
 /// Whether a layer has an f32 input, a weight made of weights, and is not
 /// quantized yet.
 bool isQuantizable(lm::LinearOp linear);

@@ -2,34 +2,18 @@
 // change strides; the other operations write a new block of memory.
 #include "llmopt/CodeGen/Plan/Recipe.h"
 
+#include "RecipeView.h"
 #include "SmallFloats.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <memory>
 #include <new>
 
 using namespace llmopt;
+using namespace llmopt::recipe;
 
 namespace {
-
-using Dims = std::vector<int64_t>;
-
-/// A tensor somewhere in memory; strides in elements.
-struct View {
-  const char *data = nullptr;
-  uint32_t dtype = 0;
-  Dims dims, strides;
-  std::shared_ptr<char> memory; // of data; none for mapped weights and constants
-
-  int64_t count() const {
-    int64_t n = 1;
-    for (int64_t d : dims)
-      n *= d;
-    return n;
-  }
-};
 
 Dims denseStrides(const Dims &dims) {
   Dims strides(dims.size(), 1);
@@ -224,9 +208,6 @@ private:
   void absMaxScale(const Recipe::Node &node, const View &in, char *data);
   void quantize(const Recipe::Node &node, const std::vector<View> &in, char *data);
   bool writeDense(const View &view, const RecipeSink &sink);
-  bool writePanels(const View &view, int64_t width, const RecipeSink &sink);
-  bool writeSteps(const View &view, int64_t width, int64_t group, int64_t shift, const RecipeSink &sink);
-  bool writeGroups(const Recipe::Node &node, const RecipeSink &sink);
 
   const Recipe &recipe;
   const RecipeSource &source;
@@ -449,87 +430,6 @@ bool Executor::writeDense(const View &view, const RecipeSink &sink) {
   return alive && (piece.empty() || sink(piece.data(), piece.size()));
 }
 
-bool Executor::writePanels(const View &view, int64_t width, const RecipeSink &sink) {
-  int64_t k = view.dims[0], n = view.dims[1], size = getDTypeBytes(view.dtype);
-  std::vector<char> panel(static_cast<size_t>(k * width * size));
-  for (int64_t first = 0; first < n; first += width) {
-    int64_t columns = std::min(width, n - first);
-    if (columns < width)
-      std::fill(panel.begin(), panel.end(), 0);
-    for (int64_t i = 0; i < k; ++i) {
-      const char *row = view.data + (i * view.strides[0] + first * view.strides[1]) * size;
-      char *to = panel.data() + i * width * size;
-      if (view.strides[1] == 1) {
-        std::memcpy(to, row, static_cast<size_t>(columns * size));
-        continue;
-      }
-      for (int64_t j = 0; j < columns; ++j)
-        std::memcpy(to + j * size, row + j * view.strides[1] * size, static_cast<size_t>(size));
-    }
-    if (!sink(panel.data(), panel.size()))
-      return false;
-  }
-  return true;
-}
-
-/// Panels of int8 with `group` steps of K side by side.
-bool Executor::writeSteps(const View &view, int64_t width, int64_t group, int64_t shift, const RecipeSink &sink) {
-  int64_t k = view.dims[0], n = view.dims[1], header = shift ? 4 * width : 0, row = width * group;
-  std::vector<char> panel(static_cast<size_t>(header + (k + group - 1) / group * row));
-  for (int64_t first = 0; first < n; first += width) {
-    std::fill(panel.begin(), panel.end(), 0);
-    for (int64_t j = 0; j < std::min(width, n - first); ++j) {
-      const char *column = view.data + (first + j) * view.strides[1];
-      char *to = panel.data() + header + j * group;
-      int32_t sum = 0;
-      for (int64_t i = 0; i < k; ++i) {
-        char q = column[i * view.strides[0]];
-        sum += static_cast<signed char>(q);
-        to[i / group * row + i % group] = q;
-      }
-      if (shift)
-        storeAs(panel.data() + 4 * j, static_cast<int32_t>(-shift * sum));
-    }
-    if (!sink(panel.data(), panel.size()))
-      return false;
-  }
-  return true;
-}
-
-/// Blocks of kernel.pack_groups: scales, zero points, nibbles of one group of one panel.
-bool Executor::writeGroups(const Recipe::Node &node, const RecipeSink &sink) {
-  View q, scale, zero;
-  bool hasZero = node.operands.size() > 2;
-  if (!eval(node.operands[0], q) || !eval(node.operands[1], scale) || (hasZero && !eval(node.operands[2], zero)))
-    return false;
-  const int64_t width = node.ints[0], offset = node.ints[1], groups = q.dims[0], group = q.dims[1], n = q.dims[2],
-                header = width * (hasZero ? 8 : 4);
-  const int64_t blockBytes = header + width * group / 2;
-  std::vector<char> panel(static_cast<size_t>(groups * blockBytes));
-  for (int64_t first = 0; first < n; first += width) {
-    std::fill(panel.begin(), panel.end(), 0);
-    for (int64_t g = 0; g < groups; ++g) {
-      char *block = panel.data() + g * blockBytes;
-      for (int64_t j = 0; j < std::min(width, n - first); ++j) {
-        int64_t column = first + j;
-        std::memcpy(block + 4 * j, scale.data + 4 * (g * scale.strides[0] + column * scale.strides[2]), 4);
-        if (hasZero)
-          storeAs(block + 4 * (width + j),
-                  static_cast<float>(load(zero.data + g * zero.strides[0] + column * zero.strides[2], zero.dtype)) +
-                      static_cast<float>(offset));
-        for (int64_t k = 0; k < group; ++k) {
-          int64_t nibble = q.data[g * q.strides[0] + k * q.strides[1] + column * q.strides[2]] + offset;
-          char &to = block[header + (k / 8 * width + j) * 4 + k % 4];
-          to = static_cast<char>(to | (nibble & 15) << (k % 8 < 4 ? 0 : 4));
-        }
-      }
-    }
-    if (!sink(panel.data(), panel.size()))
-      return false;
-  }
-  return true;
-}
-
 std::string Executor::run(const RecipeSink &sink) {
   const Recipe::Node &last = recipe.result();
   View view;
@@ -541,7 +441,10 @@ std::string Executor::run(const RecipeSink &sink) {
         writeSteps(view, last.ints[0], last.ints[1], last.ints[2], sink);
     }
   } else if (last.op == Op::Groups) {
-    writeGroups(last, sink);
+    View q, scale, zero;
+    bool hasZero = last.operands.size() > 2;
+    if (eval(last.operands[0], q) && eval(last.operands[1], scale) && (!hasZero || eval(last.operands[2], zero)))
+      writeGroups(q, scale, hasZero ? &zero : nullptr, last.ints[0], last.ints[1], sink);
   } else if (eval(recipe.nodes.size() - 1, view)) {
     writeDense(view, sink);
   }

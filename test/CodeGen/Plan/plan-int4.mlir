@@ -81,3 +81,28 @@ func.func @small_groups(%x: !x) -> !y {
   %0 = lm.linear %x, %wr : (!x, tensor<64x20xf32>) -> !y
   return %0 : !y
 }
+
+// A norm quantizes what it gives, whole rows or groups, and gives it in f32 too.
+// CHECK-LABEL: @norm
+// CHECK: %[[Y:.*]], %[[Q:.*]], %[[S:.*]], %[[SUM:.*]] = kernel.norm_quantized <layer> %arg0 residual %arg1 {{.*}} -> (tensor<?x64xf32{{.*}}, tensor<?x64xi8{{.*}}, tensor<?x2xf32{{.*}}, tensor<?x64xf32
+// CHECK-NOT: kernel.quantize_rows
+// CHECK: kernel.gemm_w4a8
+// CHECK-NOT: kernel.quantize_rows
+// CHECK: return %{{.*}}, %[[Y]], %[[SUM]]
+// NONE-LABEL: @norm
+// NONE: kernel.norm <layer>
+func.func @norm(%a: !x, %c: !x) -> (!y, !x, !x) {
+  %w = lm.weight "w" from (dense<1> : tensor<2x32x20xi4>) : tensor<2x32x20xi4>
+  %ws = lm.weight "s" from (dense<1.0> : tensor<2x1x20xf32>) : tensor<2x1x20xf32>
+  %wd = lm.dequantize %w scale %ws : (tensor<2x32x20xi4>, tensor<2x1x20xf32>) -> tensor<2x32x20xf32>
+  %wr = lm.reshape %wd : (tensor<2x32x20xf32>) -> tensor<64x20xf32>
+  %sum = lm.add %a, %c : (!x, !x) -> !x
+  %x = lm.norm #lm.norm_kind<layer> %sum {epsilon = 1.0e-5 : f64} : (!x) -> !x
+  %xg = lm.reshape %x : (!x) -> !xg
+  %s = lm.absmax_scale %xg {axes = array<i64: 2>, qmax = 127.0 : f64} : (!xg) -> !xs
+  %q = lm.quantize %xg scale %s {narrow_range = true} : (!xg, !xs) -> !xq
+  %d = lm.dequantize %q scale %s : (!xq, !xs) -> !xg
+  %r = lm.reshape %d : (!xg) -> !x
+  %0 = lm.linear %r, %wr : (!x, tensor<64x20xf32>) -> !y
+  return %0, %x, %sum : !y, !x, !x
+}

@@ -85,3 +85,21 @@ func.func @float_rows(%x: tensor<4x65xf32>, %w: tensor<1x2x320xi8>) {
   %0 = kernel.gemm_wq %x, %w {n = 16 : i64, k = 64 : i64, group = 32 : i64, offset = 8 : i64} : (tensor<4x65xf32>, tensor<1x2x320xi8>) -> tensor<4x16xf32>
   return
 }
+
+// -----
+
+// (C3) of kernel.norm_quantized
+func.func @quantized(%x: tensor<4x8xf32>) {
+  // expected-error @+1 {{expected an i8 result of the shape of 'tensor<4x8xf32>', but got 'tensor<4x8xi16>'}}
+  %0, %1, %2 = kernel.norm_quantized <rms> %x {epsilon = 1.0e-5 : f64} : (tensor<4x8xf32>) -> (tensor<4x8xf32>, tensor<4x8xi16>, tensor<4x1xf32>)
+  return
+}
+
+// -----
+
+// (C4)
+func.func @quantized_scale(%x: tensor<4x8xf32>) {
+  // expected-error @+1 {{expected one f32 scale for each row of 'tensor<4x8xf32>' or for equal parts of it, but got 'tensor<4x3xf32>'}}
+  %0, %1, %2 = kernel.norm_quantized <rms> %x {epsilon = 1.0e-5 : f64} : (tensor<4x8xf32>) -> (tensor<4x8xf32>, tensor<4x8xi8>, tensor<4x3xf32>)
+  return
+}

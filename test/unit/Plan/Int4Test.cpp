@@ -172,3 +172,47 @@ TEST(Int4, WithoutKernels) {
       expectEvaluated(model, form);
     }
 }
+
+// What a norm gives is quantized in it, for a product and, in f32, for a residual.
+TEST(Int4, NormQuantizes) {
+  for (bool grouped : {false, true}) {
+    std::mt19937 random(9);
+    const std::string h = rowsOf("f32", {64}), parts = grouped ? rowsOf("f32", {2, 32}) : h,
+                      scales = grouped ? rowsOf("f32", {2, 1}) : rowsOf("f32", {1}),
+                      bytes = grouped ? rowsOf("i8", {2, 32}) : rowsOf("i8", {64}), last = grouped ? "2" : "1";
+    std::string text = "func.func @main(%a: " + h + " {lm.name = \"a\"}, %c: " + h + " {lm.name = \"c\"}) -> (" + h +
+                       " {lm.name = \"y\"}, " + h + " {lm.name = \"sum\"}) {\n" + weight(random, "w", {2, 32, 64}, 1) +
+                       weight(random, "g", {64}, 1) +
+                       "%s = lm.absmax_scale %w {axes = array<i64: 1>, qmax = 7.0 : f64} : (tensor<2x32x64xf32>) -> "
+                       "tensor<2x1x64xf32>\n%q = lm.quantize %w scale %s {narrow_range = true} : (tensor<2x32x64xf32>, "
+                       "tensor<2x1x64xf32>) -> tensor<2x32x64xi4>\n%d = lm.dequantize %q scale %s : "
+                       "(tensor<2x32x64xi4>, tensor<2x1x64xf32>) -> tensor<2x32x64xf32>\n%wd = lm.reshape %d : "
+                       "(tensor<2x32x64xf32>) -> tensor<64x64xf32>\n";
+    text += "%sum = lm.add %a, %c : (" + h + ", " + h + ") -> " + h +
+            "\n%n = lm.norm #lm.norm_kind<layer> %sum scale %g {epsilon = 1.0e-5 : f64} : (" + h +
+            ", tensor<64xf32>) -> " + h + "\n";
+    std::string from = "%n", to = "%xd";
+    if (grouped) {
+      text += "%ng = lm.reshape %n : (" + h + ") -> " + parts + "\n";
+      from = "%ng";
+      to = "%xr";
+    }
+    text += "%xs = lm.absmax_scale " + from + " {axes = array<i64: " + last + ">, qmax = 127.0 : f64} : (" + parts +
+            ") -> " + scales + "\n%xq = lm.quantize " + from + " scale %xs {narrow_range = true} : (" + parts + ", " +
+            scales + ") -> " + bytes + "\n%xd = lm.dequantize %xq scale %xs : (" + bytes + ", " + scales + ") -> " +
+            parts + "\n";
+    if (grouped)
+      text += "%xr = lm.reshape %xd : (" + parts + ") -> " + h + "\n";
+    text += "%p = lm.linear " + to + ", %wd : (" + h + ", tensor<64x64xf32>) -> " + h + "\n%y = lm.add %p, %n : (" + h +
+            ", " + h + ") -> " + h + "\nreturn %y, %sum : " + h + ", " + h + "\n}\n";
+    Model model(text);
+    ASSERT_TRUE(model.compile()) << model.errors;
+    EXPECT_EQ(countSteps(model, "kernel.norm_quantized"), 1u);
+    EXPECT_EQ(countSteps(model, "kernel.quantize_rows"), 0u);
+    for (int64_t rows : {1, 2, 5, 40})
+      for (uint32_t threads : {1u, 2u})
+        model.expectEqual({randomFloats(model.getContext(), random, {rows, 64}),
+                           randomFloats(model.getContext(), random, {rows, 64})},
+                          1e-4, threads);
+  }
+}

@@ -19,9 +19,9 @@ static Rates getRates(const TargetInfo &target) {
   bool dot = target.features.find("vnni") != std::string::npos || target.features.find("dotprod") != std::string::npos;
   switch (target.isa) {
   case Isa::Avx512:
-    return dot ? Rates{155, 400, 300, 18, 4} : Rates{155, 150, 230, 18, 4};
+    return dot ? Rates{155, 620, 430, 18, 4} : Rates{155, 150, 180, 18, 4};
   case Isa::Avx2:
-    return {86, 145, 230, 18, 2.5};
+    return {86, 130, 175, 18, 2.5};
   case Isa::Neon:
     return dot ? Rates{40, 100, 80, 12, 1.5} : Rates{40, 50, 50, 12, 1.5};
   case Isa::Baseline:
@@ -49,7 +49,7 @@ double llmopt::cpu::estimateProduct(const TargetInfo &target, Product product, i
     inputs = m * static_cast<double>(k) / rates.quantize;
     break;
   case Product::Int4Weights:
-    rate = 0.95 * rates.f32;
+    rate = 0.85 * rates.f32;
     bytes = 0.625 * weights;
     break;
   }

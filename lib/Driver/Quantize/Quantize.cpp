@@ -93,7 +93,9 @@ llvm::Expected<Candidate> Quantize::makeCandidate(size_t i, const QuantScheme &s
   double seconds = cpu::estimateProduct(target, getProduct(candidate.choice.scheme), kRows, site.k, site.n);
   double floatSeconds = cpu::estimateProduct(target, cpu::Product::Float, kRows, site.k, site.n);
   // int4 is asked for to save memory, int8 to save time.
-  if (candidate.choice.scheme.weight == QuantScheme::Weight::Int8 && seconds >= floatSeconds && !options.allowSlower) {
+  bool known = session.line.emit != EmitKind::Cuda && session.line.emit != EmitKind::Onnx; // rates are of CPUs
+  if (known && candidate.choice.scheme.weight == QuantScheme::Weight::Int8 && seconds >= floatSeconds &&
+      !options.allowSlower) {
     candidate.choice = Choice();
     candidate.choice.reason = llvm::formatv("not faster on {0}: {1:f0} us, float {2:f0} us (estimated); -allow-slower",
                                             target.cpu, seconds * 1e6, floatSeconds * 1e6)

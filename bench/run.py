@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time llmopt against other engines, side by side.
 
-    run.py MODEL.onnx [...] [--shape 1x128] [--threads 1,2] [--precision int8]
+    run.py MODEL.onnx [...] [--shape 1x128] [--threads 1,2] [--precision int8|int4]
 
 Engines: llmopt (compiled with build/bin/llmopt, timed by llmopt-run --bench),
 onnxruntime (as loaded, and after its transformers optimizer), openvino,
@@ -106,7 +106,7 @@ def ort_quantized(path, job):
 def onnxruntime_plain(job):
     version = need("onnxruntime")
     path = pathlib.Path(job["model"])
-    if job["precision"] == "int8":
+    if job["precision"] != "fp32":
         path = ort_quantized(path, job)
     return *ort_session(job, path), version
 
@@ -129,7 +129,7 @@ def onnxruntime_optimizer(job):
         heads = getattr(config, "num_attention_heads", None) or config.n_heads
         optimizer.optimize_model(str(source), kind, num_heads=heads,
                                  hidden_size=hidden).save_model_to_file(str(target))
-    if job["precision"] == "int8":
+    if job["precision"] != "fp32":
         target = ort_quantized(target, job)
     return *ort_session(job, target), version
 
@@ -170,7 +170,7 @@ def ctranslate2(job):
         ct2.converters.TransformersConverter(job["folder"]).convert(str(folder))
     encoder = ct2.Encoder(
         str(folder), device="cpu", inter_threads=1, intra_threads=job["threads"],
-        compute_type="int8" if job["precision"] == "int8" else "float32")
+        compute_type="int8" if job["precision"] != "fp32" else "float32")
     feed = job["feed"]
     if not (np.diff(feed["attention_mask"], axis=1) <= 0).all():
         raise Unavailable("masks with holes")
@@ -195,7 +195,7 @@ def torch_eager(job):
     config = transformers.AutoConfig.from_pretrained(job["folder"])
     kind = getattr(transformers, config.architectures[0])
     model = kind.from_pretrained(job["folder"], attn_implementation="sdpa").eval()
-    if job["precision"] == "int8":
+    if job["precision"] != "fp32":
         model = torch.ao.quantization.quantize_dynamic(
             model, {torch.nn.Linear}, dtype=torch.qint8)
     feed = {name: torch.from_numpy(value) for name, value in job["feed"].items()}
@@ -300,8 +300,8 @@ class LLMOpt:
                 raise Unavailable(f"{tool} is not built")
         self.job = job
         self.artifact = pathlib.Path(job["work"], "llmopt.so")
-        if job["precision"] == "int8":
-            flags = ["-quantize-int8", *flags]
+        if job["precision"] != "fp32":
+            flags = [f"-quantize-{job['precision']}", *flags]
         self.call([compiler, job["model"], *flags, "-o", self.artifact])
         target = pathlib.Path(job["work"], "llmopt.npz")
         self.call(self.command("--output", target))
@@ -463,7 +463,8 @@ def main():
     parser.add_argument("--shape", default="1x128",
                         help="batch x length; several with commas")
     parser.add_argument("--threads", default="1", help="several with commas")
-    parser.add_argument("--precision", choices=["fp32", "int8"], default="fp32")
+    parser.add_argument("--precision", choices=["fp32", "int8", "int4"], default="fp32",
+                        help="int4: llmopt's int4 weights and int8 inputs beside the peers' int8")
     parser.add_argument("--ragged", action="store_true",
                         help="rows of lengths 1..length instead of full ones")
     parser.add_argument("--engines", default="llmopt," + ",".join(ENGINES))

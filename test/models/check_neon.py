@@ -64,7 +64,7 @@ def main():
         native = build(folder, [cc, cc], "native")
         for stem in ("distilbert-tiny.dynamo", "roberta-tiny.torchscript14"):
             model = HERE / f"{stem}.onnx"
-            for options in ([], ["-quantize-int8", "-allow-slower"]):
+            for options in ([], ["-quantize-int8=embeddings:float", "-allow-slower"]):
                 there, here = folder / "there.so", folder / "here.so"
                 subprocess.run([llmopt, model, *options, f"-target={TARGET}", f"-mcpu={CPU}", "-o", there], check=True)
                 got = logits(["qemu-aarch64", "-L", f"/usr/{TARGET}", cross], there)

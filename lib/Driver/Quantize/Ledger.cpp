@@ -100,6 +100,7 @@ void Ledger::printJSON(llvm::raw_ostream &os) const {
         optional("before", before);
         optional("after", after);
         optional("interval", interval);
+        optional("kl", kl);
         json.attribute("samples", samples);
         json.attribute("flips", flips);
         optional("worst_class_loss", worstClassLoss);

@@ -36,6 +36,7 @@ struct Ledger {
   std::optional<double> before, after;
   std::optional<double> interval; ///< half of the paired 95 % interval of the change
   int64_t samples = 0, flips = 0;
+  std::optional<double> kl;         ///< mean divergence of the outputs from the original's, in nats
   std::optional<double> worstClassLoss;
   int64_t worstClass = -1;
   std::vector<ParetoPoint> points;

@@ -253,6 +253,7 @@ llvm::Expected<ParetoPoint> Quantize::evaluate(const Assignment &assignment) {
   ledger.after = result.value;
   ledger.samples = result.rows;
   ledger.flips = result.flips;
+  ledger.kl = result.kl;
   if (metric == Metric::Accuracy)
     ledger.interval = result.interval;
   if (result.worstClass >= 0) {

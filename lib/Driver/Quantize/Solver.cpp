@@ -66,11 +66,14 @@ llvm::Error Solver::collect(bool gram, ArrayRef<Value> inputs, const Progress &p
   return llvm::Error::success();
 }
 
+/// Whether what a layer reads can be an output: it is no value of a branch or loop.
+static bool canObserve(lm::LinearOp linear) { return isa<func::FuncOp>(linear->getParentOp()); }
+
 /// Layers by the value that they read.
 static llvm::MapVector<Value, SmallVector<size_t>> groupByInput(ArrayRef<Site> sites) {
   llvm::MapVector<Value, SmallVector<size_t>> groups;
   for (auto [i, site] : llvm::enumerate(sites))
-    if (site.reason.empty())
+    if (site.reason.empty() && canObserve(site.linear))
       groups[lm::LinearOp(site.linear).getInput()].push_back(i);
   return groups;
 }
@@ -195,6 +198,10 @@ llvm::Expected<Choice> Solver::solve(size_t i, const QuantScheme &scheme) {
   Choice choice;
   if (scheme.isFloat() || !sites[i].reason.empty()) {
     choice.reason = sites[i].reason;
+    return choice;
+  }
+  if (scheme.input == QuantScheme::Input::Static && !canObserve(sites[i].linear)) {
+    choice.reason = "in a branch or loop, where inputs cannot be observed";
     return choice;
   }
   if (std::optional<std::string> reason = whyNot(sites[i].linear, scheme)) {

@@ -13,42 +13,13 @@
 #include "llvm/Support/Path.h"
 
 #include <cmath>
-#include <cstring>
 #include <map>
 
 using namespace mlir;
 using namespace llmopt;
 
-template <typename T> static T loadAs(const char *p) {
-  T value;
-  std::memcpy(&value, p, sizeof(T));
-  return value;
-}
-
 double llmopt::getElement(const NamedArray &array, int64_t i) {
-  const char *p = array.data.data() + i * static_cast<int64_t>(getDTypeBytes(array.dtype));
-  switch (array.dtype) {
-  case LLMOPT_F32:
-    return loadAs<float>(p);
-  case LLMOPT_F64:
-    return loadAs<double>(p);
-  case LLMOPT_I8:
-    return loadAs<int8_t>(p);
-  case LLMOPT_U8:
-  case LLMOPT_BOOL:
-    return loadAs<uint8_t>(p);
-  case LLMOPT_I16:
-    return loadAs<int16_t>(p);
-  case LLMOPT_U16:
-    return loadAs<uint16_t>(p);
-  case LLMOPT_I32:
-    return loadAs<int32_t>(p);
-  case LLMOPT_U32:
-    return loadAs<uint32_t>(p);
-  case LLMOPT_I64:
-    return static_cast<double>(loadAs<int64_t>(p));
-  }
-  return NAN;
+  return loadElement(array.data.data() + i * static_cast<int64_t>(getDTypeBytes(array.dtype)), array.dtype);
 }
 
 int64_t llmopt::countElements(const NamedArray &array) {

@@ -40,7 +40,7 @@ private:
   int64_t fixedBatch = 0;
 };
 
-/// Element `i` of an array of integers or floats of 32 or 64 bits.
+/// Element `i` of an array.
 double getElement(const NamedArray &array, int64_t i);
 int64_t countElements(const NamedArray &array);
 

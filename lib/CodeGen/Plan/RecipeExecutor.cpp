@@ -454,6 +454,8 @@ std::string Executor::run(const RecipeSink &sink) {
   return error;
 }
 
+double llmopt::loadElement(const char *p, uint32_t dtype) { return load(p, dtype); }
+
 std::string llmopt::executeRecipe(const Recipe &recipe, const RecipeSource &source, const RecipeSink &sink) {
   return Executor(recipe, source).run(sink);
 }

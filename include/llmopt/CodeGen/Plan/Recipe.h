@@ -64,6 +64,9 @@ uint64_t getDTypeBytes(uint32_t dtype);
 /// "f32"; "unknown" for what is no llmopt_dtype.
 const char *getDTypeName(uint32_t dtype);
 
+/// The element of type `dtype` at `p`, of whatever type.
+double loadElement(const char *p, uint32_t dtype);
+
 /// The bytes of a canonical tensor (null: no such tensor, with the reason in
 /// `error`), valid until it is released.
 struct RecipeSource {

@@ -25,6 +25,14 @@ protected:
   mlir::MLIRContext context{mlir::MLIRContext::Threading::DISABLED};
 };
 
+onnx::AttributeProto floatAttribute(const std::string &name, float value) {
+  onnx::AttributeProto attribute;
+  attribute.set_name(name);
+  attribute.set_type(onnx::AttributeProto::FLOAT);
+  attribute.set_f(value);
+  return attribute;
+}
+
 bool has(const std::string &text, const char *part) { return text.find(part) != std::string::npos; }
 
 } // namespace
@@ -64,6 +72,13 @@ TEST_F(HostileTest, Graphs) {
   twice.node("Relu", {"x"}, {"y"});
   twice.node("Abs", {"x"}, {"y"});
   EXPECT_TRUE(has(errorOf(twice), "value 'y' is defined twice"));
+
+  ModelBuilder shadowed;
+  shadowed.input("x", {"4"}).output("y");
+  shadowed.node("Constant", {}, {"c"}).add_attribute()->CopyFrom(floatAttribute("value_float", 1));
+  shadowed.node("Relu", {"x"}, {"c"}, "late");
+  shadowed.node("Add", {"x", "c"}, {"y"});
+  EXPECT_TRUE(has(errorOf(shadowed), "value 'c' is defined twice, again by node 'late'"));
 
   ModelBuilder inputs;
   inputs.input("x", {"4"}).input("x", {"4"}).output("x");

@@ -89,6 +89,20 @@ TEST_F(HostileTest, Graphs) {
   types.node("Add", {"x", "i"}, {"y"}, "sum");
   EXPECT_TRUE(has(errorOf(types), "node 'sum' (ai.onnx.Add-17): expected operands of one element type"));
 
+  ModelBuilder channels;
+  channels.input("x", {"2", "3", "4"}).output("y");
+  channels.floats("v", {4});
+  channels.node("BatchNormalization", {"x", "v", "v", "v", "v"}, {"y"}, "norm");
+  EXPECT_TRUE(has(errorOf(channels), "expected a number of channels of 3, but got 4"));
+
+  for (int64_t index : {3, -4}) {
+    ModelBuilder table;
+    table.input("x", {"3", "n"}).output("y").ints("i", {0, index, -3});
+    table.node("Gather", {"x", "i"}, {"y"}, "pick");
+    EXPECT_TRUE(has(errorOf(table), "node 'pick' (ai.onnx.Gather-17): expected indices from -3 to 2, but got"))
+        << index;
+  }
+
   ModelBuilder outputs;
   outputs.input("x", {"4"}).output("y", onnx::TensorProto::INT64);
   outputs.node("Relu", {"x"}, {"y"});

@@ -147,20 +147,54 @@ static void collectInputs(const NodeProto &node, std::set<std::string> &names) {
   }
 }
 
+static bool isConstant(const NodeProto &node) {
+  return node.op_type() == "Constant" && (node.domain().empty() || node.domain() == "ai.onnx") &&
+         node.output_size() == 1;
+}
+
+// Says which constants count, once for all of them: a pass that writes one name
+// twice does so in every layer.
+static void warnOfRepeatedConstants(Reporter &reporter, const std::set<std::string> &names) {
+  static constexpr unsigned kMaxNamed = 4;
+  if (names.empty())
+    return;
+  std::string text;
+  unsigned numNamed = 0;
+  for (const std::string &name : names) {
+    if (numNamed++ == kMaxNamed) {
+      text += " and " + std::to_string(names.size() - kMaxNamed) + " more";
+      break;
+    }
+    text += (text.empty() ? "'" : ", '") + printable(name) + "'";
+  }
+  reporter.warning((names.size() == 1 ? "value " : "values ") + Twine(text) + (names.size() == 1 ? " is" : " are") +
+                   " defined by several Constant nodes; the last one is taken, as onnxruntime does");
+}
+
 // Imports nodes after what they read; the file's order wherever that allows it.
 bool GraphImporter::importNodes(const google::protobuf::RepeatedPtrField<NodeProto> &nodes, Scope &scope) {
   std::map<std::string, int> producer;
+  std::vector<bool> isReplaced(nodes.size(), false);
+  std::set<std::string> repeated;
   for (int i = 0; i < nodes.size(); ++i) {
     for (const std::string &output : nodes[i].output()) {
       if (output.empty())
         continue;
-      if (!producer.emplace(output, i).second || scope.values.contains(output) || scope.broken.contains(output)) {
+      auto [earlier, isNew] = producer.emplace(output, i);
+      if (!isNew && isConstant(nodes[i]) && isConstant(nodes[earlier->second])) {
+        repeated.insert(output);
+        isReplaced[earlier->second] = true;
+        earlier->second = i;
+        continue;
+      }
+      if (!isNew || scope.values.contains(output) || scope.broken.contains(output)) {
         reporter.error("value '" + printable(output) + "' is defined twice, again by node '" +
                        printable(nodes[i].name()) + "'");
         return false;
       }
     }
   }
+  warnOfRepeatedConstants(reporter, repeated);
   std::vector<std::vector<int>> users(nodes.size());
   std::vector<int> missing(nodes.size(), 0);
   std::priority_queue<int, std::vector<int>, std::greater<int>> ready;
@@ -188,7 +222,8 @@ bool GraphImporter::importNodes(const google::protobuf::RepeatedPtrField<NodePro
         reporter.error("the model has more than " + Twine(kMaxNodes) + " nodes with its functions inlined");
       return false;
     }
-    importNode(nodes[i], scope);
+    if (!isReplaced[i])
+      importNode(nodes[i], scope);
     for (int user : users[i])
       if (--missing[user] == 0)
         ready.push(user);

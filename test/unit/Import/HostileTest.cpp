@@ -25,6 +25,14 @@ protected:
   mlir::MLIRContext context{mlir::MLIRContext::Threading::DISABLED};
 };
 
+onnx::AttributeProto floatAttribute(const std::string &name, float value) {
+  onnx::AttributeProto attribute;
+  attribute.set_name(name);
+  attribute.set_type(onnx::AttributeProto::FLOAT);
+  attribute.set_f(value);
+  return attribute;
+}
+
 bool has(const std::string &text, const char *part) { return text.find(part) != std::string::npos; }
 
 } // namespace
@@ -65,6 +73,13 @@ TEST_F(HostileTest, Graphs) {
   twice.node("Abs", {"x"}, {"y"});
   EXPECT_TRUE(has(errorOf(twice), "value 'y' is defined twice"));
 
+  ModelBuilder shadowed;
+  shadowed.input("x", {"4"}).output("y");
+  shadowed.node("Constant", {}, {"c"}).add_attribute()->CopyFrom(floatAttribute("value_float", 1));
+  shadowed.node("Relu", {"x"}, {"c"}, "late");
+  shadowed.node("Add", {"x", "c"}, {"y"});
+  EXPECT_TRUE(has(errorOf(shadowed), "value 'c' is defined twice, again by node 'late'"));
+
   ModelBuilder inputs;
   inputs.input("x", {"4"}).input("x", {"4"}).output("x");
   EXPECT_TRUE(has(errorOf(inputs), "input 'x': is defined twice"));
@@ -73,6 +88,20 @@ TEST_F(HostileTest, Graphs) {
   types.input("x", {"4"}).input("i", {"4"}, onnx::TensorProto::INT64).output("y");
   types.node("Add", {"x", "i"}, {"y"}, "sum");
   EXPECT_TRUE(has(errorOf(types), "node 'sum' (ai.onnx.Add-17): expected operands of one element type"));
+
+  ModelBuilder channels;
+  channels.input("x", {"2", "3", "4"}).output("y");
+  channels.floats("v", {4});
+  channels.node("BatchNormalization", {"x", "v", "v", "v", "v"}, {"y"}, "norm");
+  EXPECT_TRUE(has(errorOf(channels), "expected a number of channels of 3, but got 4"));
+
+  for (int64_t index : {3, -4}) {
+    ModelBuilder table;
+    table.input("x", {"3", "n"}).output("y").ints("i", {0, index, -3});
+    table.node("Gather", {"x", "i"}, {"y"}, "pick");
+    EXPECT_TRUE(has(errorOf(table), "node 'pick' (ai.onnx.Gather-17): expected indices from -3 to 2, but got"))
+        << index;
+  }
 
   ModelBuilder outputs;
   outputs.input("x", {"4"}).output("y", onnx::TensorProto::INT64);

@@ -1,14 +1,38 @@
 // Operators that pick elements by index.
 #include "OpTable.h"
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Matchers.h"
+
 using namespace llmopt;
 using namespace llmopt::onnx_import;
 using namespace llmopt::lm;
 using mlir::Value;
 
+// Indices of data are brought into range when they are read; constant ones that are
+// not in it are a broken model. Inside of branches nobody may ever read them.
+static void checkIndices(Node &n, Value x, Value indices, int64_t axis) {
+  static constexpr int64_t kMaxChecked = 1 << 16;
+  mlir::DenseIntElementsAttr constant;
+  if (n.failed() || !llvm::isa_and_nonnull<mlir::func::FuncOp>(n.b.getInsertionBlock()->getParentOp()) ||
+      !mlir::matchPattern(indices, mlir::m_Constant(&constant)) || constant.getNumElements() > kMaxChecked)
+    return;
+  std::optional<int64_t> size = n.dims(x)[axis].getConstant();
+  if (!size)
+    return;
+  for (const llvm::APInt &value : constant) {
+    int64_t index = value.getSExtValue();
+    if (index < -*size || index >= *size)
+      return n.error("expected indices from -" + llvm::Twine(*size) + " to " + llvm::Twine(*size - 1) + ", but got " +
+                     llvm::Twine(index));
+  }
+}
+
 static void gather(Node &n) {
-  Value x = n.in(0);
-  n.out(n.create<GatherOp>(x, n.in(1), n.axis(n.intAttr("axis", 0), n.rank(x))));
+  Value x = n.in(0), indices = n.in(1);
+  int64_t axis = n.axis(n.intAttr("axis", 0), n.rank(x));
+  checkIndices(n, x, indices, axis);
+  n.out(n.create<GatherOp>(x, indices, axis));
 }
 
 static void gatherElements(Node &n) {

@@ -53,10 +53,13 @@ template <NormKind kind> static void norm(Node &n) {
     n.out(inverse, inverseDeviation(n, wide, mean, axes, epsilon));
 }
 
-/// [C] as [1, C, 1, ...] beside a tensor of `rank` dimensions.
-static Value perChannel(Node &n, Value v, int64_t rank) {
-  Dims dims(rank, SymExpr(1));
+/// [C] as [1, C, 1, ...] beside `x` [N, C, ...].
+static Value perChannel(Node &n, Value v, Value x) {
+  if (n.failed())
+    return {};
+  Dims dims(n.rank(x), SymExpr(1));
   dims[1] = product(n.dims(v));
+  n.requireEqual(dims[1], n.dims(x)[1], "a number of channels");
   return n.reshape(v, dims);
 }
 
@@ -71,8 +74,8 @@ static void batchNorm(Node &n) {
   if (n.failed())
     return;
   int64_t rank = n.rank(x);
-  Value scale = perChannel(n, n.in(1), rank), bias = perChannel(n, n.in(2), rank);
-  Value mean = perChannel(n, n.in(3), rank), variance = perChannel(n, n.in(4), rank);
+  Value scale = perChannel(n, n.in(1), x), bias = perChannel(n, n.in(2), x);
+  Value mean = perChannel(n, n.in(3), x), variance = perChannel(n, n.in(4), x);
   if (training) {
     Ints axes{0};
     for (int64_t i = 2; i < rank; ++i)
@@ -120,8 +123,8 @@ static void instanceNorm(Node &n) {
   Value normal = normalizeGroups(n, x, channels, n.floatAttr("epsilon", 1e-5f));
   if (n.failed())
     return;
-  Value scaled = n.mul(normal, perChannel(n, n.in(1), n.rank(x)));
-  n.out(n.add(scaled, perChannel(n, n.in(2), n.rank(x))));
+  Value scaled = n.mul(normal, perChannel(n, n.in(1), x));
+  n.out(n.add(scaled, perChannel(n, n.in(2), x)));
 }
 
 // Scale and bias were per group before opset 21.
@@ -135,8 +138,8 @@ static void groupNorm(Node &n) {
     return;
   Dims dims = n.dims(x);
   if (n.opset() >= 21) {
-    Value scaled = n.mul(normal, perChannel(n, scale, n.rank(x)));
-    return n.out(n.add(scaled, perChannel(n, bias, n.rank(x))));
+    Value scaled = n.mul(normal, perChannel(n, scale, x));
+    return n.out(n.add(scaled, perChannel(n, bias, x)));
   }
   SymExpr rest = product(llvm::ArrayRef<SymExpr>(dims).drop_front(1));
   Value grouped = n.reshape(normal, {dims[0], groups, SymExpr::floorDiv(rest, groups)});

@@ -130,3 +130,15 @@ save(
     [value("x", ["n"]), value("shape", [2], INT64)],
     [value("y", None)],
 )
+
+# A name that two constants define, as some optimizers leave it.
+save(
+    "repeated-constant",
+    [
+        node("Constant", [], ["c"], value_float=8.0),
+        node("Div", ["x", "c"], ["y"], name="scale"),
+        node("Constant", [], ["c"], value_float=2.0),
+    ],
+    [value("x", ["n"])],
+    [value("y", None)],
+)

@@ -32,6 +32,11 @@ def RaiseGeluPass : Pass<"lm-raise-gelu"> {
   let dependentDialects = ["::llmopt::lm::LMDialect"];
 }
 
+def RaiseIntegerProductsPass : Pass<"lm-raise-integer-products"> {
+  let summary = "scaled product of integers by an integer weight -> product of dequantized values";
+  let dependentDialects = ["::llmopt::lm::LMDialect"];
+}
+
 def RaiseLinearPass : Pass<"lm-raise-linear"> {
   let summary = "matmul by a rank-2 weight, and its bias -> lm.linear";
   let dependentDialects = ["::llmopt::lm::LMDialect"];

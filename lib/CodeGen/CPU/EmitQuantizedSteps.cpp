@@ -28,6 +28,9 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::GemmS8Op op) {
   spec.k = op.getK();
   spec.a = args.take(op.getInput());
   spec.rowScale = args.take(op.getInputScale());
+  spec.oneScale = lm::getNumElements(op.getInputScale().getType()).isConstant(1);
+  spec.zeroPoint = args.take(op.getInputZeroPoint());
+  spec.columnSums = args.take(op.getColumnSums());
   spec.b = args.take(op.getWeight());
   spec.columnScale = args.take(op.getWeightScale());
   spec.bias = args.take(op.getBias());
@@ -35,8 +38,9 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::GemmS8Op op) {
   spec.c = args.take(op.getResult());
   spec.activation = getActivation(op.getActivation());
   Key key;
-  key << "gemm_s8" << spec.m << spec.n << spec.k << spec.a << spec.rowScale << spec.b << spec.columnScale << spec.bias
-      << spec.residual << spec.c << int64_t(spec.activation);
+  key << "gemm_s8" << spec.m << spec.n << spec.k << spec.a << spec.rowScale << int64_t(spec.oneScale) << spec.zeroPoint
+      << spec.columnSums << spec.b << spec.columnScale << spec.bias << spec.residual << spec.c
+      << int64_t(spec.activation);
   shareKernel(spec, getProductName("gemm_s8", op), key.text, emitGemmInt8);
   return StepKernel{spec.name, shape.dims, shape.expr(gemmInt8Tiles(spec, target)),
                     shape.expr(gemmInt8Scratch(spec, target))};
@@ -55,6 +59,23 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::QuantizeRowsOp op) {
   key << "quantize_rows" << spec.rows << spec.width;
   shareKernel(spec, "quantize_rows_" + std::to_string(spec.width), key.text, emitQuantizeRows);
   return StepKernel{spec.name, shape.dims, shape.expr(quantizeRowsTiles(spec)), 0};
+}
+
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::QuantizeTensorOp op) {
+  QuantizeTensorSpec spec;
+  Shape shape;
+  Arguments args;
+  spec.rows = shape.size(getRows(op.getInput()));
+  spec.width = *getDims(op.getInput()).back().getConstant();
+  spec.x = args.take(op.getInput());
+  spec.scale = args.take(op.getScale());
+  spec.zeroPoint = args.take(op.getZeroPoint());
+  spec.q = args.take(op.getResult());
+  spec.narrow = op.getNarrowRange();
+  Key key;
+  key << "quantize_tensor" << spec.rows << spec.width << spec.zeroPoint << int64_t(spec.narrow);
+  shareKernel(spec, "quantize_tensor_" + std::to_string(spec.width), key.text, emitQuantizeTensor);
+  return StepKernel{spec.name, shape.dims, shape.expr(quantizeTensorTiles(spec)), 0};
 }
 
 /// A weight of other panels has been planned for another target.

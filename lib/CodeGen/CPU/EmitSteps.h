@@ -72,8 +72,9 @@ public:
   mlir::FailureOr<StepKernel> emit(mlir::Operation *op) override {
     return llvm::TypeSwitch<mlir::Operation *, mlir::FailureOr<StepKernel>>(op)
         .Case<kernel::GemmOp, kernel::GemmS8Op, kernel::GemmW4A8Op, kernel::GemmWQOp, kernel::QuantizeRowsOp,
-              kernel::BatchedMatmulOp, kernel::AttentionOp, kernel::KVAppendOp, kernel::NormOp, kernel::NormQuantizedOp,
-              kernel::SoftmaxOp, kernel::EmbedOp, kernel::LoopsOp>([&](auto typed) { return emitOp(typed); })
+              kernel::QuantizeTensorOp, kernel::BatchedMatmulOp, kernel::AttentionOp, kernel::KVAppendOp,
+              kernel::NormOp, kernel::NormQuantizedOp, kernel::SoftmaxOp, kernel::EmbedOp, kernel::LoopsOp>(
+            [&](auto typed) { return emitOp(typed); })
         .Default([](mlir::Operation *other) -> mlir::FailureOr<StepKernel> {
           return other->emitError() << "expected an operation that has a CPU kernel, but got " << other->getName();
         });
@@ -85,6 +86,7 @@ private:
   mlir::FailureOr<StepKernel> emitOp(kernel::GemmW4A8Op op);
   mlir::FailureOr<StepKernel> emitOp(kernel::GemmWQOp op);
   mlir::FailureOr<StepKernel> emitOp(kernel::QuantizeRowsOp op);
+  mlir::FailureOr<StepKernel> emitOp(kernel::QuantizeTensorOp op);
   mlir::FailureOr<StepKernel> emitOp(kernel::BatchedMatmulOp op);
   mlir::FailureOr<StepKernel> emitOp(kernel::AttentionOp op);
   mlir::FailureOr<StepKernel> emitOp(kernel::KVAppendOp op);

@@ -223,21 +223,35 @@ struct Emitter {
     });
   }
 
+  /// A vector of int32, of lanes of `mask` where there is one.
+  V loadInts(V pointer, V mask) {
+    Type type = kb.vecOf(kb.i32());
+    return mask ? kb.loadMasked(pointer, mask, kb.intConstant(type, 0)) : kb.load(pointer, type);
+  }
+
   void finishRows(V sums, V m0, V column, V first, V end, bool partial) {
-    llvm::SmallVector<V> masks(nrVectors), scales, biases;
+    llvm::SmallVector<V> masks(nrVectors), scales, biases, corrections;
+    V zero;
+    if (spec.zeroPoint)
+      zero = kb.splat(kb.convert(kb.load(base(spec.zeroPoint, kb.i8()), kb.i8()), kb.i32()));
     for (int64_t v = 0; v < nrVectors; ++v) {
       V position = column + v * lanes;
       if (partial)
         masks[v] = kb.firstLanes(spec.n - position);
       scales.push_back(kb.loadMaybeMasked(kb.at(base(spec.columnScale, kb.f32()), position), masks[v]));
+      if (spec.zeroPoint)
+        corrections.push_back(zero * loadInts(kb.at(base(spec.columnSums, kb.i32()), position, kb.i32()), masks[v]));
       if (spec.bias)
         biases.push_back(kb.loadMaybeMasked(kb.at(base(spec.bias, kb.f32()), position), masks[v]));
     }
     kb.loop(first, end, 1, [&](V r) {
-      V rowScale = kb.splat(kb.load(kb.at(base(spec.rowScale, kb.f32()), m0 + r)));
+      V rowScales = base(spec.rowScale, kb.f32());
+      V rowScale = kb.splat(kb.load(spec.oneScale ? rowScales : kb.at(rowScales, m0 + r)));
       for (int64_t v = 0; v < nrVectors; ++v) {
         V place = (m0 + r) * spec.n + (column + v * lanes);
         V sum = kb.load(kb.at(sums, r * b.nr + v * lanes), kb.vecOf(kb.i32()));
+        if (spec.zeroPoint)
+          sum = sum - corrections[v];
         V x = kb.toFloat(sum, kb.f32()) * (rowScale * scales[v]);
         if (spec.bias)
           x = x + biases[v];

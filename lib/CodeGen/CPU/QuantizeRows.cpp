@@ -10,28 +10,13 @@ static int64_t rowBlock(const QuantizeRowsSpec &spec) {
   return spec.rowBlock ? spec.rowBlock : defaultRowBlock(spec.width);
 }
 
-SizeFormula quantizeRowsTiles(const QuantizeRowsSpec &spec) {
-  return rowTiles(spec.rows, rowBlock(spec));
-}
+SizeFormula quantizeRowsTiles(const QuantizeRowsSpec &spec) { return rowTiles(spec.rows, rowBlock(spec)); }
 
-void emitQuantizeRow(KernelBuilder &kb, int64_t width, V x, V q, V scalePlace) {
-  // Magnitudes are compared as bits: NaN > infinity > numbers.
-  V none = kb.intConstant(kb.vecOf(kb.i32()), 0);
-  V largest = maxPartials(
-      kb, foldRow(kb, width, Values(rowPartialSums, none), [&](V partial, V offset, V mask) {
-        V magnitude = kb.abs(kb.loadMaybeMasked(kb.at(x, offset), mask));
-        return kb.maximum(partial, kb.bitcast(magnitude, kb.i32()));
-      }));
-  largest = kb.bitcast(largest, kb.f32());
-  // The difference is NaN where the quotient alone would be infinite.
-  V scale = kb.select(largest == 0.0, kb.f(1), largest / 127.0 + (largest - largest));
-  kb.store(scale, scalePlace);
+/// q = the low bytes of place(x / scale), where `place` limits a quotient and adds
+/// 1.5 * 2^23 to it, which rounds it to an integer, half to even.
+static void storeQuantized(KernelBuilder &kb, int64_t width, V x, V q, V scale, llvm::function_ref<V(V)> place) {
   V divisor = kb.splat(scale);
-  // 1.5 * 2^23 + t is rounded to an integer, half to even; its low byte is q.
-  auto quantize = [&](V t) {
-    t = kb.minimum(kb.maximum(t, kb.like(t, -127.0)), kb.like(t, 127.0));
-    return kb.convert(kb.bitcast(t + 12582912.0, kb.i32()), kb.i8());
-  };
+  auto quantize = [&](V t) { return kb.convert(kb.bitcast(place(t), kb.i32()), kb.i8()); };
   // A last element that is alone in its vector is stored as a scalar: LLVM 22
   // writes four bytes for a truncating store whose mask is known to have one lane.
   const int64_t alone = width % kb.lanes() == 1 ? 1 : 0, last = width - 1;
@@ -41,6 +26,23 @@ void emitQuantizeRow(KernelBuilder &kb, int64_t width, V x, V q, V scalePlace) {
   });
   if (alone)
     kb.store(quantize(kb.load(kb.at(x, last)) / scale), kb.at(q, last, kb.i8()));
+}
+
+constexpr double kRounding = 12582912.0;
+
+void emitQuantizeRow(KernelBuilder &kb, int64_t width, V x, V q, V scalePlace) {
+  // Magnitudes are compared as bits: NaN > infinity > numbers.
+  V none = kb.intConstant(kb.vecOf(kb.i32()), 0);
+  V largest = maxPartials(kb, foldRow(kb, width, Values(rowPartialSums, none), [&](V partial, V offset, V mask) {
+                            V magnitude = kb.abs(kb.loadMaybeMasked(kb.at(x, offset), mask));
+                            return kb.maximum(partial, kb.bitcast(magnitude, kb.i32()));
+                          }));
+  largest = kb.bitcast(largest, kb.f32());
+  // The difference is NaN where the quotient alone would be infinite.
+  V scale = kb.select(largest == 0.0, kb.f(1), largest / 127.0 + (largest - largest));
+  kb.store(scale, scalePlace);
+  storeQuantized(kb, width, x, q, scale,
+                 [&](V t) { return kb.minimum(kb.maximum(t, kb.like(t, -127.0)), kb.like(t, 127.0)) + kRounding; });
 }
 
 void emitQuantizeRows(KernelBuilder &kb, const QuantizeRowsSpec &spec) {
@@ -53,6 +55,38 @@ void emitQuantizeRows(KernelBuilder &kb, const QuantizeRowsSpec &spec) {
   kb.loop(rows.first, rows.end, 1, [&](V r) {
     V x = kb.at(xBase, r * spec.width), q = kb.at(qBase, r * spec.width, kb.i8());
     emitQuantizeRow(kb, spec.width, x, q, kb.at(scaleBase, r));
+  });
+  kb.finish();
+}
+
+SizeFormula quantizeTensorTiles(const QuantizeTensorSpec &spec) {
+  return rowTiles(spec.rows, defaultRowBlock(spec.width));
+}
+
+void emitQuantizeTensor(KernelBuilder &kb, const QuantizeTensorSpec &spec) {
+  kb.beginKernel(spec.name);
+  V xBase = kb.at(kb.arg(spec.x.arg), kb.size(spec.x.offset));
+  V qBase = kb.at(kb.arg(spec.q.arg), kb.size(spec.q.offset), kb.i8());
+  V scale = kb.load(kb.at(kb.arg(spec.scale.arg), kb.size(spec.scale.offset)));
+  // The quotient is limited so that the sum with the zero point fits: limits are
+  // integers, so rounding first or last makes no difference. NaN is not above any.
+  V lowest = kb.f(spec.narrow ? -127 : -128), highest = kb.f(127), zero;
+  if (spec.zeroPoint) {
+    zero = kb.toFloat(
+        kb.convert(kb.load(kb.at(kb.arg(spec.zeroPoint.arg), kb.size(spec.zeroPoint.offset), kb.i8()), kb.i8()),
+                   kb.i32()),
+        kb.f32());
+    lowest = lowest - zero;
+    highest = highest - zero;
+  }
+  RowRange rows = tileRows(kb, spec.rows, defaultRowBlock(spec.width));
+  kb.loop(rows.first, rows.end, 1, [&](V r) {
+    V x = kb.at(xBase, r * spec.width), q = kb.at(qBase, r * spec.width, kb.i8());
+    storeQuantized(kb, spec.width, x, q, scale, [&](V t) {
+      auto like = [&](V value) { return mlir::isa<mlir::VectorType>(t.type()) ? kb.splat(value) : value; };
+      t = kb.minimum(kb.maximum(t, like(lowest)), like(highest)) + kRounding;
+      return spec.zeroPoint ? t + like(zero) : t;
+    });
   });
   kb.finish();
 }

@@ -76,6 +76,9 @@ LogicalResult draftGemmS8(kernel::GemmS8Op gemm, Draft &d) {
     return gemm.emitError() << "expected an int8 weight in panels of " << kTile << " columns, but got "
                             << kernel::stringifyLayout(gemm.getLayout()) << " of " << gemm.getWeight().getType();
   SymExpr rows = rowsOf(gemm.getType());
+  if (gemm.getInputZeroPoint() || rowsOf(gemm.getInputScale().getType()) != rows)
+    return gemm.emitError() << "expected one scale for each row and no zero point, but got "
+                            << gemm.getInputScale().getType();
   d.hint = "gemm_s8_" + std::to_string(k) + "_" + std::to_string(n);
   std::string x = d.buffer("const int8_t", "x"), xScale = d.buffer("const float", "x_scale"),
               w = d.buffer("const int8_t", "w"), wScale = d.buffer("const float", "w_scale"),

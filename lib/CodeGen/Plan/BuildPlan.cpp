@@ -37,7 +37,7 @@ bool llmopt::isRecipe(Value value) {
            isa<DenseElementsAttr>(constant.getValue());
   if (!type || !type.hasStaticShape())
     return false;
-  if (isa<kernel::PackOp, kernel::PackGroupsOp>(op))
+  if (isa<kernel::PackOp, kernel::PackGroupsOp, kernel::ColumnSumsOp>(op))
     return true;
   if (!isa<lm::ReshapeOp, lm::TransposeOp, lm::SliceOp, lm::ConcatOp, lm::CastOp, lm::AddOp, lm::SubOp, lm::MulOp,
            lm::DivOp, lm::AbsMaxScaleOp, lm::QuantizeOp, lm::DequantizeOp>(op))

@@ -141,6 +141,7 @@ LogicalResult RecipeBuilder::fill(Operation *op, Recipe::Node &node) {
         node.number = scale.getQmax().convertToDouble();
         return success();
       })
+      .Case([&](kernel::ColumnSumsOp) { return node.op = Op::ColumnSums, success(); })
       .Case([&](lm::QuantizeOp quantize) {
         node.op = Op::Quantize;
         node.ints = {quantize.getNarrowRange()};

@@ -151,15 +151,13 @@ static Value formGrouped(lm::LinearOp op, const GroupedWeight &weight, int64_t w
                                     kernel::Activation::None);
 }
 
-static Value formInt8(lm::LinearOp op, lm::DequantizeOp weight, int64_t width) {
+static Value formInt8(lm::LinearOp op, lm::DequantizeOp dequantize, int64_t width) {
   OpBuilder builder(op);
-  Value q = weight.getInput();
-  if (op.getTransposeWeight())
-    q = lm::TransposeOp::create(builder, q.getLoc(), q, ArrayRef<int64_t>{1, 0});
-  auto matrix = cast<RankedTensorType>(q.getType());
+  Int8Weight weight = getInt8Weight(builder, dequantize, op.getTransposeWeight());
+  auto matrix = cast<RankedTensorType>(weight.q.getType());
   int64_t k = matrix.getDimSize(0), n = matrix.getDimSize(1);
-  Value packed = kernel::PackOp::create(builder, q.getLoc(), q, kernel::Layout::Panels, width);
-  Value scale = lm::ReshapeOp::create(builder, q.getLoc(), weight.getScale(), ArrayRef<SymExpr>{n});
+  Value packed = kernel::PackOp::create(builder, weight.q.getLoc(), weight.q, kernel::Layout::Panels, width);
+  Value scale = weight.scale;
   return kernel::GemmWQOp::create(builder, op.getLoc(), op.getType(), op.getInput(), packed, scale, op.getBias(),
                                   /*residual=*/Value(), n, k, /*group=*/0, /*offset=*/0, /*zero_points=*/false,
                                   kernel::Activation::None);

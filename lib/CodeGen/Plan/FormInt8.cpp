@@ -9,10 +9,11 @@ using namespace mlir;
 using namespace llmopt;
 using namespace llmopt::plan;
 using lm::getDims;
-using lm::SymExpr;
 
 /// Sums of k products of bytes fit 32 bits.
 static constexpr int64_t kMaxDepth = 131071;
+/// So do sums of k products of a byte, and a difference of bytes.
+static constexpr int64_t kMaxDepthWithZeroPoint = 65793;
 
 static bool isInt8(Value value) { return getElementTypeOrSelf(value).isSignlessInteger(8); }
 
@@ -44,41 +45,43 @@ kernel::QuantizeRowsOp plan::getQuantizedRows(lm::QuantizeOp quantize) {
                                         quantize.getInput());
 }
 
-lm::DequantizeOp plan::matchInt8Weight(Value value, bool transposed) {
-  auto dequantize = value.getDefiningOp<lm::DequantizeOp>();
-  if (!dequantize || dequantize.getZeroPoint() || !isInt8(dequantize.getInput()) || !isRecipe(dequantize.getInput()) ||
-      !isRecipe(dequantize.getScale()) || !getElementTypeOrSelf(dequantize.getScale()).isF32())
-    return {};
-  auto scale = cast<RankedTensorType>(dequantize.getScale().getType());
-  int64_t n = cast<RankedTensorType>(value.getType()).getDimSize(transposed ? 0 : 1);
-  bool perColumn = transposed ? scale.getShape() == ArrayRef<int64_t>{n, 1}
-                              : scale.getShape() == ArrayRef<int64_t>{1, n} || scale.getShape() == ArrayRef<int64_t>{n};
-  return perColumn ? dequantize : lm::DequantizeOp();
+/// The rows of a gemm_s8, quantized as one of the forms that it knows.
+static std::optional<Int8Tensor> getRows(Value input, const PlanTarget &target, int64_t k,
+                                         DenseMap<Value, Value> &made) {
+  if (lm::QuantizeOp quantize = matchQuantizedRows(input); quantize && k <= kMaxDepth) {
+    kernel::QuantizeRowsOp rows = getQuantizedRows(quantize);
+    return Int8Tensor{rows.getResult(), rows.getScale(), Value()};
+  }
+  lm::DequantizeOp dequantize = target.hasInt8Tensors() ? matchInt8Tensor(input) : lm::DequantizeOp();
+  if (!dequantize || k > kMaxDepthWithZeroPoint)
+    return std::nullopt;
+  return getInt8Tensor(dequantize, made);
 }
 
 void plan::formInt8Products(func::FuncOp function, const PlanTarget &target) {
+  DenseMap<Value, Value> made;
   for (auto op : llvm::make_early_inc_range(function.getOps<lm::LinearOp>())) {
     bool transposed = op.getTransposeWeight();
-    lm::QuantizeOp quantize = matchQuantizedRows(op.getInput());
-    lm::DequantizeOp weight = matchInt8Weight(op.getWeight(), transposed);
-    if (!quantize || !weight || !getElementTypeOrSelf(op.getType()).isF32())
+    lm::DequantizeOp dequantize = matchInt8Weight(op.getWeight(), transposed);
+    if (!dequantize || !getElementTypeOrSelf(op.getType()).isF32())
       continue;
     auto matrix = cast<RankedTensorType>(op.getWeight().getType());
     int64_t k = matrix.getDimSize(transposed ? 1 : 0), n = matrix.getDimSize(transposed ? 0 : 1);
     std::optional<PlanTarget::PackedLayout> layout = target.getInt8Layout(n, k);
-    if (!layout || k > kMaxDepth || !getDims(op.getInput()).back().isConstant(k))
+    if (!layout || !getDims(op.getInput()).back().isConstant(k))
+      continue;
+    std::optional<Int8Tensor> rows = getRows(op.getInput(), target, k, made);
+    if (!rows)
       continue;
 
-    kernel::QuantizeRowsOp rows = getQuantizedRows(quantize);
     OpBuilder builder(op);
-    Value q = weight.getInput();
-    if (transposed)
-      q = lm::TransposeOp::create(builder, q.getLoc(), q, ArrayRef<int64_t>{1, 0});
-    Value packed = kernel::PackOp::create(builder, q.getLoc(), q, layout->layout, layout->width);
-    Value scale = lm::ReshapeOp::create(builder, q.getLoc(), weight.getScale(), ArrayRef<SymExpr>{n});
-    auto product =
-        kernel::GemmS8Op::create(builder, op.getLoc(), op.getType(), rows.getResult(), rows.getScale(), packed, scale,
-                                 op.getBias(), /*residual=*/Value(), layout->layout, n, k, kernel::Activation::None);
+    Int8Weight weight = getInt8Weight(builder, dequantize, transposed);
+    Value packed = kernel::PackOp::create(builder, weight.q.getLoc(), weight.q, layout->layout, layout->width);
+    Value sums =
+        rows->zeroPoint ? kernel::ColumnSumsOp::create(builder, weight.q.getLoc(), weight.q).getResult() : Value();
+    auto product = kernel::GemmS8Op::create(builder, op.getLoc(), op.getType(), rows->q, rows->scale, rows->zeroPoint,
+                                            sums, packed, weight.scale, op.getBias(), /*residual=*/Value(),
+                                            layout->layout, n, k, kernel::Activation::None);
     op.getResult().replaceAllUsesWith(product.getResult());
     op.erase();
   }

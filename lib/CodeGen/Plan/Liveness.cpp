@@ -15,7 +15,8 @@ using lm::SymExpr;
 
 bool llmopt::isStep(Operation *op) {
   return isa<kernel::KernelDialect>(op->getDialect()) &&
-         !isa<kernel::ViewOp, kernel::PackOp, kernel::PackGroupsOp, kernel::YieldOp, kernel::DefineSymbolOp>(op);
+         !isa<kernel::ViewOp, kernel::PackOp, kernel::PackGroupsOp, kernel::ColumnSumsOp, kernel::YieldOp,
+              kernel::DefineSymbolOp>(op);
 }
 
 Value Liveness::getStorage(Value value) const {

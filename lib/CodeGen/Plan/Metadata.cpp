@@ -23,6 +23,8 @@ SymExpr llmopt::getFlops(Operation *op) {
     return SymExpr(2 * int64_t(gemm.getK())) * elements(gemm.getResult());
   if (auto quantize = dyn_cast<kernel::QuantizeRowsOp>(op))
     return SymExpr(4) * elements(quantize.getResult());
+  if (auto quantize = dyn_cast<kernel::QuantizeTensorOp>(op))
+    return SymExpr(2) * elements(quantize.getResult());
   if (auto product = dyn_cast<kernel::BatchedMatmulOp>(op)) {
     SmallVector<SymExpr> a = getDims(product.getLhs());
     return SymExpr(2) * a[a.size() - (product.getTransposeLhs() ? 2 : 1)] * elements(product.getResult());

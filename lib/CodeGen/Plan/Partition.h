@@ -19,8 +19,8 @@ void lowerPatchConv(mlir::func::FuncOp function);
 void lowerEmbeddingGrad(mlir::func::FuncOp function);
 /// lm.embedding of a dequantized int8 table -> lm.gather of bytes and of scales.
 void lowerInt8Embedding(mlir::func::FuncOp function);
-/// lm.linear of quantized rows and a quantized weight -> kernel.quantize_rows,
-/// kernel.gemm_s8, where the target has them.
+/// lm.linear of quantized rows and a quantized weight -> kernel.quantize_rows or
+/// kernel.quantize_tensor, and kernel.gemm_s8, where the target has them.
 void formInt8Products(mlir::func::FuncOp function, const PlanTarget &target);
 /// lm.linear of quantized rows and an int4 weight -> kernel.quantize_rows,
 /// kernel.gemm_w4a8; of floats and an int4 or int8 weight -> kernel.gemm_wq. What
@@ -50,8 +50,23 @@ lm::QuantizeOp matchQuantizedRows(mlir::Value value);
 /// The kernel.quantize_rows for it: one that is there, or a new one beside it.
 kernel::QuantizeRowsOp getQuantizedRows(lm::QuantizeOp quantize);
 /// The dequantization of an int8 [k, n] weight ([n, k] if `transposed`) with one
-/// scale per column.
+/// scale, or one per column, and no zero point; or of bytes with the zero point 128,
+/// which are the same.
 lm::DequantizeOp matchInt8Weight(mlir::Value value, bool transposed);
+/// What kernels take of it: i8 [k, n] and scales f32 [n], as recipes or constants.
+struct Int8Weight {
+  mlir::Value q, scale;
+};
+Int8Weight getInt8Weight(mlir::OpBuilder &builder, lm::DequantizeOp dequantize, bool transposed);
+/// Int8 rows that share one scale and perhaps a zero point (null: 0); bytes are
+/// stored less 128, and so is their zero point.
+struct Int8Tensor {
+  mlir::Value q, scale, zeroPoint;
+};
+/// The dequantization behind `value`, if it is of such rows.
+lm::DequantizeOp matchInt8Tensor(mlir::Value value);
+/// Makes them, once for each tensor: `made` remembers integers and zero points.
+Int8Tensor getInt8Tensor(lm::DequantizeOp dequantize, llvm::DenseMap<mlir::Value, mlir::Value> &made);
 
 /// Whether a size is known during a run only.
 bool dependsOnData(const lm::SymExpr &expr);

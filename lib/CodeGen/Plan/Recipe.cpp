@@ -47,9 +47,9 @@ const char *llmopt::getDTypeName(uint32_t dtype) {
 }
 
 static const char *getOpName(Recipe::Op op) {
-  static const char *const names[] = {"weight",   "constant",   "reshape", "transpose", "slice", "concat",
-                                      "cast",     "add",        "sub",     "mul",       "div",   "absmax_scale",
-                                      "quantize", "dequantize", "groups",  "panels"};
+  static const char *const names[] = {"weight",      "constant", "reshape",    "transpose", "slice", "concat",
+                                      "cast",        "add",      "sub",        "mul",       "div",   "absmax_scale",
+                                      "column_sums", "quantize", "dequantize", "groups",    "panels"};
   return names[static_cast<size_t>(op)];
 }
 
@@ -139,6 +139,7 @@ static void appendNode(std::string &out, const Recipe &recipe, size_t index) {
   case Recipe::Op::Sub:
   case Recipe::Op::Mul:
   case Recipe::Op::Div:
+  case Recipe::Op::ColumnSums:
   case Recipe::Op::Dequantize:
     break;
   }

@@ -206,6 +206,7 @@ private:
   bool makeDense(View &view);
   void arithmetic(const Recipe::Node &node, const std::vector<View> &in, char *data);
   void absMaxScale(const Recipe::Node &node, const View &in, char *data);
+  void columnSums(const Recipe::Node &node, const View &in, char *data);
   void quantize(const Recipe::Node &node, const std::vector<View> &in, char *data);
   bool writeDense(const View &view, const RecipeSink &sink);
 
@@ -280,6 +281,20 @@ void Executor::absMaxScale(const Recipe::Node &node, const View &in, char *data)
     double m = largest[static_cast<size_t>(i)];
     store(data + i * resultSize, node.dtype, m == 0 ? 1 : m / node.number);
   }
+}
+
+void Executor::columnSums(const Recipe::Node &node, const View &in, char *data) {
+  std::vector<int64_t> sums(static_cast<size_t>(node.dims[0]), 0);
+  View column; // the index of the sum that an element belongs to
+  column.dims = {1, node.dims[0]};
+  column.strides = denseStrides(column.dims);
+  int64_t size = getDTypeBytes(in.dtype);
+  forEach<2>(in.dims, {&in, &column}, [&](const int64_t *at, int64_t) {
+    sums[static_cast<size_t>(at[1])] += static_cast<int64_t>(load(in.data + at[0] * size, in.dtype));
+  });
+  int64_t resultSize = getDTypeBytes(node.dtype);
+  for (size_t i = 0; i < sums.size(); ++i)
+    store(data + static_cast<int64_t>(i) * resultSize, node.dtype, static_cast<double>(sums[i]));
 }
 
 void Executor::quantize(const Recipe::Node &node, const std::vector<View> &in, char *data) {
@@ -389,6 +404,11 @@ bool Executor::eval(size_t index, View &out) {
     if (!allocate(node, out, data))
       return false;
     absMaxScale(node, in[0], data);
+    return true;
+  case Op::ColumnSums:
+    if (!allocate(node, out, data))
+      return false;
+    columnSums(node, in[0], data);
     return true;
   case Op::Quantize:
   case Op::Dequantize:

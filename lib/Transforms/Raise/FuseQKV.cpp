@@ -62,6 +62,11 @@ static Value join(OpBuilder &builder, Location loc, ArrayRef<Value> values, int6
   return ConcatOp::create(builder, loc, values, builder.getI64IntegerAttr(axis));
 }
 
+static bool isOne(Value value) {
+  auto type = cast<RankedTensorType>(value.getType());
+  return type.hasStaticShape() && type.getNumElements() == 1;
+}
+
 /// The dequantizations behind `weights` [K, N] (axis 1) or [N, K] (axis 0), perhaps in
 /// groups under a reshape, where all have one form and parameters of their own per
 /// output; empty otherwise.
@@ -80,13 +85,19 @@ static SmallVector<DequantizeOp> getDequantizations(ArrayRef<Value> weights, int
     auto fits = [&](Value value) {
       return !value || (getDims(value).size() == rank && outputs(value) == outputs(weight));
     };
-    if ((rank != 2 && rank != 3) || !fits(dequantize.getInput()) || !fits(dequantize.getScale()) ||
-        !fits(dequantize.getZeroPoint()))
+    auto isParameter = [&](Value value) { // of one for all, only what spreadParameter takes
+      return fits(value) || (rank == 2 && isOne(value) &&
+                             (value.getDefiningOp<ConstantOp>() || isa<FloatType>(getElementTypeOrSelf(value))));
+    };
+    if ((rank != 2 && rank != 3) || !fits(dequantize.getInput()) || !isParameter(dequantize.getScale()) ||
+        !isParameter(dequantize.getZeroPoint()))
       return {};
     // All dimensions but that of the outputs agree.
     auto sameForm = [&](Value a, Value b) {
       if (!a || !b)
         return !a == !b;
+      if (isOne(a) && isOne(b))
+        return getElementTypeOrSelf(a) == getElementTypeOrSelf(b);
       SmallVector<SymExpr> x = getDims(a), y = getDims(b);
       (axis == 0 ? x.front() : x.back()) = (axis == 0 ? y.front() : y.back());
       return x == y && getElementTypeOrSelf(a) == getElementTypeOrSelf(b);
@@ -100,6 +111,21 @@ static SmallVector<DequantizeOp> getDequantizations(ArrayRef<Value> weights, int
   return all;
 }
 
+/// A parameter of one element for a matrix as one for each of its outputs.
+static Value spreadParameter(OpBuilder &builder, Location loc, Value value, Value matrix, int64_t axis) {
+  SmallVector<int64_t> shape{1, 1};
+  shape[axis] = cast<RankedTensorType>(matrix.getType()).getDimSize(axis);
+  if (!value || cast<RankedTensorType>(value.getType()).getShape() == ArrayRef(shape) || !isOne(value))
+    return value;
+  auto type = RankedTensorType::get(shape, getElementTypeOrSelf(value));
+  auto constant = value.getDefiningOp<ConstantOp>();
+  if (auto dense = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr())
+    return ConstantOp::create(builder, loc, type, cast<TypedAttr>(dense.resizeSplat(type)));
+  TypedAttr ones = DenseElementsAttr::get(type, builder.getFloatAttr(type.getElementType(), 1.0));
+  Value one = ReshapeOp::create(builder, loc, value, ArrayRef<SymExpr>{SymExpr(1)});
+  return MulOp::create(builder, loc, type, ConstantOp::create(builder, loc, type, ones), one);
+}
+
 /// Weights side by side. Quantized ones stay so: their integers and parameters are
 /// joined, for kernels know a dequantization of one value.
 static Value joinWeights(OpBuilder &builder, Location loc, ArrayRef<Value> weights, int64_t axis) {
@@ -109,9 +135,9 @@ static Value joinWeights(OpBuilder &builder, Location loc, ArrayRef<Value> weigh
   SmallVector<Value> values, scales, zeros;
   for (DequantizeOp op : quantized) {
     values.push_back(op.getInput());
-    scales.push_back(op.getScale());
+    scales.push_back(spreadParameter(builder, loc, op.getScale(), op.getInput(), axis));
     if (op.getZeroPoint())
-      zeros.push_back(op.getZeroPoint());
+      zeros.push_back(spreadParameter(builder, loc, op.getZeroPoint(), op.getInput(), axis));
   }
   int64_t last = axis == 0 ? 0 : int64_t(getDims(values[0]).size()) - 1;
   Value zero = zeros.empty() ? Value() : join(builder, loc, zeros, last);

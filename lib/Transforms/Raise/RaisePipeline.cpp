@@ -11,6 +11,7 @@ void llmopt::buildRaisePipeline(OpPassManager &pm, const RaisePipelineOptions &o
   pm.addPass(createRaiseEmbeddingPass());
   pm.addPass(createRaiseNormPass());
   pm.addPass(createRaiseGeluPass());
+  pm.addPass(createRaiseIntegerProductsPass());
   pm.addPass(createRaiseLinearPass());
   pm.addPass(createRaiseAttentionPass());
   if (options.fuseQKV)

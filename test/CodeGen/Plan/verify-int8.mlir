@@ -56,7 +56,7 @@ func.func @input(%q: tensor<4x9xi8>, %s: tensor<4x1xf32>, %w: tensor<1x8x16xi8>,
 
 // (C3)
 func.func @input_scale(%q: tensor<4x8xi8>, %s: tensor<3x1xf32>, %w: tensor<1x8x16xi8>, %t: tensor<16xf32>) {
-  // expected-error @+1 {{expected one scale for each row of 'tensor<4x16xf32>', but got 'tensor<3x1xf32>'}}
+  // expected-error @+1 {{expected one scale for each row of 'tensor<4x16xf32>' or one, but got 'tensor<3x1xf32>'}}
   %0 = kernel.gemm_s8 <panels> %q scale %s, %w scale %t {k = 8 : i64, n = 16 : i64} : (tensor<4x8xi8>, tensor<3x1xf32>, tensor<1x8x16xi8>, tensor<16xf32>) -> tensor<4x16xf32>
   return
 }
@@ -76,5 +76,40 @@ func.func @weight_scale(%q: tensor<4x8xi8>, %s: tensor<4x1xf32>, %w: tensor<1x8x
 func.func @deep(%q: tensor<4x131072xi8>, %s: tensor<4x1xf32>, %w: tensor<1x131072x16xi8>, %t: tensor<16xf32>) {
   // expected-error @+1 {{expected n >= 1 and 1 <= k <= 131071, but got n = 16 and k = 131072}}
   %0 = kernel.gemm_s8 <panels> %q scale %s, %w scale %t {k = 131072 : i64, n = 16 : i64} : (tensor<4x131072xi8>, tensor<4x1xf32>, tensor<1x131072x16xi8>, tensor<16xf32>) -> tensor<4x16xf32>
+  return
+}
+
+// -----
+
+// (C6)
+func.func @zero_point(%q: tensor<4x8xi8>, %s: tensor<f32>, %z: tensor<2xi8>, %c: tensor<16xi32>, %w: tensor<1x8x16xi8>, %t: tensor<16xf32>) {
+  // expected-error @+1 {{expected one i8 as zero point, but got 'tensor<2xi8>'}}
+  %0 = kernel.gemm_s8 <panels> %q scale %s zero_point %z sums %c, %w scale %t {k = 8 : i64, n = 16 : i64} : (tensor<4x8xi8>, tensor<f32>, tensor<2xi8>, tensor<16xi32>, tensor<1x8x16xi8>, tensor<16xf32>) -> tensor<4x16xf32>
+  return
+}
+
+// -----
+
+func.func @sums(%q: tensor<4x8xi8>, %s: tensor<f32>, %z: tensor<i8>, %c: tensor<8xi32>, %w: tensor<1x8x16xi8>, %t: tensor<16xf32>) {
+  // expected-error @+1 {{expected 16 i32 column sums, but got 'tensor<8xi32>'}}
+  %0 = kernel.gemm_s8 <panels> %q scale %s zero_point %z sums %c, %w scale %t {k = 8 : i64, n = 16 : i64} : (tensor<4x8xi8>, tensor<f32>, tensor<i8>, tensor<8xi32>, tensor<1x8x16xi8>, tensor<16xf32>) -> tensor<4x16xf32>
+  return
+}
+
+// -----
+
+// (C3) of kernel.quantize_tensor
+func.func @tensor_scale(%x: tensor<4x8xf32>, %s: tensor<4x1xf32>) {
+  // expected-error @+1 {{expected one f32 scale, but got 'tensor<4x1xf32>'}}
+  %0 = kernel.quantize_tensor %x scale %s : (tensor<4x8xf32>, tensor<4x1xf32>) -> tensor<4x8xi8>
+  return
+}
+
+// -----
+
+// (C1) of kernel.column_sums
+func.func @column_sums(%w: tensor<4x8xi16>) {
+  // expected-error @+1 {{expected a static i8 matrix, but got 'tensor<4x8xi16>'}}
+  %0 = kernel.column_sums %w : (tensor<4x8xi16>) -> tensor<8xi32>
   return
 }

@@ -101,7 +101,8 @@ void checkExact(const TargetInfo &target, const Case &c, const GemmInt8Spec &spe
 }
 
 TEST_P(Int8Test, SumsAreExact) {
-  std::vector<Case> cases = {{1, 1}, {7, 3}, {16, 16}, {33, 257}, {96, 301}, {200, 63}, {64, 766}, {130, 1025}, {48, 3072}};
+  std::vector<Case> cases = {{1, 1},    {7, 3},    {16, 16},    {33, 257}, {96, 301},
+                             {200, 63}, {64, 766}, {130, 1025}, {48, 3072}};
   cases.push_back({130, 130, Activation::None, false, false, 16, 32});
   KernelLibrary library(target, [&](KernelBuilder &kb) {
     for (size_t i = 0; i < cases.size(); ++i)
@@ -153,6 +154,98 @@ TEST_P(Int8Test, Epilogue) {
   }
 }
 
+// One scale and a zero point for all rows; -128 is a number like any other.
+TEST_P(Int8Test, ZeroPoint) {
+  const std::vector<std::pair<int64_t, int64_t>> sizes = {{1, 1}, {7, 3}, {33, 257}, {130, 1025}};
+  auto makeZeroSpec = [&](size_t i) {
+    GemmInt8Spec spec = makeSpec({sizes[i].first, sizes[i].second}, "gemm" + std::to_string(i));
+    spec.oneScale = true;
+    spec.zeroPoint = Operand(5);
+    spec.columnSums = Operand(6);
+    return spec;
+  };
+  KernelLibrary library(target, [&](KernelBuilder &kb) {
+    for (size_t i = 0; i < sizes.size(); ++i)
+      emitGemmInt8(kb, makeZeroSpec(i));
+  });
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    auto [n, k] = sizes[i];
+    GemmInt8Spec spec = makeZeroSpec(i);
+    SizeFormula scratch = gemmInt8Scratch(spec, target);
+    for (int64_t m : {1, 3, 15, 29})
+      for (int zero : {-128, -3, 127})
+        for (bool extreme : {false, true}) {
+          std::vector<int8_t> a = makeBytes(m * k, 1, Fill::Random), w = makeBytes(k * n, 2, Fill::Random);
+          if (extreme) {
+            std::fill(a.begin(), a.end(), int8_t(zero < 0 ? 127 : -128));
+            std::fill(w.begin(), w.end(), int8_t(-128));
+          }
+          std::vector<int32_t> sums(n);
+          for (int64_t p = 0; p < k; ++p)
+            for (int64_t j = 0; j < n; ++j)
+              sums[j] += w[p * n + j];
+          std::vector<float> ones(n, 1.0f);
+          float scale = 0.5f;
+          auto zeroPoint = int8_t(zero);
+          std::vector<uint8_t> sumBytes(n * 4);
+          memcpy(sumBytes.data(), sums.data(), sumBytes.size());
+          std::vector<float> out(m * n + 32, 1234.5f);
+          Guarded guardedA(asBytes(a)), guardedB(pack(target, w, n, k)), guardedSums(sumBytes);
+          runTiles(library[spec.name], {guardedA, &scale, guardedB, ones.data(), out.data(), &zeroPoint, guardedSums},
+                   {m}, gemmInt8Tiles(spec, target), &scratch);
+          for (int64_t r = 0; r < m; ++r)
+            for (int64_t j = 0; j < n; ++j) {
+              int32_t sum = 0;
+              for (int64_t p = 0; p < k; ++p)
+                sum += (int32_t(a[r * k + p]) - zero) * int32_t(w[p * n + j]);
+              ASSERT_EQ(out[r * n + j], static_cast<float>(sum) * scale)
+                  << "row " << r << " column " << j << " M " << m << " N " << n << " K " << k << " zero " << zero;
+            }
+          ASSERT_EQ(out[m * n], 1234.5f) << "wrote behind C, M " << m << " N " << n;
+        }
+  }
+}
+
+TEST_P(Int8Test, QuantizeTensor) {
+  for (int64_t width : {1, 3, 16, 37, 129})
+    for (bool narrow : {false, true})
+      for (bool hasZero : {false, true}) {
+        QuantizeTensorSpec spec;
+        spec.name = "quantize";
+        spec.rows = Size::dim(0);
+        spec.width = width;
+        spec.x = Operand(0);
+        spec.scale = Operand(1);
+        spec.q = Operand(2);
+        if (hasZero)
+          spec.zeroPoint = Operand(3);
+        spec.narrow = narrow;
+        KernelLibrary library(target, [&](KernelBuilder &kb) { emitQuantizeTensor(kb, spec); });
+        const int64_t m = 9;
+        for (int zero : {-128, -5, 0, 127}) {
+          float scale = 0.25f;
+          std::vector<float> x = randomVector(m * width, 12, -40, 40);
+          for (int64_t i = 0; i < width; ++i)
+            x[width + i] = (float(i % 128) - 63.5f) * scale; // ties
+          x[2 * width] = NAN;
+          x[3 * width] = INFINITY;
+          x[4 * width] = -INFINITY;
+          x[5 * width] = 3e38f;
+          std::vector<uint8_t> q(m * width + 16, 77);
+          auto zeroPoint = int8_t(zero);
+          Guarded guarded(x);
+          runTiles(library["quantize"], {guarded, &scale, q.data(), &zeroPoint}, {m}, quantizeTensorTiles(spec));
+          const double lowest = narrow ? -127 : -128;
+          for (int64_t i = 0; i < m * width; ++i) {
+            double v = std::nearbyint(x[i] / scale) + (hasZero ? zero : 0);
+            v = std::isnan(v) ? lowest : std::min(127.0, std::max(lowest, v));
+            ASSERT_EQ(int(static_cast<int8_t>(q[i])), int(v)) << "element " << i << " of " << x[i] << " zero " << zero;
+          }
+          EXPECT_EQ(int(q[m * width]), 77) << "wrote behind q, width " << width;
+        }
+      }
+}
+
 TEST_P(Int8Test, QuantizeRows) {
   for (int64_t width : {1, 3, 16, 37, 128, 769}) {
     QuantizeRowsSpec spec;
@@ -166,9 +259,9 @@ TEST_P(Int8Test, QuantizeRows) {
     const int64_t m = 9;
     std::vector<float> x = randomVector(m * width, 11, -3, 3);
     for (int64_t i = 0; i < width; ++i) {
-      x[i] = 0;                                 // a row of zeros
-      x[width + i] = float(i % 128) - 63.5f;    // ties, the scale being a power of two
-      x[2 * width + i] *= 1e-43f;               // subnormal scales
+      x[i] = 0;                              // a row of zeros
+      x[width + i] = float(i % 128) - 63.5f; // ties, the scale being a power of two
+      x[2 * width + i] *= 1e-43f;            // subnormal scales
       x[3 * width + i] *= 1e38f;
     }
     x[width] = 127; // scale 1

@@ -1,6 +1,7 @@
 // Products of int8 with exact integer sums, and what quantizes their rows.
 //
 // C = act(sum_k(q[m][k] w[k][n]) * (rowScale[m] * columnScale[n]) + bias) + residual.
+// With a zero point z, it is taken off every q: z * columnSums[n] off the sum, exactly.
 // The sum is int32 and exact on every ISA (K <= 131071), so bits differ between
 // ISAs only by the rounding of the float epilogue.
 //
@@ -33,8 +34,11 @@ struct GemmInt8Spec {
   std::string name;
   Size m;
   int64_t n = 0, k = 0;
-  Operand a;           // [M, K] int8
-  Operand rowScale;    // [M] f32
+  Operand a;        // [M, K] int8
+  Operand rowScale; // [M] f32, or one for all rows
+  bool oneScale = false;
+  Operand zeroPoint;   // one int8, optional
+  Operand columnSums;  // [N] int32 of sum_k(w[k][n]), beside zeroPoint
   Operand b;           // packed in gemmInt8Layout()
   Operand columnScale; // [N] f32
   Operand bias;        // [N], optional
@@ -66,6 +70,21 @@ struct QuantizeRowsSpec {
 };
 SizeFormula quantizeRowsTiles(const QuantizeRowsSpec &spec);
 void emitQuantizeRows(KernelBuilder &kb, const QuantizeRowsSpec &spec);
+
+/// q = saturate(round half to even of x / scale, + zeroPoint), from -128 on, or from
+/// -127 if narrow; NaN gives the smallest.
+struct QuantizeTensorSpec {
+  std::string name;
+  Size rows;
+  int64_t width = 0;
+  Operand x;         // [rows, width] f32
+  Operand scale;     // one f32
+  Operand zeroPoint; // one int8, optional
+  Operand q;         // [rows, width] int8
+  bool narrow = false;
+};
+SizeFormula quantizeTensorTiles(const QuantizeTensorSpec &spec);
+void emitQuantizeTensor(KernelBuilder &kb, const QuantizeTensorSpec &spec);
 
 } // namespace llmopt::cpu
 #endif

@@ -21,6 +21,9 @@ public:
   /// How the int8 [k, n] weight of a gemm_s8 is packed. None: there is no such
   /// kernel, and quantized products run as f32 ones with the rest in loops.
   virtual std::optional<PackedLayout> getInt8Layout(int64_t n, int64_t k) const { return std::nullopt; }
+  /// Whether gemm_s8 also takes rows that share one scale and perhaps a zero point
+  /// (kernel.quantize_tensor).
+  virtual bool hasInt8Tensors() const { return false; }
 
   /// Columns of a panel of a weight that stays int4 (kernel.gemm_w4a8, gemm_wq) or,
   /// beside float activations, int8. None: there are no such kernels, and products
@@ -47,6 +50,7 @@ public:
   std::optional<PackedLayout> getInt8Layout(int64_t, int64_t) const override {
     return int8 ? std::optional(PackedLayout{*int8, width}) : std::nullopt;
   }
+  bool hasInt8Tensors() const override { return int8.has_value(); }
   std::optional<int64_t> getQuantizedWidth() const override {
     return quantizedWeights ? std::optional(width) : std::nullopt;
   }

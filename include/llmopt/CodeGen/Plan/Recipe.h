@@ -32,6 +32,7 @@ struct Recipe {
     Mul,
     Div,
     AbsMaxScale, // ints: axes; number: qmax
+    ColumnSums,  // integers [K, N] -> i32 [N]
     Quantize,    // x, scale[, zero point]; ints: narrow range
     Dequantize,  // q, scale[, zero point]
     Groups,      // q, scale[, zero point] in groups; ints: width, offset. Blocks

@@ -10,6 +10,8 @@ namespace llmopt::kernel {
 bool isVector(mlir::Value value, const lm::SymExpr &size);
 /// The dimensions but the last are equal, where known, and the last is `last`.
 bool haveRowsOf(mlir::Value value, llvm::ArrayRef<lm::SymExpr> dims, const lm::SymExpr &last);
+/// A static tensor of one element, of any rank.
+bool isOne(mlir::Value value);
 
 } // namespace llmopt::kernel
 

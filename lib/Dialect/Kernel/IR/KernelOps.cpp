@@ -127,6 +127,11 @@ LogicalResult GemmOp::verify() {
   return success();
 }
 
+bool kernel::isOne(Value value) {
+  auto type = cast<RankedTensorType>(value.getType());
+  return type.hasStaticShape() && type.getNumElements() == 1;
+}
+
 bool kernel::haveRowsOf(Value value, ArrayRef<SymExpr> dims, const SymExpr &last) {
   SmallVector<SymExpr> own = getDims(value);
   if (own.empty() || own.size() != dims.size() || mayDiffer(own.back(), last))
@@ -153,8 +158,9 @@ LogicalResult QuantizeRowsOp::verify() {
 LogicalResult GemmS8Op::verify() {
   auto weight = cast<RankedTensorType>(getWeight().getType());
   int64_t n = getN(), k = getK(), group = getPackedGroup(getLayout());
-  if (n < 1 || k < 1 || k > 131071) // (C5)
-    return emitOpError() << "expected n >= 1 and 1 <= k <= 131071, but got n = " << n << " and k = " << k;
+  const int64_t deepest = getInputZeroPoint() ? 65793 : 131071;
+  if (n < 1 || k < 1 || k > deepest) // (C5)
+    return emitOpError() << "expected n >= 1 and 1 <= k <= " << deepest << ", but got n = " << n << " and k = " << k;
   if (weight.getRank() != 3 || weight.getDimSize(2) < group || !weight.getElementType().isSignlessInteger(8) ||
       weight != getPackedType(weight.getElementType(), k, n, getLayout(), weight.getDimSize(2) / group)) // (C1)
     return emitOpError() << "expected an i8 weight of k = " << k << " and n = " << n << " packed in "
@@ -165,9 +171,17 @@ LogicalResult GemmS8Op::verify() {
   if (!getElementTypeOrSelf(getInput()).isSignlessInteger(8) || !haveRowsOf(getInput(), out, k)) // (C2)
     return emitOpError() << "expected i8 rows of " << k << " elements, but got " << getInput().getType() << " for "
                          << getResult().getType();
-  if (!haveRowsOf(getInputScale(), out, 1)) // (C3)
-    return emitOpError() << "expected one scale for each row of " << getResult().getType() << ", but got "
+  if (!haveRowsOf(getInputScale(), out, 1) && !isOne(getInputScale())) // (C3)
+    return emitOpError() << "expected one scale for each row of " << getResult().getType() << " or one, but got "
                          << getInputScale().getType();
+  if (bool(getInputZeroPoint()) != bool(getColumnSums())) // (C6)
+    return emitOpError("expected a zero point and column sums together");
+  if (Value zero = getInputZeroPoint()) {
+    if (!isOne(zero) || !getElementTypeOrSelf(zero).isSignlessInteger(8))
+      return emitOpError() << "expected one i8 as zero point, but got " << zero.getType();
+    if (!isVector(getColumnSums(), n) || !getElementTypeOrSelf(getColumnSums()).isSignlessInteger(32))
+      return emitOpError() << "expected " << n << " i32 column sums, but got " << getColumnSums().getType();
+  }
   for (Value vector : {Value(getWeightScale()), Value(getBias())}) // (C4)
     if (!isVector(vector, n))
       return emitOpError() << "expected " << n << " elements, but got " << vector.getType();

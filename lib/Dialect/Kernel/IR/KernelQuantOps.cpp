@@ -126,6 +126,35 @@ LogicalResult GemmWQOp::verify() {
   return success();
 }
 
+LogicalResult QuantizeTensorOp::verify() {
+  SmallVector<SymExpr> dims = getDims(getInput());
+  if (!getElementTypeOrSelf(getInput()).isF32() || dims.empty() || !dims.back().getConstant()) // (C1)
+    return emitOpError() << "expected f32 rows of known width, but got " << getInput().getType();
+  if (!getElementTypeOrSelf(getResult()).isSignlessInteger(8) || !haveRowsOf(getResult(), dims, dims.back())) // (C2)
+    return emitOpError() << "expected an i8 result of the shape of " << getInput().getType() << ", but got "
+                         << getResult().getType();
+  if (!isOne(getScale()) || !getElementTypeOrSelf(getScale()).isF32()) // (C3)
+    return emitOpError() << "expected one f32 scale, but got " << getScale().getType();
+  if (Value zero = getZeroPoint(); zero && (!isOne(zero) || !getElementTypeOrSelf(zero).isSignlessInteger(8)))
+    return emitOpError() << "expected one i8 as zero point, but got " << zero.getType();
+  return success();
+}
+
+void ColumnSumsOp::build(OpBuilder &builder, OperationState &state, Value input) {
+  int64_t n = cast<RankedTensorType>(input.getType()).getDimSize(1);
+  build(builder, state, RankedTensorType::get({n}, builder.getI32Type()), input);
+}
+
+LogicalResult ColumnSumsOp::verify() {
+  auto type = cast<RankedTensorType>(getInput().getType());
+  if (type.getRank() != 2 || !type.hasStaticShape() || !type.getElementType().isSignlessInteger(8)) // (C1)
+    return emitOpError() << "expected a static i8 matrix, but got " << type;
+  auto expected = RankedTensorType::get({type.getDimSize(1)}, IntegerType::get(getContext(), 32));
+  if (getResult().getType() != expected) // (C2)
+    return emitOpError() << "expected the result " << expected << ", but got " << getResult().getType();
+  return success();
+}
+
 LogicalResult NormQuantizedOp::verify() {
   SmallVector<SymExpr> dims = getDims(getInput());
   if (!getElementTypeOrSelf(getInput()).isF32() || dims.empty() || !dims.back().getConstant()) // (C2)

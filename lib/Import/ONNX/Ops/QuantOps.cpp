@@ -93,11 +93,16 @@ struct Dynamic {
 
 // ONNX DynamicQuantizeLinear; a tensor of zeros gets scale 1.
 static Dynamic quantizeDynamically(Node &n, Value x) {
-  Ints all = llvm::to_vector(llvm::seq<int64_t>(0, n.rank(x)));
   mlir::Type type = n.elem(x), byte = n.b.getIntegerType(8, /*isSigned=*/false);
   Value zero = n.scalar(type, 0);
-  Value low = n.create<MinOp>(n.reduce(ReduceKind::Min, x, all, false), zero);
-  Value high = n.create<MaxOp>(n.reduce(ReduceKind::Max, x, all, false), zero);
+  // Rows first: they are reduced side by side.
+  auto extreme = [&](ReduceKind kind) {
+    int64_t rank = n.rank(x);
+    Value rows = rank > 1 ? n.reduce(kind, x, {rank - 1}, false) : x;
+    return n.reduce(kind, rows, llvm::to_vector(llvm::seq<int64_t>(0, rank > 1 ? rank - 1 : rank)), false);
+  };
+  Value low = n.create<MinOp>(extreme(ReduceKind::Min), zero);
+  Value high = n.create<MaxOp>(extreme(ReduceKind::Max), zero);
   Value scale = n.div(n.sub(high, low), n.scalar(type, 255));
   scale = n.select(n.compare(Predicate::EQ, scale, zero), n.scalar(type, 1), scale);
   Value point = n.create<RoundOp>(n.div(n.sub(zero, low), scale));

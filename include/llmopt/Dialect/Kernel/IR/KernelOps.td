@@ -90,22 +90,29 @@ def Kernel_GemmS8Op : Kernel_Op<"gemm_s8", [AttrSizedOperandSegments]> {
   let description = [{
     q [..., k] -> [..., n]. Sums are exact int32, so that bits do not depend on the
     target up to there; then f32: sum * (input_scale * weight_scale), and what
-    follows as in `kernel.gemm`.
+    follows as in `kernel.gemm`. With a zero point, the sum is that of
+    (q - input_zero_point) W: sum - input_zero_point * column_sums, in int32.
 
     - (C1) `weight` is i8, packed in `layout`.
     - (C2) `input` is i8, its last dimension is k, and the others are the result's.
-    - (C3) `input_scale` has the result's dimensions but the last, which is 1.
+    - (C3) `input_scale` has the result's dimensions but the last, which is 1; or it
+      is one element, for all rows.
     - (C4) `weight_scale` and `bias` are [n]; `residual` has the result's type.
-    - (C5) k is at most 131071: sums of products of bytes fit 32 bits.
+    - (C5) k is at most 131071: sums of products of bytes fit 32 bits; with a zero
+      point 65793, for 255 * 128 * k does.
+    - (C6) `input_zero_point` is one i8, and comes with `column_sums`, which are [n]
+      i32 (`kernel.column_sums` of the weight).
   }];
-  let arguments = (ins LM_IntTensor:$input, LM_FloatTensor:$input_scale, LM_RankedTensor:$weight,
+  let arguments = (ins LM_IntTensor:$input, LM_FloatTensor:$input_scale,
+                       Optional<LM_IntTensor>:$input_zero_point, Optional<LM_IntTensor>:$column_sums,
+                       LM_RankedTensor:$weight,
                        LM_FloatTensor:$weight_scale, Optional<LM_FloatTensor>:$bias,
                        Optional<LM_FloatTensor>:$residual, Kernel_LayoutAttr:$layout, I64Attr:$n, I64Attr:$k,
                        DefaultValuedAttr<Kernel_ActivationAttr, "::llmopt::kernel::Activation::None">:$activation);
   let results = (outs LM_FloatTensor:$result);
   let assemblyFormat = [{
-    $layout $input `scale` $input_scale `,` $weight `scale` $weight_scale (`bias` $bias^)? (`residual` $residual^)?
-    attr-dict `:` functional-type(operands, results)
+    $layout $input `scale` $input_scale (`zero_point` $input_zero_point^ `sums` $column_sums)? `,`
+    $weight `scale` $weight_scale (`bias` $bias^)? (`residual` $residual^)? attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
 }

@@ -89,6 +89,40 @@ def Kernel_GemmWQOp : Kernel_Op<"gemm_wq", [AttrSizedOperandSegments]> {
   let hasVerifier = 1;
 }
 
+def Kernel_QuantizeTensorOp : Kernel_Op<"quantize_tensor"> {
+  let summary = "int8 with one scale, known before, and perhaps a zero point";
+  let description = [{
+    saturate(round_half_even(x / scale) + zero_point), as `lm.quantize` defines it:
+    NaN gives the smallest value, and `narrow_range` leaves -128 out.
+
+    - (C1) the operand is f32, has rank >= 1 and a static last dimension.
+    - (C2) the result has the operand's shape and is i8.
+    - (C3) `scale` is one f32, `zero_point` one i8.
+  }];
+  let arguments = (ins LM_FloatTensor:$input, LM_FloatTensor:$scale, Optional<LM_IntTensor>:$zero_point,
+                       DefaultValuedAttr<BoolAttr, "false">:$narrow_range);
+  let results = (outs LM_IntTensor:$result);
+  let assemblyFormat = [{
+    $input `scale` $scale (`zero_point` $zero_point^)? attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def Kernel_ColumnSumsOp : Kernel_Op<"column_sums"> {
+  let summary = "the sums of the columns of an int8 matrix; a recipe";
+  let description = [{
+    i8 [K, N] -> i32 [N]: what a zero point of the other factor is multiplied by.
+
+    - (C1) the operand is static, of rank 2 and i8.
+    - (C2) the result is i32 [N].
+  }];
+  let arguments = (ins LM_IntTensor:$input);
+  let results = (outs LM_IntTensor:$result);
+  let assemblyFormat = "$input attr-dict `:` functional-type(operands, results)";
+  let builders = [OpBuilder<(ins "::mlir::Value":$input)>];
+  let hasVerifier = 1;
+}
+
 def Kernel_NormQuantizedOp : Kernel_Op<"norm_quantized", [AttrSizedOperandSegments]> {
   let summary = "kernel.norm, and its result as kernel.quantize_rows would give it";
   let description = [{

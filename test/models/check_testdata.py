@@ -14,10 +14,14 @@ symbolic dimensions that ONNX Runtime accepts is used, with integers as drawn, a
 Tolerances: 1e-4 on models of fp32, 5e-3 on models with any fp16, 8e-3 (one unit in
 the last place) on models of bf16.
 
-Three kinds of models do not run as they are, but their meaning is no less clear
-(oracles.py): those that need kernels which ONNX Runtime's CPU provider lacks, and
-those whose weights are one number everywhere or count, so that results drown in
-rounding; these get drawn weights, in both engines.
+Four kinds of models do not run as they are, but their meaning is no less clear
+(oracles.py): those that need kernels which ONNX Runtime's CPU provider lacks; searches,
+of which llmopt takes the decoder (test/zoo/check_search.py checks the search); those
+whose weights are one number everywhere or count, so that results drown in rounding;
+and those whose weights are not there. The last two get drawn weights, in both engines.
+
+"Both refuse" what ONNX Runtime refuses at every binding, and so does llmopt or what it
+made of it; where llmopt alone has a result there is "no reference".
 """
 
 import argparse
@@ -76,6 +80,8 @@ def bindings(inputs):
     # Sequences of 576 are frames of audio.
     for batch, length, past in ((2, 5, 3), (2, 4, 4), (2, 8, 8), (1, 1, 4), (1, 16, 0), (1, 1, 1), (2, 576, 0)):
         yield sizes_of(batch, length, past)
+    for size in sorted({d for i in inputs for d in i.shape if isinstance(d, int)}):
+        yield sizes_of(2, 4, 4) | {d: size for i in inputs for d in i.shape if isinstance(d, str)}
     for entry in inputs:  # the right-hand side of a product
         if len(entry.shape) > 1 and isinstance(entry.shape[-2], str) and isinstance(entry.shape[-1], int):
             yield sizes_of(1, 2, 0) | {d: 1 for d in entry.shape[:-2] if isinstance(d, str)} | {entry.shape[-2]: entry.shape[-1]}
@@ -87,8 +93,9 @@ GENERATION = {"max_length": 24, "min_length": 1, "num_beams": 2, "num_return_seq
 
 
 def feeds(inputs, sizes):
-    """Inputs of these sizes: with integers as drawn, then with all of them 1 and 0,
-    for divisors and tables of one row."""
+    """Inputs of these sizes: as drawn; with integers all 1 and all 0, for divisors and
+    tables of one row; with floats from 1 to 2, and larger ones of half precision, whose
+    ratios are no integer 0."""
     drawn = check_model.make_inputs(inputs, sizes, 1)
     for name, value in GENERATION.items():
         if name in drawn and "input_ids" in drawn:
@@ -97,6 +104,11 @@ def feeds(inputs, sizes):
     if any(np.issubdtype(v.dtype, np.integer) for v in drawn.values()):
         for number in (1, 0):
             yield {n: np.full_like(v, number) if np.issubdtype(v.dtype, np.integer) else v for n, v in drawn.items()}
+    rng = np.random.default_rng(2)
+    def positive(value):
+        drawn = 1 + rng.random(value.shape) if value.dtype.kind == "f" else value
+        return (2 * drawn if value.dtype == np.float16 else drawn).astype(value.dtype)
+    yield {n: positive(v) for n, v in drawn.items()}
 
 
 def draws(model):
@@ -155,24 +167,38 @@ def reference_of(session, inputs):
                 return feed, dict(zip(names, session.run(None, given))), ""
             except Exception as error:
                 problem = problem or short(error)
-    return None, None, "no reference: " + problem
+    return None, None, problem
 
 
 def short(error):
-    """ONNX Runtime's message without its code, sources and addresses."""
-    text = str(error).strip().splitlines()[0]
-    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : ", "", text)
-    text = re.sub(r"/\S+/", "", text)
-    return text[:110]
+    """ONNX Runtime's message without its code, sources, signatures and addresses."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    text = re.sub(r"Non-zero status code returned while running (\w+) node\. Name:'[^']*' Status Message: ", r"\1: ", text)
+    text = re.sub(r"\S+\.(cc|h):\d+ (onnxruntime::|void |virtual ).*?\)( const)? ", "", text)
+    return re.sub(r"/\S+/", "", text)[:160]
 
 
 def check(model_path, llmopt, run):
     """"pass", "wrong: ...", or the reason why there is nothing to compare."""
     try:
         model = onnx.load(str(model_path), load_external_data=False)
-        inputs = check_model.model_inputs(model)
+        decoder = oracles.decoder_of(model)
+        inputs = check_model.model_inputs(decoder or model)
     except Exception as error:
         return "no reference: " + short(error)
+    if not model.graph.output:
+        return "both refuse: the graph has no outputs"
+    if oracles.has_missing_weights(model, model_path.parent):
+        with tempfile.TemporaryDirectory() as folder:
+            drawn = pathlib.Path(folder, "drawn.onnx")
+            part, count = oracles.draw_missing_weights(model)
+            onnx.save(part, drawn)
+            verdict = compare(drawn, part, inputs, llmopt, run)
+        return f"{verdict} with drawn weights: first {count} of {len(model.graph.node)} nodes" if verdict == "pass" else verdict
+    if decoder:
+        verdict = compare(model_path, decoder, inputs, llmopt, run, decoder)
+        return "pass as its decoder" if verdict == "pass" else verdict
     verdict = compare(model_path, model, inputs, llmopt, run)
     if verdict.startswith("wrong") and oracles.has_made_up_weights(model):
         with tempfile.TemporaryDirectory() as folder:
@@ -184,20 +210,21 @@ def check(model_path, llmopt, run):
     return verdict
 
 
-def compare(model_path, model, inputs, llmopt, run):
+def compare(model_path, model, inputs, llmopt, run, reference=None):
+    """The verdict on the file, from what ONNX Runtime makes of `reference`, by default `model`
+    in words that it knows."""
     with tempfile.TemporaryDirectory() as folder:
         artifact = pathlib.Path(folder, "model.so")
         compiled = subprocess.run([llmopt, model_path, "-o", artifact], capture_output=True, text=True, cwd=folder)
         if compiled.returncode not in (0, 1):
             return f"wrong: llmopt ended with {compiled.returncode}: {reason_of(compiled.stderr, model_path)}"
         try:
-            other = oracles.rewrite(model)
-            session = open_session(other or pathlib.Path(model_path))
+            session = open_session(reference or oracles.rewrite(model) or model_path)
             feed, expected, problem = reference_of(session, inputs)
         except Exception as error:  # whatever it has against the model
-            problem = "no reference: " + short(error)
+            problem = short(error)
         if problem:
-            return problem
+            return refused(problem, compiled, model_path, artifact, inputs, run)
         if compiled.returncode == 1:
             return "unsupported: " + reason_of(compiled.stderr, model_path)
         try:
@@ -218,6 +245,20 @@ def compare(model_path, model, inputs, llmopt, run):
         if not check_model.passes(difference, tolerance):
             return f"wrong: {name}: {difference.problem or f'error {difference.error:.1e}'}"
     return "pass"
+
+
+def refused(problem, compiled, model_path, artifact, inputs, run):
+    """What to say of a model that ONNX Runtime refuses: whether llmopt does too."""
+    if compiled.returncode == 1:
+        return f"both refuse: {problem}; llmopt: {reason_of(compiled.stderr, model_path)}"
+    feed = check_model.make_inputs(inputs, next(bindings(inputs)), 1)
+    try:
+        check_model.run_artifact(run, artifact, feed, 1, SECONDS)
+    except RuntimeError as error:
+        if not str(error).startswith("exit code 1:"):
+            return f"wrong: llmopt-run: {str(error)[:200]}"
+        return f"both refuse: {problem}; llmopt-run: {str(error)[:200]}"
+    return "no reference: " + problem
 
 
 def child(pipe, *arguments):

@@ -4,7 +4,10 @@
 #include "llmopt/CodeGen/Plan/BuildPlan.h"
 
 #include "mlir/IR/IRMapping.h"
-#include "llvm/Support/Threading.h"
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 using namespace mlir;
 using namespace llmopt;
@@ -36,7 +39,11 @@ llvm::Expected<std::unique_ptr<InProcessModel>> llmopt::compileCopy(ModuleOp mod
   });
   if (failed(buildPlan(*copy, cpu::CPUPlanTarget(target))))
     return llvm::createStringError(said.empty() ? "the model cannot be planned" : said);
-  return InProcessModel::compile(*copy, target);
+  auto model = InProcessModel::compile(*copy, target);
+#ifdef __GLIBC__
+  malloc_trim(0); // what the compiler used is not needed while data runs
+#endif
+  return model;
 }
 
 /// For each row of a batch, whether its element of the mask is not 0.

@@ -12,7 +12,7 @@ using namespace mlir;
 using namespace llmopt;
 
 /// Gram matrices that are in memory at one time, in bytes.
-static constexpr int64_t kGramMemory = int64_t(256) << 20;
+static constexpr int64_t kGramMemory = int64_t(128) << 20;
 /// Rows kept of each input for AWQ.
 static constexpr int64_t kSampleRows = 192;
 
@@ -168,7 +168,7 @@ llvm::Error Solver::calibrate(const Progress &progress) {
         if (llvm::Expected<Choice> choice = solve(i, scheme); !choice)
           return choice.takeError();
     for (Value input : round)
-      statistics[input].gram = {};
+      std::vector<float>().swap(statistics[input].gram); // assigning {} would keep the memory
     first = end;
   }
   return llvm::Error::success();

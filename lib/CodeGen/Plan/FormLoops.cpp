@@ -134,6 +134,9 @@ bool Cluster::tryJoin(Operation *op) {
   // Those have no value at an index; these have no arithmetic.
   if (op->hasTrait<lm::Sequential>() || isa<lm::BitcastOp>(op))
     return false;
+  // Parts of a reduction are reduced side by side, in a kernel of their own.
+  if (isa<lm::ReduceOp>(op) && llvm::all_of(op->getUsers(), llvm::IsaPred<lm::ReduceOp>))
+    return false;
   bool duplicable = isDuplicable(op);
   bool repeated = false;
   std::optional<int64_t> space;

@@ -85,20 +85,23 @@ static SmallVector<DequantizeOp> getDequantizations(ArrayRef<Value> weights, int
     auto fits = [&](Value value) {
       return !value || (getDims(value).size() == rank && outputs(value) == outputs(weight));
     };
-    auto isParameter = [&](Value value) { // of one for all, only what spreadParameter takes
-      return fits(value) || (rank == 2 && isOne(value) &&
-                             (value.getDefiningOp<ConstantOp>() || isa<FloatType>(getElementTypeOrSelf(value))));
-    };
-    if ((rank != 2 && rank != 3) || !fits(dequantize.getInput()) || !isParameter(dequantize.getScale()) ||
-        !isParameter(dequantize.getZeroPoint()))
+    auto isScale = [&](Value value) { return fits(value) || (rank == 2 && isOne(value)); };
+    auto isZeroPoint = [&](Value value) { return fits(value) || (isOne(value) && value.getDefiningOp<ConstantOp>()); };
+    if ((rank != 2 && rank != 3) || !fits(dequantize.getInput()) || !isScale(dequantize.getScale()) ||
+        !isZeroPoint(dequantize.getZeroPoint()))
       return {};
     // All dimensions but that of the outputs agree.
     auto sameForm = [&](Value a, Value b) {
       if (!a || !b)
         return !a == !b;
-      if (isOne(a) && isOne(b))
-        return getElementTypeOrSelf(a) == getElementTypeOrSelf(b);
+      if (isOne(a) && isOne(b)) {
+        auto x = a.getDefiningOp<ConstantOp>(), y = b.getDefiningOp<ConstantOp>();
+        return isa<FloatType>(getElementTypeOrSelf(a)) ? a.getType() == b.getType()
+                                                       : x && y && x.getValue() == y.getValue();
+      }
       SmallVector<SymExpr> x = getDims(a), y = getDims(b);
+      if (x.size() != y.size() || x.empty())
+        return false;
       (axis == 0 ? x.front() : x.back()) = (axis == 0 ? y.front() : y.back());
       return x == y && getElementTypeOrSelf(a) == getElementTypeOrSelf(b);
     };
@@ -111,11 +114,11 @@ static SmallVector<DequantizeOp> getDequantizations(ArrayRef<Value> weights, int
   return all;
 }
 
-/// A parameter of one element for a matrix as one for each of its outputs.
-static Value spreadParameter(OpBuilder &builder, Location loc, Value value, Value matrix, int64_t axis) {
+/// One scale of a matrix as one for each of its outputs.
+static Value spreadScale(OpBuilder &builder, Location loc, Value value, Value matrix, int64_t axis) {
   SmallVector<int64_t> shape{1, 1};
   shape[axis] = cast<RankedTensorType>(matrix.getType()).getDimSize(axis);
-  if (!value || cast<RankedTensorType>(value.getType()).getShape() == ArrayRef(shape) || !isOne(value))
+  if (!isOne(value) || cast<RankedTensorType>(value.getType()).getShape() == ArrayRef(shape))
     return value;
   auto type = RankedTensorType::get(shape, getElementTypeOrSelf(value));
   auto constant = value.getDefiningOp<ConstantOp>();
@@ -135,12 +138,13 @@ static Value joinWeights(OpBuilder &builder, Location loc, ArrayRef<Value> weigh
   SmallVector<Value> values, scales, zeros;
   for (DequantizeOp op : quantized) {
     values.push_back(op.getInput());
-    scales.push_back(spreadParameter(builder, loc, op.getScale(), op.getInput(), axis));
+    scales.push_back(spreadScale(builder, loc, op.getScale(), op.getInput(), axis));
     if (op.getZeroPoint())
-      zeros.push_back(spreadParameter(builder, loc, op.getZeroPoint(), op.getInput(), axis));
+      zeros.push_back(op.getZeroPoint());
   }
   int64_t last = axis == 0 ? 0 : int64_t(getDims(values[0]).size()) - 1;
-  Value zero = zeros.empty() ? Value() : join(builder, loc, zeros, last);
+  // One of all outputs is the same in all weights, see getDequantizations.
+  Value zero = zeros.empty() ? Value() : isOne(zeros[0]) ? zeros[0] : join(builder, loc, zeros, last);
   Value joined =
       DequantizeOp::create(builder, loc, join(builder, loc, values, last), join(builder, loc, scales, last), zero);
   SmallVector<SymExpr> dims = getDims(weights[0]);

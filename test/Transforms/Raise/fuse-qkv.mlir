@@ -44,3 +44,28 @@ func.func @cross(%x: !x, %y: !x) -> !x {
   %r = lm.attention %q, %k, %v {num_heads = 2 : i64, kv_num_heads = 2 : i64, scale = 0.5 : f64, mask_kind = #lm.mask_kind<none>, fully_masked = #lm.fully_masked<source>} : (!x, !x, !x) -> !x
   return %r : !x
 }
+
+// Quantized weights stay so: one scale each becomes one per output, and one zero point
+// of all stays.
+// CHECK-LABEL: @quantized
+// CHECK-DAG: %[[W:.*]] = lm.concat %{{.*}}, %{{.*}}, %{{.*}} {axis = 1 : i64} : {{.*}} -> tensor<4x12xi8>
+// CHECK-DAG: %[[S:.*]] = lm.concat %{{.*}}, %{{.*}}, %{{.*}} {axis = 1 : i64} : {{.*}} -> tensor<1x12xf32>
+// CHECK: %[[D:.*]] = lm.dequantize %[[W]] scale %[[S]] zero_point %{{.*}} : (tensor<4x12xi8>, tensor<1x12xf32>, tensor<i8>)
+// CHECK: lm.linear %arg0, %[[D]]
+func.func @quantized(%x: !x) -> !x {
+  %wq = lm.weight "wq" from (dense<1> : tensor<4x4xi8>) : tensor<4x4xi8>
+  %wk = lm.weight "wk" from (dense<2> : tensor<4x4xi8>) : tensor<4x4xi8>
+  %wv = lm.weight "wv" from (dense<3> : tensor<4x4xi8>) : tensor<4x4xi8>
+  %sq = lm.weight "sq" from (dense<0.5> : tensor<1xf32>) : tensor<1xf32>
+  %sk = lm.weight "sk" from (dense<0.25> : tensor<1xf32>) : tensor<1xf32>
+  %sv = lm.weight "sv" from (dense<0.125> : tensor<1xf32>) : tensor<1xf32>
+  %z = lm.constant dense<0> : tensor<i8>
+  %dq = lm.dequantize %wq scale %sq zero_point %z : (tensor<4x4xi8>, tensor<1xf32>, tensor<i8>) -> tensor<4x4xf32>
+  %dk = lm.dequantize %wk scale %sk zero_point %z : (tensor<4x4xi8>, tensor<1xf32>, tensor<i8>) -> tensor<4x4xf32>
+  %dv = lm.dequantize %wv scale %sv zero_point %z : (tensor<4x4xi8>, tensor<1xf32>, tensor<i8>) -> tensor<4x4xf32>
+  %q = lm.linear %x, %dq : (!x, tensor<4x4xf32>) -> !x
+  %k = lm.linear %x, %dk : (!x, tensor<4x4xf32>) -> !x
+  %v = lm.linear %x, %dv : (!x, tensor<4x4xf32>) -> !x
+  %r = lm.attention %q, %k, %v {num_heads = 2 : i64, kv_num_heads = 2 : i64, scale = 0.5 : f64, mask_kind = #lm.mask_kind<none>, fully_masked = #lm.fully_masked<source>} : (!x, !x, !x) -> !x
+  return %r : !x
+}

@@ -87,6 +87,24 @@ static void multiply(Node &n, Value x, Value weight, Value bias) {
   n.out(bias ? n.add(product, bias) : product);
 }
 
+/// x [.., K] as int8 with a scale for each block of K, symmetric, and back: what
+/// accuracy_level 4 lets products compute with.
+static Value roundBlocks(Node &n, Value x, const Blocks &b) {
+  Dims whole = n.dims(x), apart = whole;
+  if (n.failed() || !n.elem(x).isF32() || whole.empty() || !whole.back().isConstant(b.k))
+    return x;
+  if (b.count > 1) {
+    apart.back() = b.count;
+    apart.push_back(b.size);
+  }
+  Value blocks = n.reshape(x, apart);
+  Value scale = n.create<AbsMaxScaleOp>(blocks, n.b.getDenseI64ArrayAttr({static_cast<int64_t>(apart.size()) - 1}),
+                                        n.b.getF64FloatAttr(127));
+  Value q = n.create<QuantizeOp>(withElementType(blocks.getType(), n.b.getI8Type()), blocks, scale, Value(),
+                                 /*narrow_range=*/true, /*saturate=*/true);
+  return n.reshape(n.create<DequantizeOp>(q, scale, Value()), whole);
+}
+
 /// Elements of a static tensor of bytes; 0 for others.
 static int64_t bytesOf(Node &n, Value value) {
   auto type = llvm::cast<mlir::RankedTensorType>(value.getType());
@@ -140,6 +158,9 @@ static void matMulNBits(Node &n) {
   Value weight = floatZeros ? n.mul(n.sub(n.cast(q, type), zero), scale) : n.create<DequantizeOp>(q, scale, zero);
   if (!groups)
     weight = n.slice(n.reshape(weight, {rows, width}), 1, 0, b.k);
+  // Blocks of whole groups: what the integer kernels take.
+  if (n.intAttr("accuracy_level", 0) == 4 && b.bits == 4 && !groups && b.size % 32 == 0 && b.k % b.size == 0)
+    x = roundBlocks(n, x, b);
   multiply(n, x, weight, n.opt(5));
 }
 

@@ -296,14 +296,20 @@ void GraphImporter::inRegion(Block &block, std::set<std::string> &asked, llvm::f
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToEnd(&block);
   asked.swap(constraints);
-  size_t firstCount = counts.size();
+  size_t firstCount = counts.size(), numSlacks = slacks.size();
   body();
+  slacks.resize(numSlacks);
   for (size_t i = firstCount; i < counts.size(); ++i)
     counts[i].block = nullptr; // nobody sees them from outside, and the block may not stay
   asked.swap(constraints);
   for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
     if (isOpTriviallyDead(&op))
       op.erase();
+}
+
+bool GraphImporter::isNeverNegative(const SymExpr &size) const {
+  auto isAtLeastZero = [](const SymExpr &e) { return e.lowerBound().value_or(-1) >= 0; };
+  return isAtLeastZero(size) || llvm::any_of(slacks, [&](const SymExpr &slack) { return isAtLeastZero(size - slack); });
 }
 
 std::string GraphImporter::nameCount(StringRef hint) {

@@ -59,7 +59,12 @@ public:
   mlir::Value makeTensor(const onnx::TensorProto &tensor, llvm::StringRef name, bool isNode, mlir::Location loc,
                          std::string &error);
   /// Notes what must hold for the import to be right ("sequence <= 512").
-  void addConstraint(const std::string &text) { constraints.insert(text); }
+  void addConstraint(const SymExpr &low, const SymExpr &high) {
+    constraints.insert(low.str() + " <= " + high.str());
+    slacks.push_back(high - low);
+  }
+  /// Whether `size` is never negative, by itself or by what has been noted so far.
+  bool isNeverNegative(const SymExpr &size) const;
   /// A free name for a size that depends on data ("count_indices").
   std::string nameCount(llvm::StringRef hint);
   /// `symbol` stands for `number` from the current place on, and is at most `size`.
@@ -100,6 +105,7 @@ private:
   void inlineFunction(const onnx::FunctionProto &function, Node &node);
 
   std::set<std::string> constraints;
+  std::vector<SymExpr> slacks; // of `constraints` that hold at the current place, each at least 0
   llvm::StringMap<SymExpr> countBounds;
   struct Count {
     std::string symbol;

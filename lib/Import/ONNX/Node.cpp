@@ -180,7 +180,7 @@ void Node::require(const SymExpr &low, const SymExpr &high) {
     error("expected at most " + high.str() + ", but got " + low.str());
     return;
   }
-  importer.addConstraint(low.str() + " <= " + high.str());
+  importer.addConstraint(low, high);
 }
 
 void Node::requireEqual(const SymExpr &a, const SymExpr &b, const Twine &what) {

@@ -12,6 +12,11 @@ using namespace llmopt::onnx_import;
 using namespace llmopt::lm;
 using mlir::Value;
 
+/// max(size, 0), which is `size` where that is known.
+static SymExpr notNegative(Node &n, const SymExpr &size) {
+  return n.importer.isNeverNegative(size) ? size : SymExpr::max(size, 0);
+}
+
 /// A bound in [low, high]. Backwards, of a dimension that may be empty, that range
 /// may be [0, -1]: then it is -1, and nothing is left.
 static SymExpr limitBound(Node &n, const SymExpr &bound, const SymExpr &dim, const SymExpr &low, const SymExpr &high) {
@@ -25,7 +30,8 @@ static SymExpr limitBound(Node &n, const SymExpr &bound, const SymExpr &dim, con
     SymExpr from = *constant < 0 ? dim + bound : bound;
     if (high != dim && high.lowerBound().value_or(-1) < 0)
       return SymExpr::min(SymExpr::max(from, low), high);
-    return SymExpr::max(SymExpr::min(from, high), low);
+    const SymExpr limited = SymExpr::min(from, high);
+    return low.isConstant(0) ? notNegative(n, limited) : SymExpr::max(limited, low);
   }
   std::optional<int64_t> least = bound.lowerBound();
   if (!least || *least < 0) {
@@ -91,7 +97,7 @@ static void slice(Node &n) {
       distance = last - first[axis];
       int64_t cut = last == dim ? start.getConstant().value_or(0) : 0;
       if (cut > 0 && cut < INT32_MAX) { // as long as x[:-1] by name, too
-        distance = SymExpr::max(dim - start, 0);
+        distance = notNegative(n, dim - start);
       } else if (cut == -1) { // one row by name: most shapes are numbers only so
         n.require(1, dim);
         first[axis] = dim - SymExpr(1);
@@ -105,7 +111,7 @@ static void slice(Node &n) {
       first[axis] = limitBound(n, start, dim, 0, dim - SymExpr(1));
       distance = first[axis] - limitBound(n, end, dim, -1, dim - SymExpr(1));
     }
-    sizes[axis] = SymExpr::max(SymExpr::ceilDiv(distance, width), 0);
+    sizes[axis] = notNegative(n, SymExpr::ceilDiv(distance, width));
     strides[axis] = step;
     if (sizes[axis].isConstant(0)) {
       first[axis] = 0;

@@ -6,8 +6,8 @@
 Makes one model per case with random inputs, has ONNX Runtime run it (or, where it
 has no CPU kernel, numpy compute what the operator's documentation says), and hands
 the cases to llmopt-conformance in the modes evaluator, static, dynamic and
-constant. In each every case must pass. A case that ONNX Runtime does not run is a
-failure of this script.
+constant. In each every case must pass, except those that NOT_DYNAMIC begins in
+dynamic. A case that ONNX Runtime does not run is a failure of this script.
 """
 
 import argparse
@@ -23,6 +23,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 RNG = np.random.default_rng(7)
 F, U8, I8, I32, I64 = np.float32, np.uint8, np.int8, np.int32, np.int64
+# The gate of GatedRelativePositionBias is cut from a weight by the hidden size.
+NOT_DYNAMIC = ("gated_bias",)
 
 
 def normal(*shape):
@@ -335,7 +337,9 @@ def main():
                 lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
                 seen = [line for line in lines if line.startswith(("pass ", "fail "))]
                 for line in seen:
-                    if line.startswith("fail"):
+                    name = line.split()[1].partition("/")[2]
+                    allowed = mode == "dynamic" and name.startswith(NOT_DYNAMIC) and "to be a known size" in line
+                    if line.startswith("fail") and not allowed:
                         failed.append(f"{mode}: {line[5:]}")
                 passed = sum(line.startswith("pass") for line in seen)
                 print(f"{mode} (tolerance {tolerance:g}): {passed} of {len(seen)} pass")

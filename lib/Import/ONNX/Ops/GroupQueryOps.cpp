@@ -239,7 +239,9 @@ static void packedMultiHeadAttention(Node &n) {
   if (n.has(6))
     return n.unsupported("with an attention bias");
   Dims d = n.dims(query);
-  bool joint = d.size() == 4 && n.staticDim(query, 2, "the number of projections") == 3;
+  bool joint = d.size() == 4;
+  if (!n.failed() && joint)
+    n.requireEqual(d[2], 3, "the number of projections");
   if (!n.failed() && !joint && (d.size() != 2 || !key || !value || n.rank(key) != 2 || n.rank(value) != 2))
     n.error("expected query, key and value [tokens, hidden], or all in one [tokens, heads, 3, size]");
   if (n.failed())

@@ -122,4 +122,5 @@ def main():
                       dynamo=False)
 
 
-main()
+if __name__ == "__main__":
+    main()

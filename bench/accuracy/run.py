@@ -184,4 +184,5 @@ def main():
         a.out.write_text(text)
 
 
-main()
+if __name__ == "__main__":
+    main()

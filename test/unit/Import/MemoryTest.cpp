@@ -16,13 +16,6 @@ static void appendVarint(std::string &out, uint64_t value) {
   out.push_back(static_cast<char>(value));
 }
 
-static std::string field(int number, const std::string &bytes) {
-  std::string out;
-  appendVarint(out, number << 3 | 2);
-  appendVarint(out, bytes.size());
-  return out + bytes;
-}
-
 TEST(MemoryTest, ImportsSparseFileOf28GB) {
   constexpr int64_t kWidth = 4096, kLayers = 417, kBytes = kWidth * kWidth * 4;
   // Everything but the tensors comes from protobuf; the tensors are written by hand

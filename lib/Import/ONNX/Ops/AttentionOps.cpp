@@ -117,21 +117,6 @@ Value onnx_import::buildAttention(Node &n, AttentionParts p) {
                                p.fullyMasked);
 }
 
-/// Repeats each of the kv heads for its query heads.
-static Value repeatHeads(Node &n, Value x, int64_t heads) {
-  Dims d = n.dims(x);
-  int64_t kvHeads = n.staticDim(x, 1, "the number of heads");
-  if (n.failed() || kvHeads == heads)
-    return x;
-  if (kvHeads < 1 || heads % kvHeads) {
-    n.error("expected query heads that are a multiple of the key heads");
-    return {};
-  }
-  SymExpr group(heads / kvHeads);
-  Value wide = n.broadcast(n.reshape(x, {d[0], d[1], 1, d[2], d[3]}), {d[0], d[1], group, d[2], d[3]});
-  return n.reshape(wide, {d[0], heads, d[2], d[3]});
-}
-
 Value onnx_import::buildSpelledAttention(Node &n, const AttentionParts &p, double cap, Value sinks) {
   Value query = toHeads(n, p.query, p.heads), key = toHeads(n, p.key, p.kvHeads),
         value = toHeads(n, p.value, p.kvHeads);

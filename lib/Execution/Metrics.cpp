@@ -56,6 +56,18 @@ llvm::Expected<Answers> llmopt::getAnswers(ArrayRef<NamedArray> outputs, const D
   return llvm::createStringError("expected an output of f32 [N, C] or [N, S, C] to evaluate");
 }
 
+/// As many labels as rows, each a class.
+static llvm::Error checkLabels(ArrayRef<int64_t> labels, const Answers &answers) {
+  if (static_cast<int64_t>(labels.size()) != answers.rows)
+    return llvm::createStringError("expected " + llvm::Twine(answers.rows) + " labels, but got " +
+                                   llvm::Twine(labels.size()));
+  for (int64_t label : labels)
+    if (label != -100 && (label < 0 || label >= answers.width))
+      return llvm::createStringError("expected labels in [0, " + llvm::Twine(answers.width) + "), but got " +
+                                     llvm::Twine(label));
+  return llvm::Error::success();
+}
+
 llvm::Expected<std::vector<int64_t>> llmopt::getLabels(const Dataset &data, Metric metric, const Answers &answers) {
   std::vector<int64_t> labels;
   if (metric == Metric::Perplexity) {
@@ -88,17 +100,6 @@ llvm::Expected<std::vector<int64_t>> llmopt::getLabels(const Dataset &data, Metr
   if (llvm::Error error = checkLabels(labels, answers))
     return std::move(error);
   return labels;
-}
-
-llvm::Error llmopt::checkLabels(ArrayRef<int64_t> labels, const Answers &answers) {
-  if (static_cast<int64_t>(labels.size()) != answers.rows)
-    return llvm::createStringError("expected " + llvm::Twine(answers.rows) + " labels, but got " +
-                                   llvm::Twine(labels.size()));
-  for (int64_t label : labels)
-    if (label != -100 && (label < 0 || label >= answers.width))
-      return llvm::createStringError("expected labels in [0, " + llvm::Twine(answers.width) + "), but got " +
-                                     llvm::Twine(label));
-  return llvm::Error::success();
 }
 
 static int64_t argmax(const float *row, int64_t width) { return std::max_element(row, row + width) - row; }

@@ -53,9 +53,6 @@ struct Comparison {
 /// `answers` against `labels` (empty where the metric needs none) and the original's.
 Comparison compare(Metric metric, const Answers &answers, const Answers &original, llvm::ArrayRef<int64_t> labels);
 
-/// Labels are those of accuracy or f1: rows beyond the classes are an error.
-llvm::Error checkLabels(llvm::ArrayRef<int64_t> labels, const Answers &answers);
-
 } // namespace llmopt
 
 #endif

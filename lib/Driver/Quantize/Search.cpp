@@ -9,19 +9,6 @@ static double getCost(const Candidate &c, double lambda, double mu) {
   return lambda * static_cast<double>(c.bytes) * 1e-6 + mu * c.seconds;
 }
 
-Assignment llmopt::chooseByPrice(llvm::ArrayRef<std::vector<Candidate>> layers, double lambda, double mu) {
-  Assignment result;
-  for (const std::vector<Candidate> &candidates : layers) {
-    size_t best = 0;
-    auto price = [&](const Candidate &c) { return c.damage + getCost(c, lambda, mu); };
-    for (size_t i = 1; i < candidates.size(); ++i)
-      if (price(candidates[i]) < price(candidates[best]))
-        best = i;
-    result.push_back(best);
-  }
-  return result;
-}
-
 std::vector<Assignment> llmopt::listHull(llvm::ArrayRef<std::vector<Candidate>> layers, double lambda, double mu) {
   // Per layer the lower convex hull of (cost, damage), cheapest first; then all steps
   // of all layers in the order of damage saved per cost.

@@ -18,12 +18,8 @@ struct Candidate {
 /// A choice per layer by index of its candidates.
 using Assignment = std::vector<size_t>;
 
-/// The assignment with the least sum of damage + lambda bytes / 10^6 + mu seconds.
-/// Solves the multiple-choice knapsack for the budgets that these multipliers stand for.
-Assignment chooseByPrice(llvm::ArrayRef<std::vector<Candidate>> layers, double lambda, double mu);
-
 /// Assignments from most damage (cheapest) to none, each on the convex hull of
-/// damage against bytes + seconds; neighbours differ in one layer.
+/// damage against lambda bytes / 10^6 + mu seconds; neighbours differ in one layer.
 std::vector<Assignment> listHull(llvm::ArrayRef<std::vector<Candidate>> layers, double lambda, double mu);
 
 } // namespace llmopt

@@ -47,11 +47,3 @@ void Histogram::merge(const Histogram &other) {
   for (int i = 0; i < numBins; ++i)
     counts[i] += copy.counts[i];
 }
-
-Histogram Histogram::restore(int exponent, std::vector<uint64_t> counts) {
-  Histogram histogram;
-  histogram.exponent = exponent;
-  histogram.counts = std::move(counts);
-  histogram.counts.resize(numBins);
-  return histogram;
-}

@@ -24,8 +24,6 @@ public:
   double getWidth() const;
   const std::vector<uint64_t> &getCounts() const { return counts; }
   uint64_t getTotal() const;
-  /// The state, for files.
-  static Histogram restore(int exponent, std::vector<uint64_t> counts);
 
 private:
   void widenTo(int newExponent);

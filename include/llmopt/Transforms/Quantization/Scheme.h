@@ -33,9 +33,6 @@ struct QuantScheme {
   std::string str() const;
   /// Bytes of a [k, n] weight with its scales.
   int64_t getBytes(int64_t k, int64_t n) const;
-  bool operator==(const QuantScheme &other) const {
-    return weight == other.weight && input == other.input && group == other.group;
-  }
 };
 
 /// A weight [K, N] that was quantized ahead (GPTQ, AWQ). int8: values [K, N], scales

@@ -14,7 +14,7 @@ constexpr int kGemmTile = 64;
 constexpr int kGemmSlice = 16;
 
 struct GemmShape {
-  int64_t rows;       // M
+  int64_t rows; // M
   int64_t n, k;
   int64_t row_stride; // elements between rows of x
   int64_t row_offset; // first element of x
@@ -72,8 +72,8 @@ __device__ void gemm_f32(const float *x, const float *w, const float *bias, cons
 /// The same product of integers: x is [M, K] int8 with one scale per row, W int8
 /// with one scale per column, sums are exact in int32.
 template <Activation A, bool HasBias, bool HasResidual>
-__device__ void gemm_s8(const int8_t *x, const float *x_scale, const int8_t *w, const float *w_scale,
-                        const float *bias, const float *residual, float *y, GemmShape shape) {
+__device__ void gemm_s8(const int8_t *x, const float *x_scale, const int8_t *w, const float *w_scale, const float *bias,
+                        const float *residual, float *y, GemmShape shape) {
   __shared__ int8_t xs[kGemmSlice][kGemmTile];
   __shared__ int8_t ws[kGemmSlice][kGemmTile];
   const int64_t column_tiles = (shape.n + kGemmTile - 1) / kGemmTile;

@@ -149,10 +149,12 @@ bool parseEmit(StringRef text, CommandLine &line, raw_ostream &errors) {
                                      .Case("obj", EmitKind::Obj)
                                      .Case("so", EmitKind::So)
                                      .Case("cuda", EmitKind::Cuda)
+                                     .Case("cubin", EmitKind::Cubin)
+                                     .Case("ptx", EmitKind::Ptx)
                                      .Case("onnx", EmitKind::Onnx)
                                      .Default(std::nullopt);
   if (!kind)
-    return fail(errors, "expected -emit=lm, kernels, llvm, asm, obj, so, cuda or onnx, but got " + text);
+    return fail(errors, "expected -emit=lm, kernels, llvm, asm, obj, so, cuda, cubin, ptx or onnx, but got " + text);
   line.emit = *kind;
   return true;
 }
@@ -261,7 +263,7 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
     return true;
   case OPT_cuda_arch_EQ:
     line.cudaArch = value.str();
-    return value.starts_with("sm_") || fail(errors, "expected -cuda-arch=sm_<number>, but got " + value);
+    return value.starts_with("sm_") || fail(errors, "expected -cuda-arch=sm_<number>+.., but got " + value);
   case OPT_prune_EQ:
     return parsePrune(value, line, errors);
   case OPT_train:

@@ -26,7 +26,7 @@ enum ExitCode {
   kInternal = 70,   ///< our bug
 };
 
-enum class EmitKind { LM, Kernels, LLVM, Asm, Obj, So, Cuda, Onnx };
+enum class EmitKind { LM, Kernels, LLVM, Asm, Obj, So, Cuda, Cubin, Ptx, Onnx };
 
 struct ShapePin {
   std::string input;

@@ -14,7 +14,7 @@ class J<string name, string meta, string help> : Joined<["-", "--"], name # "=">
 
 def o : JoinedOrSeparate<["-"], "o">, MetaVarName<"<path>">, HelpText<"Write to <path>; - is standard output for text">, Group<grp_output>;
 def output_EQ : J<"output", "<path>", "Same as -o">, Group<grp_output>;
-def emit_EQ : J<"emit", "<kind>", "lm, kernels, llvm, asm, obj, so (default), cuda or onnx">, Group<grp_output>;
+def emit_EQ : J<"emit", "<kind>", "lm, kernels, llvm, asm, obj, so (default), cuda (a project; with -o <m.so> nvcc makes an artefact of it), cubin, ptx or onnx">, Group<grp_output>;
 def embed_weights : F<"embed-weights", "Append the weights to the .so instead of writing <stem>.weights">, Group<grp_output>;
 def kv_cache : F<"kv-cache", "Keep past keys and values in the session, in place, instead of as inputs and outputs">, Group<grp_output>;
 def symbol_prefix_EQ : J<"symbol-prefix", "<name>", "Export <name>llmopt_model_v1, so that two models link into one program">, Group<grp_output>;
@@ -24,7 +24,7 @@ def mcpu_EQ : J<"mcpu", "<cpu>", "CPU to compile for, an LLVM name; native (defa
 def subgraph_EQ : J<"subgraph", "<name>", "Graph of a BeamSearch, GreedySearch or Sampling to compile: decoder (default), encoder">, Group<grp_target>;
 def target_EQ : J<"target", "<triple>", "Machine to compile for, e.g. aarch64-linux-gnu (default: this one)">, Group<grp_target>;
 def emulate : F<"emulate", "With -emit=cuda -o m.so: run the CUDA code on the CPU, without a GPU">, Group<grp_target>;
-def cuda_arch_EQ : J<"cuda-arch", "<sm>", "GPU architecture for nvcc, e.g. sm_90a (default sm_80)">, Group<grp_target>;
+def cuda_arch_EQ : J<"cuda-arch", "<sm>+..", "GPU architectures for nvcc, e.g. sm_80+sm_90a (default sm_80); PTX of the newest serves later GPUs">, Group<grp_target>;
 
 def prune_EQ : J<"prune", "heads:<n>", "Keep <n> attention heads per layer">, Group<grp_structure>;
 

@@ -54,6 +54,30 @@ std::string CudaStepEmitter::uniqueName(StringRef hint) {
   return name;
 }
 
+/// Breaks lines behind commas of calls, to at most 118 characters where that is possible.
+static std::string breakLines(StringRef text) {
+  constexpr size_t kColumns = 118;
+  std::string result;
+  while (!text.empty()) {
+    auto [line, rest] = text.split('\n');
+    size_t indent = line.find_first_not_of(' ');
+    std::string further((indent == StringRef::npos ? 0 : indent) + 4, ' ');
+    bool continued = false;
+    while (line.size() + (continued ? further.size() : 0) > kColumns) {
+      size_t room = kColumns - (continued ? further.size() : 0);
+      size_t end = line.take_front(room).rfind(", ");
+      if (end == StringRef::npos || end <= indent)
+        break;
+      result += (continued ? further : "") + line.take_front(end + 1).str() + "\n";
+      line = line.drop_front(end + 2);
+      continued = true;
+    }
+    result += (continued ? further : "") + line.str() + "\n";
+    text = rest;
+  }
+  return result;
+}
+
 StepKernel CudaStepEmitter::finish(Draft draft, Operation *op) {
   std::string parameters = llvm::join(draft.parameters, ", ");
   auto [it, isNew] = byForm.try_emplace(parameters + "\n" + draft.body, kernels.size());
@@ -61,9 +85,11 @@ StepKernel CudaStepEmitter::finish(Draft draft, Operation *op) {
     CudaKernel kernel;
     kernel.name = uniqueName(draft.hint);
     kernel.buffers = draft.buffers;
+    kernel.dims = draft.step.dims.size();
     kernel.threads = draft.threads;
-    kernel.text = "extern \"C\" __global__ void __launch_bounds__(" + std::to_string(draft.threads) + ") " +
-                  kernel.name + "(" + parameters + ") {\n  " + draft.body + "\n}\n";
+    kernel.sharedBytes = draft.sharedBytes;
+    kernel.text = breakLines("extern \"C\" __global__ void __launch_bounds__(" + std::to_string(draft.threads) + ") " +
+                             kernel.name + "(" + parameters + ") {\n  " + draft.body + "\n}\n");
     kernels.push_back(std::move(kernel));
   }
   CudaKernel &kernel = kernels[it->second];
@@ -92,10 +118,14 @@ FailureOr<StepKernel> CudaStepEmitter::emitLoops(Operation *op) {
     llvm::raw_string_ostream os(kernel.text);
     if (failed(loops::emitLoopsText(loopsOp.getBody(), kernel.name, os, loops::TextStyle::Cuda)))
       return failure();
-    if (std::optional<int64_t> bytes = spec->scratchBytes.getConstant())
+    kernel.dims = spec->dims.size();
+    if (std::optional<int64_t> bytes = spec->scratchBytes.getConstant()) {
+      kernel.scratchBytes = *bytes;
       kernel.scratch = std::to_string(*bytes);
-    else
-      kernel.scratch = "dims[" + std::to_string(llvm::find(spec->dims, spec->scratchBytes) - spec->dims.begin()) + "]";
+    } else {
+      kernel.scratchDim = llvm::find(spec->dims, spec->scratchBytes) - spec->dims.begin();
+      kernel.scratch = "dims[" + std::to_string(kernel.scratchDim) + "]";
+    }
     kernels.push_back(std::move(kernel));
   }
   CudaKernel &kernel = kernels[it->second];

@@ -33,8 +33,8 @@ std::string cuda::printKernels(const Sources &sources) {
                    ". One function per kernel, one block per tile. Comments name the ONNX nodes that it computes, its "
                    "results, arithmetic and memory traffic over shape symbols.",
                os);
-  os << "#include \"llmopt/cuda/attention.cuh\"\n#include \"llmopt/cuda/gemm.cuh\"\n"
-        "#include \"llmopt/cuda/rows.cuh\"\n\n";
+  os << "#include \"llmopt/cuda/attention.cuh\"\n#include \"llmopt/cuda/matmul.cuh\"\n"
+        "#include \"llmopt/cuda/mma_gemm.cuh\"\n#include \"llmopt/cuda/rows.cuh\"\n\n";
   loops::printTextPreamble(os, loops::TextStyle::Cuda);
   bool first = true;
   for (const CudaKernel &kernel : sources.kernels) {
@@ -61,7 +61,8 @@ std::string cuda::printEmulation(const Sources &sources) {
   os << "\n// What cuLaunchKernel takes, by name.\n"
         "struct llmopt_emulated_kernel {\n  const char *name;\n"
         "  int buffers, dims, scratch; // parameters\n"
-        "  bool (*run)(const unsigned *grid, const unsigned *block, size_t shared_bytes, void *const *parameters);\n};\n"
+        "  bool (*run)(const unsigned *grid, const unsigned *block, size_t shared_bytes, void *const "
+        "*parameters);\n};\n"
         "template <typename... P>\nstatic bool llmopt_run(void (*kernel)(P...), const unsigned *grid, const unsigned "
         "*block, size_t shared_bytes,\n    void *const *parameters) {\n"
         "  return llmopt_emulation::run_grid(kernel, {grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, "
@@ -74,10 +75,12 @@ std::string cuda::printEmulation(const Sources &sources) {
        << kernel.name << ", grid, block, shared_bytes, parameters);\n        }},\n";
   os << "    {nullptr, 0, 0, 0, nullptr},\n};\n\n"
         "// Ends with a kernel without a name.\n"
-        "extern \"C\" __attribute__((visibility(\"default\"))) const llmopt_emulated_kernel *llmopt_emulated_kernels_v1() "
+        "extern \"C\" __attribute__((visibility(\"default\"))) const llmopt_emulated_kernel "
+        "*llmopt_emulated_kernels_v1() "
         "{ return llmopt_kernels; }\n"
         "// All memory that kernels may touch, for bounds checks.\n"
-        "extern \"C\" __attribute__((visibility(\"default\"))) void llmopt_emulated_ranges_v1(const void *const *pointers, "
+        "extern \"C\" __attribute__((visibility(\"default\"))) void llmopt_emulated_ranges_v1(const void *const "
+        "*pointers, "
         "const size_t *sizes, size_t count) {\n  llmopt_emulation::unregister_ranges();\n"
         "  for (size_t i = 0; i < count; ++i)\n    llmopt_emulation::register_range(pointers[i], sizes[i]);\n}\n"
         "// Why a run returned false, on this thread.\n"

@@ -15,15 +15,20 @@ using namespace llmopt::cuda;
 using lm::getDims;
 using lm::SymExpr;
 
-static constexpr int64_t kGemmTile = 64;
+/// Bytes of a row of a packed weight come in runs of so many.
+static constexpr int64_t kChunk = 16;
 static constexpr int64_t kMaxValueDim = 1024;
 
-PlanTarget::PackedLayout CudaPlanTarget::getGemmLayout(int64_t, int64_t) const {
-  return {kernel::Layout::Panels, kGemmTile};
+PlanTarget::PackedLayout CudaPlanTarget::getGemmLayout(int64_t, int64_t, Type elementType) const {
+  return {kernel::Layout::Rows, kChunk * 8 / static_cast<int64_t>(elementType.getIntOrFloatBitWidth())};
 }
 
 std::optional<PlanTarget::PackedLayout> CudaPlanTarget::getInt8Layout(int64_t, int64_t) const {
-  return PackedLayout{kernel::Layout::Panels, kGemmTile};
+  return PackedLayout{kernel::Layout::Rows, kChunk};
+}
+
+bool CudaPlanTarget::hasGemm(Type elementType) const {
+  return elementType.isF32() || elementType.isF16() || elementType.isBF16();
 }
 
 bool CudaPlanTarget::hasAttention(lm::AttentionOp op) const {

@@ -12,10 +12,16 @@
 #pragma once
 
 #include "llmopt/cuda/epilogue.cuh"
-#include "llmopt/cuda/gemm.cuh"
 #include "llmopt/cuda/mma_elements.cuh"
 
 namespace llmopt {
+
+struct GemmShape {
+  int64_t rows; // M
+  int64_t n, k;
+  int64_t row_stride; // elements between rows of x
+  int64_t row_offset; // first element of x
+};
 
 /// A tile of BM x BN of the result by warps of WM x WN each.
 template <int BM, int BN, int KBytes, int WM, int WN, int Stages> struct GemmTile {

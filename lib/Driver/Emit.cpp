@@ -98,7 +98,8 @@ int emitForCuda(Session &session) {
   if (!architectures)
     return session.fail(kUsage, "-cuda-arch: " + error);
   if (line.emit != EmitKind::Cuda && architectures->size() > 1)
-    return session.fail(kUsage, "expected one architecture with -emit=cubin or ptx, but got -cuda-arch=" + line.cudaArch);
+    return session.fail(kUsage,
+                        "expected one architecture with -emit=cubin or ptx, but got -cuda-arch=" + line.cudaArch);
   if (line.embedWeights && !isLibrary)
     return session.fail(kUsage, "expected -o <m.so> with -embed-weights");
   if (int code = planModel(session, cuda::CudaPlanTarget()); code != kOk)

@@ -42,7 +42,7 @@ struct CacheState {
 struct Memory {
   char *arena, *caches;
   const char *weights;
-  const char *constants; ///< NULL: where the artefact has them
+  const char *constants;           ///< NULL: where the artefact has them
   const uint64_t *constantOffsets; ///< per buffer, behind `constants`
 };
 

@@ -317,8 +317,9 @@ extern "C" llmopt_status llmopt_session_run(llmopt_session *session, const llmop
       return status;
 
   if (session->onDevice) {
-    if (llmopt_status status = session->device.run(binding, inputs, outputs, session->profile ? session->totalNs.data() : nullptr,
-                                                   session->profile ? session->lastNs.data() : nullptr, error))
+    if (llmopt_status status =
+            session->device.run(binding, inputs, outputs, session->profile ? session->totalNs.data() : nullptr,
+                                session->profile ? session->lastNs.data() : nullptr, error))
       return status;
     ++session->runs;
     session->cache.past += binding.newTokens;

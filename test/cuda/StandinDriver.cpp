@@ -224,7 +224,8 @@ STANDIN_API int cuMemsetD8Async(Address to, unsigned char value, size_t bytes, v
   });
 }
 
-STANDIN_API int cuLibraryLoadData(void **library, const void *code, int *, void **, unsigned, int *, void **, unsigned) {
+STANDIN_API int cuLibraryLoadData(void **library, const void *code, int *, void **, unsigned, int *, void **,
+                                  unsigned) {
   NEED_CONTEXT("cuLibraryLoadData");
   unsigned magic = 0;
   std::memcpy(&magic, code, sizeof(magic));

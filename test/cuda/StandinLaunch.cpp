@@ -18,15 +18,16 @@ int standin::prepareLaunch(Kernel &kernel, const unsigned *grid, const unsigned 
     return violation(InvalidValue, "kernel %s: expected blocks of 1 to 1024 threads, but got %llu", code.name,
                      static_cast<unsigned long long>(threads));
   if (sharedBytes > kMostShared || sharedBytes > unsigned(kernel.dynamicShared))
-    return violation(InvalidValue, "kernel %s: expected at most %d bytes of dynamic shared memory, but got %u", code.name,
-                     kernel.dynamicShared, sharedBytes);
+    return violation(InvalidValue, "kernel %s: expected at most %d bytes of dynamic shared memory, but got %u",
+                     code.name, kernel.dynamicShared, sharedBytes);
   int count = code.buffers + code.dims + code.scratch;
   if (count && !parameters)
     return violation(InvalidValue, "kernel %s: no parameters", code.name);
   std::vector<uint64_t> values(count);
   for (int i = 0; i < count; ++i) {
     if (!parameters[i])
-      return violation(InvalidValue, "kernel %s: expected %d parameters, but parameter %d is NULL", code.name, count, i);
+      return violation(InvalidValue, "kernel %s: expected %d parameters, but parameter %d is NULL", code.name, count,
+                       i);
     std::memcpy(&values[i], parameters[i], sizeof(uint64_t));
     bool isPointer = i < code.buffers || i >= code.buffers + code.dims;
     if (isPointer && !isInside(state().memory, values[i], 0))

@@ -34,12 +34,13 @@ State::State() {
     auto find = [&](const char *name) { return library ? dlsym(library, name) : nullptr; };
     auto kernels = reinterpret_cast<const EmulatedKernel *(*)()>(find("llmopt_emulated_kernels_v1"));
     auto error = reinterpret_cast<const char *(*)()>(find("llmopt_emulated_error_v1"));
-    auto ranges = reinterpret_cast<void (*)(const void *const *, const size_t *, size_t)>(
-        find("llmopt_emulated_ranges_v1"));
+    auto ranges =
+        reinterpret_cast<void (*)(const void *const *, const size_t *, size_t)>(find("llmopt_emulated_ranges_v1"));
     if (kernels && error && ranges)
       emulated.push_back({kernels(), error, ranges});
     else
-      violation(0, "%s: expected an artefact of -emit=cuda -emulate: %s", path.c_str(), library ? "no kernels" : dlerror());
+      violation(0, "%s: expected an artefact of -emit=cuda -emulate: %s", path.c_str(),
+                library ? "no kernels" : dlerror());
   }
 }
 
@@ -55,8 +56,9 @@ State::~State() {
     }
   if (left == 0 && retained == 0)
     return;
-  violation(0, "left at the end: %zu blocks of device memory, %zu of pinned memory, %zu streams, %zu events, %zu "
-               "libraries, %zu graphs, %d contexts",
+  violation(0,
+            "left at the end: %zu blocks of device memory, %zu of pinned memory, %zu streams, %zu events, %zu "
+            "libraries, %zu graphs, %d contexts",
             memory.size(), pinned.size(), streams.size(), events.size(), libraries.size(),
             graphs.size() + executables.size(), retained);
   _exit(66);

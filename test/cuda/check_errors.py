@@ -77,15 +77,15 @@ def check_runtime(check, llmopt, run, driver, folder):
     on_standin("old driver", 4, ["CUDA 12.0 or later", "11.8"], fail="version:11080")
     on_standin("old device", 4, ["sm_80", "sm_90,compute_90", "-cuda-arch=sm_80"], fail="arch:80")
     on_standin("later device", 0, [], fail="arch:100")
-    on_standin("no room for weights", 4, ["out of memory", "182144", "weights", "of 4096"], fail="memory:4096")
-    on_standin("no room for values", 4, ["out of memory", "intermediate values", "expected"], fail="memory:190000")
-    for call_ in range(1, 9):
+    on_standin("no room for weights", 4, ["out of memory", "182144", "weights", "of 6000"], fail="memory:6000")
+    on_standin("no room for values", 4, ["out of memory", "intermediate values", "expected"], fail="memory:187000")
+    for call_ in range(1, 8):
         on_standin(f"copy {call_}", 4, ["cop", "CUDA error"], fail=f"copy:{call_}")
     for call_ in (1, 9, 17):
         on_standin(f"launch {call_}", 4, ["cannot be launched", "step '/"], fail=f"launch:{call_}")
     on_standin("wait", 4, ["illegal memory access"], fail="sync:1")
     bench = ["--bench", "--runs", "4", "--seconds", "0", "--warmup", "0"]
-    on_standin("a copy of a graph", 4, ["CUDA error"], bench, fail="copy:13")
+    on_standin("a copy of a graph", 4, ["CUDA error"], bench, fail="copy:10")
     on_standin("a launch of a graph", 4, ["cannot be launched"], bench, fail="launch:20")
 
     # An id outside of the table is found before anything runs.
@@ -127,7 +127,7 @@ def check_compiler(check, llmopt, folder):
         for match in re.finditer(r"the source is (\S+)/model\.cu", done.stderr):
             subprocess.run(["rm", "-r", match[1]], check=True)
     for name, options, words in (
-            ("no architecture", ["-cuda-arch=hopper"], ["sm_80+sm_90a", "hopper"]),
+            ("no architecture", ["-cuda-arch=hopper"], ["sm_<number>", "hopper"]),
             ("old architecture", ["-cuda-arch=sm_60"], ["sm_75", "sm_60"]),
             ("odd architecture", ["-cuda-arch=sm_90x+sm_80"], ["sm_90x"]),
             ("embedded weights of a project", ["-embed-weights"], ["-o <m.so>"])):
@@ -139,15 +139,16 @@ def check_compiler(check, llmopt, folder):
 def hostile_model():
     """A model whose names try to end comments, strings, lines and terminals."""
     evil = 'a"b\\c*/d\ne\x1b[31mf??/g#h%s${x}`i`'
+    given = 'x"\\*/ ${x}`i`??/'  # zip files take no control characters
     weight = np.arange(12, dtype=np.float32).reshape(3, 4) / 10
-    nodes = [helper.make_node("MatMul", [evil, evil + "w"], [evil + "y"], name=evil + "*/ int main() { /*"),
+    nodes = [helper.make_node("MatMul", [given, evil + "w"], [evil + "y"], name=evil + "*/ int main() { /*"),
              helper.make_node("Exp", [evil + "y"], [evil + "z"], name="\\"),
              helper.make_node("Softmax", [evil + "z"], ["*/"], name="\x7f\n#error")]
     graph = helper.make_graph(
-        nodes, evil, [helper.make_tensor_value_info(evil, TensorProto.FLOAT, ["n*/\n", 3])],
+        nodes, evil, [helper.make_tensor_value_info(given, TensorProto.FLOAT, ["n*/\n", 3])],
         [helper.make_tensor_value_info("*/", TensorProto.FLOAT, ["n*/\n", 4])],
         [onnx.numpy_helper.from_array(weight, evil + "w")])
-    return evil, helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return given, helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def check_names(check, llmopt, run, driver, folder):

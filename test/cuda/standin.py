@@ -39,7 +39,7 @@ def compile_model(llmopt, model, folder, *options):
     folder = pathlib.Path(folder)
     outputs = folder / "model.so", folder / "kernels.so"
     for output, more in zip(outputs, ([], ["-emulate"])):
-        result = subprocess.run([llmopt, model, "-emit=cuda", *more, *options, "-o", output], capture_output=True,
+        result = subprocess.run([llmopt, model, *options, "-emit=cuda", *more, "-o", output], capture_output=True,
                                 text=True, env=with_fake_nvcc(folder))
         if result.returncode:
             raise RuntimeError(result.stderr.strip())

@@ -227,7 +227,9 @@ LogicalResult llmopt::cuda::emitCudaCode(ModuleOp plan, StringRef output, String
       return error;
     std::string file = (folder.str() + "/model.out").str();
     folder.keep = true;
-    if (llvm::Error error = runNvcc(folder.str(), {isPtx ? "-ptx" : "-cubin", ((isPtx ? "-arch=compute_" : "-arch=sm_") + architecture).str()}, file))
+    if (llvm::Error error =
+            runNvcc(folder.str(),
+                    {isPtx ? "-ptx" : "-cubin", ((isPtx ? "-arch=compute_" : "-arch=sm_") + architecture).str()}, file))
       return error;
     folder.keep = false;
     auto buffer = llvm::MemoryBuffer::getFile(file);

@@ -13,8 +13,8 @@ std::vector<std::string> cuda::getCodeOptions(const Sources &sources) {
   std::vector<std::string> options;
   for (const std::string &arch : sources.architectures) {
     bool newest = arch == sources.architectures.back();
-    options.push_back("-gencode=arch=compute_" + arch + ",code=" +
-                      (newest ? "[sm_" + arch + ",compute_" + arch + "]" : "sm_" + arch));
+    options.push_back("-gencode=arch=compute_" + arch +
+                      ",code=" + (newest ? "[sm_" + arch + ",compute_" + arch + "]" : "sm_" + arch));
   }
   return options;
 }
@@ -53,7 +53,8 @@ std::string cuda::printHeader(const Sources &sources) {
      << " * session's options say otherwise.\n *\n";
   auto list = [&](const char *what, llvm::ArrayRef<ModelTables::Tensor> tensors) {
     for (auto [i, tensor] : llvm::enumerate(tensors))
-      os << " *   " << what << " " << i << ": " << toComment(tensor.name) << " " << toComment(typeText(t, tensor)) << "\n";
+      os << " *   " << what << " " << i << ": " << toComment(tensor.name) << " " << toComment(typeText(t, tensor))
+         << "\n";
   };
   list("input", t.inputs);
   list("output", t.outputs);
@@ -135,12 +136,14 @@ std::string cuda::printReadme(const Sources &sources) {
   os << "llmopt-run model.so --bench" << (shape.empty() ? "" : " --shape " + toComment(shape))
      << "   # needs the NVIDIA driver\n"
      << "llmopt-run model.so --input in.npz --output out.npz\n```\n\n"
-     << "Without a GPU, `cmake -B build-cpu -DEMULATE=ON && cmake --build build-cpu` writes `model-emulated.so`, which\n"
+     << "Without a GPU, `cmake -B build-cpu -DEMULATE=ON && cmake --build build-cpu` writes `model-emulated.so`, "
+        "which\n"
      << "runs the same kernels on the CPU: slow, and right.\n\n";
   if (const CudaKernel *example = findExample(sources)) {
     os << "## Change a kernel\n\n"
        << "Every kernel is one function of `model.cu`, and starts as many blocks of " << example->threads
-       << " threads (or what its\n`__launch_bounds__` says) as its row of `steps` in `model_tables.cpp` has tiles. Take `"
+       << " threads (or what its\n`__launch_bounds__` says) as its row of `steps` in `model_tables.cpp` has tiles. "
+          "Take `"
        << example->name << "`:\n\n"
        << "1. Find it in `model.cu`. Its comment names the ONNX nodes and shapes; its body calls the header library.\n"
        << "2. For another activation change the template argument `llmopt::Activation::` of its `Epilogue` (they are in\n"
@@ -149,10 +152,12 @@ std::string cuda::printReadme(const Sources &sources) {
        << "   name it in the kernel.\n"
        << "3. Run the emulated build and compare outputs: `llmopt-run model-emulated.so --input in.npz --output "
           "out.npz`.\n"
-       << "4. `cmake --build build`. `model.weights` and the tables stay as they are, as long as parameters, block size "
+       << "4. `cmake --build build`. `model.weights` and the tables stay as they are, as long as parameters, block "
+          "size "
           "and\n   tiles do.\n\n";
   }
-  os << "Parameters of a kernel are its buffers in the order of the step's arguments, then its sizes, then scratch memory\n"
+  os << "Parameters of a kernel are its buffers in the order of the step's arguments, then its sizes, then scratch "
+        "memory\n"
         "if it has any.\n";
   return text;
 }

@@ -59,19 +59,33 @@ std::string CudaStepEmitter::uniqueName(StringRef hint) {
   return name;
 }
 
+/// Where a line of at most `room` characters may end: behind a comma of its outermost
+/// call, outside of braces. npos: nowhere.
+static size_t findBreak(StringRef line, size_t room, int parentheses) {
+  size_t found = StringRef::npos;
+  int braces = 0;
+  for (size_t i = 0; i + 1 < line.size() && i < room; ++i) {
+    char c = line[i];
+    parentheses += c == '(' ? 1 : c == ')' ? -1 : 0;
+    braces += c == '{' ? 1 : c == '}' ? -1 : 0;
+    if (c == ',' && line[i + 1] == ' ' && braces == 0 && parentheses == 1)
+      found = i;
+  }
+  return found;
+}
+
 /// Breaks lines behind commas of calls, to at most 118 characters where that is possible.
 static std::string breakLines(StringRef text) {
   constexpr size_t kColumns = 118;
   std::string result;
   while (!text.empty()) {
     auto [line, rest] = text.split('\n');
-    size_t indent = line.find_first_not_of(' ');
-    std::string further((indent == StringRef::npos ? 0 : indent) + 4, ' ');
+    std::string further(std::min(line.find_first_not_of(' '), line.size()) + 4, ' ');
     bool continued = false;
-    while (line.size() + (continued ? further.size() : 0) > kColumns) {
+    for (;;) {
       size_t room = kColumns - (continued ? further.size() : 0);
-      size_t end = line.take_front(room).rfind(", ");
-      if (end == StringRef::npos || end <= indent)
+      size_t end = line.size() > room ? findBreak(line, room, continued ? 1 : 0) : StringRef::npos;
+      if (end == StringRef::npos)
         break;
       result += (continued ? further : "") + line.take_front(end + 1).str() + "\n";
       line = line.drop_front(end + 2);

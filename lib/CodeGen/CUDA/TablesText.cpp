@@ -89,8 +89,8 @@ static void printDevice(const Sources &sources, raw_ostream &os) {
   for (auto [i, kernel] : llvm::enumerate(sources.kernels))
     indices[kernel.name] = i;
   printArray(os, "llmopt_device_kernel", "device_kernels", sources.kernels, [&](const CudaKernel &kernel) {
-    os << "{\"" << kernel.name << "\", " << kernel.threads << ", " << kernel.sharedBytes << ", " << kernel.buffers << ", "
-       << kernel.dims << ", " << kernel.scratchBytes << "ull, " << kernel.scratchDim << "u, 0}";
+    os << "{\"" << kernel.name << "\", " << kernel.threads << ", " << kernel.sharedBytes << ", " << kernel.buffers
+       << ", " << kernel.dims << ", " << kernel.scratchBytes << "ull, " << kernel.scratchDim << "u, 0}";
   });
   std::vector<uint32_t> kernels;
   for (const ModelTables::Step &step : sources.model.tables.steps)
@@ -117,8 +117,9 @@ std::string cuda::printTables(const Sources &sources) {
   std::vector<uint32_t> args, dims;
   printArray(os, "llmopt_step", "steps", t.steps, [&](const ModelTables::Step &s) {
     os << "{" << toLiteral(s.name) << ", "
-       << (s.control == LLMOPT_CONTROL_NONE ? "LLMOPT_RUN(" + s.kernel + ")" : std::string("nullptr")) << ", " << args.size() << ", "
-       << s.args.size() << ", " << dims.size() << ", " << s.dims.size() << ", " << s.tiles << "u, " << s.control << "}";
+       << (s.control == LLMOPT_CONTROL_NONE ? "LLMOPT_RUN(" + s.kernel + ")" : std::string("nullptr")) << ", "
+       << args.size() << ", " << s.args.size() << ", " << dims.size() << ", " << s.dims.size() << ", " << s.tiles
+       << "u, " << s.control << "}";
     args.insert(args.end(), s.args.begin(), s.args.end());
     dims.insert(dims.end(), s.dims.begin(), s.dims.end());
   });

@@ -74,14 +74,15 @@ llvm::Error cuda::runNvcc(StringRef folder, ArrayRef<std::string> options, Strin
     return failure("nvcc is missing: expected it on PATH, in $CUDA_HOME/bin or in /usr/local/cuda/bin; -emit=cuda with "
                    "a folder behind -o writes a project without it");
   std::string log = (folder + "/nvcc.log").str(), message;
-  std::vector<std::string> arguments = {"-std=c++17", "-O3", ("-I" + folder).str(), (folder + "/model.cu").str(), "-o",
-                                        output.str()};
+  std::vector<std::string> arguments = {"-std=c++17", "-O3",       ("-I" + folder).str(), (folder + "/model.cu").str(),
+                                        "-o",         output.str()};
   arguments.insert(arguments.end(), options.begin(), options.end());
   int code = runCompiler(*nvcc, arguments, log, message);
   if (code < 0)
     return failure("nvcc cannot run (" + *nvcc + "): " + message + "; the source is " + folder + "/model.cu");
   if (code > 0)
-    return failure("nvcc failed: " + firstError(log) + "; the source is " + folder + "/model.cu, all messages are in " + log);
+    return failure("nvcc failed: " + firstError(log) + "; the source is " + folder + "/model.cu, all messages are in " +
+                   log);
   return llvm::Error::success();
 }
 
@@ -91,7 +92,7 @@ llvm::Error cuda::linkHostLibrary(StringRef folder, ArrayRef<std::string> files,
   if (!compiler)
     return failure("no C++ compiler: expected c++, g++ or clang++ on PATH: No such file or directory");
   std::string log = (folder + "/cxx.log").str(), message;
-  std::vector<std::string> arguments = {"-std=c++17", "-w", "-shared", "-fPIC", "-fvisibility=hidden",
+  std::vector<std::string> arguments = {"-std=c++17",          "-w", "-shared",   "-fPIC", "-fvisibility=hidden",
                                         ("-I" + folder).str(), "-o", output.str()};
   arguments.insert(arguments.end(), options.begin(), options.end());
   for (const std::string &file : files)

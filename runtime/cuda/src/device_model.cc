@@ -37,8 +37,9 @@ llmopt_status DeviceBlock::allocate(const CudaDriver &driver, const char *device
   DeviceAddress fresh = 0;
   int result = bytes > total ? kCudaOutOfMemory : driver.memAlloc(&fresh, bytes);
   if (result == kCudaOutOfMemory)
-    return fail(error, LLMOPT_OUT_OF_MEMORY, "out of memory on the device (%s): expected %llu free bytes for %s, but got %llu of %llu",
-                deviceName, ull(bytes), what, ull(freeBytes), ull(total));
+    return fail(error, LLMOPT_OUT_OF_MEMORY,
+                "out of memory on the device (%s): expected %llu free bytes for %s, but got %llu of %llu", deviceName,
+                ull(bytes), what, ull(freeBytes), ull(total));
   if (llmopt_status status = driver.check(result, "cuMemAlloc", error))
     return status;
   base = fresh;
@@ -82,7 +83,8 @@ llmopt_status DeviceModel::open(const llmopt_model &model, llmopt_error *error) 
     return status;
   int count = 0, major = 0, minor = 0;
   if (driver->deviceGetCount(&count) || count == 0)
-    return fail(error, LLMOPT_NO_DEVICE, "no CUDA device: the driver finds none (CUDA_VISIBLE_DEVICES hides devices, too)");
+    return fail(error, LLMOPT_NO_DEVICE,
+                "no CUDA device: the driver finds none (CUDA_VISIBLE_DEVICES hides devices, too)");
   if (llmopt_status status = driver->check(driver->deviceGet(&device, 0), "cuDeviceGet", error))
     return status;
   driver->deviceGetName(name, sizeof(name), device);
@@ -92,9 +94,10 @@ llmopt_status DeviceModel::open(const llmopt_model &model, llmopt_error *error) 
   const char *architectures = model.desc.device->architectures;
   if (!runsOn(architectures, major, minor))
     return fail(error, LLMOPT_NO_DEVICE,
-                "the device (%s) is sm_%d%d, but the model has code for %s; compile it again with -cuda-arch=sm_%d%d", name,
-                major, minor, architectures, major, minor);
-  if (llmopt_status status = driver->check(driver->primaryRetain(&context, device), "cuDevicePrimaryCtxRetain", error)) {
+                "the device (%s) is sm_%d%d, but the model has code for %s; compile it again with -cuda-arch=sm_%d%d",
+                name, major, minor, architectures, major, minor);
+  if (llmopt_status status =
+          driver->check(driver->primaryRetain(&context, device), "cuDevicePrimaryCtxRetain", error)) {
     context = nullptr;
     return status;
   }
@@ -119,7 +122,8 @@ llmopt_status DeviceModel::loadCode(const llmopt_model &model, llmopt_error *err
   const llmopt_device &code = *model.desc.device;
   int result = driver->libraryLoad(&library, code.image, nullptr, nullptr, 0, nullptr, nullptr, 0);
   if (result == kNoBinary)
-    return fail(error, LLMOPT_NO_DEVICE, "the device (%s) cannot run the model's code for %s", name, code.architectures);
+    return fail(error, LLMOPT_NO_DEVICE, "the device (%s) cannot run the model's code for %s", name,
+                code.architectures);
   if (llmopt_status status = driver->check(result, "loading the model's device code", error))
     return status;
   if (!kernels.allocate(code.num_kernels))
@@ -131,12 +135,13 @@ llmopt_status DeviceModel::loadCode(const llmopt_model &model, llmopt_error *err
     if (driver->libraryGetKernel(&kernels[i], library, kernel.name))
       return fail(error, LLMOPT_BAD_MODEL, "the device code has no kernel '%s'", kernel.name);
     if (kernel.shared_bytes > uint32_t(mostShared))
-      return fail(error, LLMOPT_NO_DEVICE, "the device (%s) has %d bytes of shared memory for a block, but kernel '%s' needs %u",
-                  name, mostShared, kernel.name, kernel.shared_bytes);
+      return fail(error, LLMOPT_NO_DEVICE,
+                  "the device (%s) has %d bytes of shared memory for a block, but kernel '%s' needs %u", name,
+                  mostShared, kernel.name, kernel.shared_bytes);
     if (kernel.shared_bytes > kPlainShared)
-      if (llmopt_status status = driver->check(
-              driver->kernelSetAttribute(kMaxDynamicShared, int(kernel.shared_bytes), kernels[i], device),
-              "cuKernelSetAttribute", error))
+      if (llmopt_status status =
+              driver->check(driver->kernelSetAttribute(kMaxDynamicShared, int(kernel.shared_bytes), kernels[i], device),
+                            "cuKernelSetAttribute", error))
         return status;
   }
   return LLMOPT_OK;

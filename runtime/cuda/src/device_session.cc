@@ -138,7 +138,8 @@ llmopt_status DeviceSession::makeRoom(const Binding &next, llmopt_error *error) 
   for (Need &need : needs) {
     if (status || need.bytes <= need.block->size())
       continue;
-    bool roomy = need.grows && need.fresh.allocate(*driver, device->name, 2 * need.bytes, need.what, nullptr) == LLMOPT_OK;
+    bool roomy =
+        need.grows && need.fresh.allocate(*driver, device->name, 2 * need.bytes, need.what, nullptr) == LLMOPT_OK;
     if (!roomy)
       status = need.fresh.allocate(*driver, device->name, need.bytes, need.what, error);
   }
@@ -210,10 +211,10 @@ llmopt_status DeviceSession::fetchIds(const Binding &binding, const llmopt_input
     uint32_t i = desc.index_checks[c].input;
     hostInputs[i] = {pinned.data + inputOffsets[i], size_t(binding.inputBytes[i])};
     if (binding.inputBytes[i])
-      if (llmopt_status status = driver->check(
-              driver->copyToHostAsync(pinned.data + inputOffsets[i], reinterpret_cast<DeviceAddress>(inputs[i].data),
-                                      binding.inputBytes[i], stream),
-              "copying ids from the device", error))
+      if (llmopt_status status = driver->check(driver->copyToHostAsync(pinned.data + inputOffsets[i],
+                                                                       reinterpret_cast<DeviceAddress>(inputs[i].data),
+                                                                       binding.inputBytes[i], stream),
+                                               "copying ids from the device", error))
         return status;
   }
   return desc.num_index_checks ? synchronize("reading inputs", error) : LLMOPT_OK;
@@ -229,7 +230,8 @@ llmopt_status DeviceSession::run(Binding &binding, const llmopt_input *inputs, c
   if (llmopt_status status = binding.checkIndices(*model, devicePointers ? hostInputs.data() : inputs, error))
     return status;
   for (uint32_t i = 0; i < desc.num_inputs; ++i)
-    inputAddresses[i] = devicePointers ? reinterpret_cast<DeviceAddress>(inputs[i].data) : staging.address() + inputOffsets[i];
+    inputAddresses[i] =
+        devicePointers ? reinterpret_cast<DeviceAddress>(inputs[i].data) : staging.address() + inputOffsets[i];
   for (uint32_t o = 0; o < desc.num_outputs; ++o)
     outputAddresses[o] =
         devicePointers ? reinterpret_cast<DeviceAddress>(outputs[o].data) : staging.address() + outputOffsets[o];
@@ -254,8 +256,7 @@ llmopt_status DeviceSession::run(Binding &binding, const llmopt_input *inputs, c
     answer = graphs.look(&graph);
     graphs.collect(*driver); // idle: every run ends with a wait
   }
-  if (answer == GraphCache::Answer::Record &&
-      driver->streamBeginCapture(stream, kCaptureThreadLocal) == 0) {
+  if (answer == GraphCache::Answer::Record && driver->streamBeginCapture(stream, kCaptureThreadLocal) == 0) {
     llmopt_status status = enqueue(binding, nullptr, nullptr, error);
     void *recorded = nullptr;
     int result = driver->streamEndCapture(stream, &recorded);
@@ -309,17 +310,16 @@ llmopt_status DeviceSession::copyOutputs(const Binding &binding, llmopt_error *e
     else if (copy.kind == LLMOPT_BUFFER_OUTPUT)
       source = outputAddresses[copy.index] + copy.offset;
     if (uint64_t bytes = binding.writtenBytes[copy.output])
-      if (llmopt_status status =
-              driver->check(driver->copyAsync(outputAddresses[copy.output], source, bytes, stream),
-                            "copying an output", error))
+      if (llmopt_status status = driver->check(driver->copyAsync(outputAddresses[copy.output], source, bytes, stream),
+                                               "copying an output", error))
         return status;
   }
   if (!devicePointers)
     for (uint32_t o = 0; o < model->desc.num_outputs; ++o)
       if (uint64_t bytes = bytesOfRun(binding, o))
-        if (llmopt_status status =
-                driver->check(driver->copyToHostAsync(pinned.data + outputOffsets[o], outputAddresses[o], bytes, stream),
-                              "copying outputs from the device", error))
+        if (llmopt_status status = driver->check(
+                driver->copyToHostAsync(pinned.data + outputOffsets[o], outputAddresses[o], bytes, stream),
+                "copying outputs from the device", error))
           return status;
   return LLMOPT_OK;
 }

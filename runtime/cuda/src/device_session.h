@@ -64,7 +64,7 @@ private:
   bool devicePointers = false, useGraphs = true;
 
   DeviceBlock arena, caches, scratch, staging;
-  Pinned pinned; ///< laid out as `staging`; the last 64 bytes are for single numbers
+  Pinned pinned;                               ///< laid out as `staging`; the last 64 bytes are for single numbers
   Array<uint64_t> inputOffsets, outputOffsets; ///< in `staging`
   Array<uint64_t> nextInputs, nextOutputs;     ///< of a binding that is being made
   Array<llmopt_input> hostInputs;              ///< whose ids are checked

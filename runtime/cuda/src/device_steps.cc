@@ -67,15 +67,16 @@ llmopt_status DeviceSession::launch(const Binding &binding, uint32_t index, llmo
     if (kernel.scratch_dim != LLMOPT_NONE)
       each = step.dims[kernel.scratch_dim] < 0 ? 0 : uint64_t(step.dims[kernel.scratch_dim]);
     if (__builtin_mul_overflow(each, uint64_t(step.tiles), &all) || all > scratch.size())
-      return fail(error, LLMOPT_INTERNAL, "step '%s': needs more scratch memory than its binding took", desc.steps[index].name);
+      return fail(error, LLMOPT_INTERNAL, "step '%s': needs more scratch memory than its binding took",
+                  desc.steps[index].name);
     parameters[count++] = &scratchAt;
   }
   int result = driver->launchKernel(device->kernels[which], step.tiles, 1, 1, kernel.threads, 1, 1, kernel.shared_bytes,
                                     stream, parameters.data(), nullptr);
   if (!result)
     return LLMOPT_OK;
-  return fail(error, LLMOPT_DEVICE_ERROR, "kernel '%s' of step '%s' cannot be launched: %s (CUDA error %d)", kernel.name,
-              desc.steps[index].name, driver->text(result), result);
+  return fail(error, LLMOPT_DEVICE_ERROR, "kernel '%s' of step '%s' cannot be launched: %s (CUDA error %d)",
+              kernel.name, desc.steps[index].name, driver->text(result), result);
 }
 
 /// A number of the device's memory, once all before it is done.
@@ -95,7 +96,9 @@ llmopt_status DeviceSession::runControl(Binding &binding, uint32_t index, size_t
   const PreparedStep &step = binding.steps[index];
   const char *name = model->desc.steps[index].name;
   auto argument = [&](uint32_t i) { return reinterpret_cast<DeviceAddress>(step.args[i]); };
-  auto read = [&](uint32_t i, uint64_t bytes, int64_t *number) { return readNumber(argument(i), bytes, number, error); };
+  auto read = [&](uint32_t i, uint64_t bytes, int64_t *number) {
+    return readNumber(argument(i), bytes, number, error);
+  };
   int64_t counter = 0, other = 0;
   llmopt_status status = LLMOPT_OK;
   switch (step.control) {

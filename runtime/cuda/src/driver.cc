@@ -46,7 +46,8 @@ llmopt_status open(llmopt_error *error) {
     return fail(error, LLMOPT_NO_DEVICE, "%s: is no CUDA driver: %s is missing", path, missing);
   }
   if (int result = found.init(0)) {
-    llmopt_status status = fail(error, LLMOPT_NO_DEVICE, "the CUDA driver finds no usable device: %s", found.text(result));
+    llmopt_status status =
+        fail(error, LLMOPT_NO_DEVICE, "the CUDA driver finds no usable device: %s", found.text(result));
     dlclose(library);
     return status;
   }

@@ -34,8 +34,7 @@ using DeviceAddress = uint64_t;
   X(copyToHostAsync, cuMemcpyDtoHAsync_v2, (void *, DeviceAddress, size_t, void *))                                    \
   X(copyAsync, cuMemcpyDtoDAsync_v2, (DeviceAddress, DeviceAddress, size_t, void *))                                   \
   X(setAsync, cuMemsetD8Async, (DeviceAddress, unsigned char, size_t, void *))                                         \
-  X(libraryLoad, cuLibraryLoadData,                                                                                    \
-    (void **, const void *, int *, void **, unsigned, int *, void **, unsigned))                                       \
+  X(libraryLoad, cuLibraryLoadData, (void **, const void *, int *, void **, unsigned, int *, void **, unsigned))       \
   X(libraryUnload, cuLibraryUnload, (void *))                                                                          \
   X(libraryGetKernel, cuLibraryGetKernel, (void **, void *, const char *))                                             \
   X(kernelSetAttribute, cuKernelSetAttribute, (int, int, void *, int))                                                 \

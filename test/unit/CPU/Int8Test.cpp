@@ -247,7 +247,7 @@ TEST_P(Int8Test, QuantizeTensor) {
 }
 
 TEST_P(Int8Test, QuantizeRows) {
-  for (int64_t width : {1, 3, 16, 37, 128, 769}) {
+  for (int64_t width : {1, 3, 16, 32, 37, 64, 128, 769}) {
     QuantizeRowsSpec spec;
     spec.name = "quantize";
     spec.rows = Size::dim(0);
@@ -256,7 +256,7 @@ TEST_P(Int8Test, QuantizeRows) {
     spec.q = Operand(1);
     spec.scale = Operand(2);
     KernelLibrary library(target, [&](KernelBuilder &kb) { emitQuantizeRows(kb, spec); });
-    const int64_t m = 9;
+    const int64_t m = 23;
     std::vector<float> x = randomVector(m * width, 11, -3, 3);
     for (int64_t i = 0; i < width; ++i) {
       x[i] = 0;                              // a row of zeros
@@ -289,6 +289,43 @@ TEST_P(Int8Test, QuantizeRows) {
     }
     EXPECT_EQ(scale[m], 1234.5f);
     EXPECT_EQ(int(q[m * width]), 77) << "wrote behind q, width " << width;
+  }
+}
+
+// Elements next to a tie of their quotient, for scales of every mantissa: the quotient must
+// be rounded as a division rounds it.
+TEST_P(Int8Test, QuantizeRowsNextToTies) {
+  for (int64_t width : {381, 32}) { // 127 ties and their neighbours, in one row or several
+    const int64_t m = 4000 * (width == 32 ? 12 : 1);
+    QuantizeRowsSpec spec;
+    spec.name = "quantize";
+    spec.rows = Size::dim(0);
+    spec.width = width;
+    spec.x = Operand(0);
+    spec.q = Operand(1);
+    spec.scale = Operand(2);
+    KernelLibrary library(target, [&](KernelBuilder &kb) { emitQuantizeRows(kb, spec); });
+    std::mt19937 rng(3);
+    std::vector<float> x(m * width), scale(m);
+    for (int64_t r = 0; r < m; ++r) {
+      float largest = std::ldexp(1 + float(rng() >> 9) * 0x1p-23f, int(rng() % 160) - 80), *row = &x[r * width];
+      float s = static_cast<float>(double(largest) / 127.0);
+      for (int64_t i = 0; i + 3 <= width; i += 3) {
+        float tie = static_cast<float>((double(rng() % 126) + 0.5) * s);
+        row[i] = std::nextafter(tie, 0.0f);
+        row[i + 1] = -tie;
+        row[i + 2] = std::nextafter(tie, largest);
+      }
+      row[width / 2] = r % 2 ? largest : -largest;
+    }
+    std::vector<int8_t> q(m * width);
+    runTiles(library["quantize"], {x.data(), q.data(), scale.data()}, {m}, quantizeRowsTiles(spec));
+    for (int64_t r = 0; r < m; ++r)
+      for (int64_t i = 0; i < width; ++i) {
+        float quotient = x[r * width + i] / scale[r];
+        ASSERT_EQ(int(q[r * width + i]), int(std::nearbyint(quotient)))
+            << x[r * width + i] << " / " << scale[r] << " = " << quotient;
+      }
   }
 }
 

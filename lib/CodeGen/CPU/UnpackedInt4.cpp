@@ -1,0 +1,210 @@
+// int4 weights that are taken apart once for all rows of a tile. Bytes of A + 128 are the
+// unsigned side of vpdpbusd, u - z the signed one, so that a group's correction is
+// -128 times the sum of its weights: the same for all rows, and where sums begin. Sums
+// of a group fill the registers; those of all groups are floats in the L1 cache.
+#include "Int4Tiles.h"
+#include "RowKernels.h"
+
+#include <algorithm>
+
+using namespace mlir;
+
+namespace llmopt::cpu {
+namespace {
+
+/// Steps of K that are taken apart at a time: they stay in the L1 cache.
+constexpr int64_t depth = 512;
+/// Steps of 4 elements of K in one round of the innermost loop. With 8, LLVM spills.
+constexpr int64_t unroll = 4;
+
+/// Scratch memory: rows of A, a part of a panel, sums. In bytes.
+struct Layout {
+  int64_t stride;           // between rows of A
+  int64_t header, block;    // of a group: starts of sums and scales; with weights
+  int64_t parts, maxGroups; // of a panel: parts, groups in the largest of them
+  int64_t panel, sums, total;
+
+  Layout(const GemmInt4Spec &spec, const IntegerTiling &tiling) {
+    const int64_t groups = spec.k / spec.group;
+    stride = scratchStride(spec.k);
+    header = tiling.nr * 8;
+    block = header + tiling.nr * spec.group;
+    parts = (groups + std::max<int64_t>(1, depth / spec.group) - 1) / std::max<int64_t>(1, depth / spec.group);
+    maxGroups = (groups + parts - 1) / parts;
+    panel = tiling.mBlock * stride;
+    sums = panel + maxGroups * block;
+    total = sums + tiling.mBlock * tiling.nr * 4;
+  }
+};
+
+class UnpackedInt4Tiles : public Int4Tiles {
+public:
+  UnpackedInt4Tiles(KernelBuilder &kb, const GemmInt4Spec &spec, const IntegerTiling &tiling)
+      : Int4Tiles(kb, spec, tiling, Layout(spec, tiling).sums), at(spec, tiling) {}
+
+  /// (a, row scales, part of a panel, its groups, sums, sums, next, nextStep): adds to
+  /// sums. At `next` and each nextStep bytes on what follows is brought into the L2
+  /// cache. Sums come twice, to be read and to be written: known to be the same, LLVM
+  /// would carry them in registers, of which there are none left.
+  void declareFunctions() override {
+    declareRowKernels(kb, rowsName(), {kb.ptr(), kb.ptr(), kb.ptr(), kb.i64(), kb.ptr(), kb.ptr(), kb.ptr(), kb.i64()},
+                      tiling.mr, [&](int64_t rows, ArrayRef<V> arguments) { emitRows(rows, arguments); });
+  }
+
+private:
+  const Layout at;
+
+  std::string rowsName() const { return "gemm_w4a8_unpacked" + suffix() + "_rows"; }
+  Type intVector() { return kb.vecOf(kb.i32()); }
+  int64_t entry() const { return tiling.nr * 4; } // bytes per 4 steps of K
+
+  void emitRows(int64_t rows, ArrayRef<V> arguments) {
+    V in = arguments[4], out = arguments[5], nextStep = arguments[7];
+    const int64_t count = rows * tiling.vectors;
+    kb.loop(kb.i(0), arguments[3], 1, {arguments[0], arguments[1], arguments[2], arguments[6]},
+            [&](V, ArrayRef<V> places) {
+              V a = places[0], rowScales = places[1], head = places[2];
+              Values carried;
+              for (int64_t i = 0; i < count; ++i)
+                carried.push_back(kb.load(kb.at(head, i % tiling.vectors * lanes), intVector()));
+              carried.append({a, bytes(head, at.header), places[3]});
+              carried = kb.loop(kb.i(0), kb.i(spec.group / (4 * unroll)), 1, carried, [&](V, ArrayRef<V> values) {
+                Values next(values.begin(), values.end());
+                for (int64_t step = 0; step < unroll; ++step)
+                  next = emitStep(rows, next, nextStep);
+                return next;
+              });
+              V fetch = carried.pop_back_val(), end = carried.pop_back_val(), nextA = carried.pop_back_val();
+              for (int64_t r = 0; r < rows; ++r) {
+                V rowScale;
+                if (spec.scalePerGroup)
+                  rowScale = kb.splat(kb.load(kb.at(rowScales, r * panel.groups)));
+                for (int64_t v = 0; v < tiling.vectors; ++v) {
+                  V scale = kb.loadVec(kb.at(head, tiling.nr + v * lanes));
+                  const int64_t place = r * tiling.nr + v * lanes;
+                  if (rowScale)
+                    scale = scale * rowScale;
+                  V x = kb.toFloat(carried[r * tiling.vectors + v], kb.f32());
+                  kb.store(kb.fma(x, scale, kb.loadVec(kb.at(in, place))), kb.at(out, place));
+                }
+              }
+              return Values{nextA, kb.at(rowScales, spec.scalePerGroup ? 1 : 0), end, fetch};
+            });
+  }
+
+  /// Four steps of K. `values`: sums, where A and B are read, where B is fetched.
+  Values emitStep(int64_t rows, ArrayRef<V> values, V nextStep) {
+    Values next(values.begin(), values.end());
+    V fetch = next.pop_back_val(), from = next.pop_back_val(), a = next.pop_back_val();
+    kb.prefetch(fetch, /*locality=*/2);
+    SmallVector<V> columns;
+    for (int64_t v = 0; v < tiling.vectors; ++v)
+      columns.push_back(kb.load(bytes(from, v * lanes * 4), byteVector()));
+    for (int64_t r = 0; r < rows; ++r) {
+      V factor = reshape(kb.splat(kb.load(bytes(a, r * at.stride), kb.i32())), byteVector());
+      for (int64_t v = 0; v < tiling.vectors; ++v)
+        next[r * tiling.vectors + v] = dotProduct(next[r * tiling.vectors + v], factor, columns[v]);
+    }
+    next.append({bytes(a, 4), bytes(from, entry()), bytes(fetch, nextStep)});
+    return next;
+  }
+
+  void prepareRows() override {
+    copyRows(at.stride, 1, [&](V q) { return q ^ kb.intConstant(q.type(), -128); });
+    kb.loop(kb.i(0), rows * tiling.nr, lanes, [&](V i) { kb.store(kb.splatConstant(0), kb.at(sums(), i)); });
+  }
+
+  /// Leaves zeros behind for the next panel: the line is in the cache now.
+  V scaleSums(V from, V row, ArrayRef<V> columns) override {
+    V x = Int4Tiles::scaleSums(from, row, columns);
+    kb.store(kb.splatConstant(0), from);
+    return x;
+  }
+
+  /// `groups` groups from `from` on: u - z as bytes, and what sums begin with.
+  void unpack(V from, V groups) {
+    kb.loop(kb.i(0), groups, 1, [&](V g) {
+      V head = bytes(from, g * panel.block), to = bytes(kb.scratch, g * at.block + at.panel);
+      SmallVector<V> zeros(tiling.vectors);
+      for (int64_t v = 0; v < tiling.vectors; ++v) {
+        kb.store(kb.loadVec(kb.at(head, v * lanes)), kb.at(to, tiling.nr + v * lanes));
+        if (spec.zeroPoints) // 0 .. 15, in every byte
+          zeros[v] =
+              reshape(kb.convert(kb.loadVec(kb.at(head, tiling.nr + v * lanes)), kb.i32()) * 0x01010101, byteVector());
+        else if (spec.offset)
+          zeros[v] = kb.intConstant(byteVector(), spec.offset);
+      }
+      // 32 steps of K; sums of the two halves of dwords are chains of their own.
+      auto part = [&](ArrayRef<V> values, V raw, V place) {
+        Values sums(values.begin(), values.end());
+        for (int64_t step = 0; step < 4; ++step)
+          for (int64_t v = 0; v < tiling.vectors; ++v) {
+            V dwords = kb.load(bytes(raw, step * entry() + v * lanes * 4), intVector());
+            for (int64_t half = 0; half < 2; ++half) {
+              V q = nibblesOf(dwords, half), &sum = sums[2 * v + half];
+              if (zeros[v])
+                q = q - zeros[v];
+              kb.store(q, bytes(place, (2 * step + half) * entry() + v * lanes * 4));
+              sum = dotProduct(sum, kb.intConstant(byteVector(), -128), q); // 128, unsigned
+            }
+          }
+        return sums;
+      };
+      Values sums(2 * tiling.vectors, kb.intConstant(intVector(), 0));
+      V raw = bytes(head, panel.header), place = bytes(to, at.header);
+      if (spec.group == 32)
+        sums = part(sums, raw, place);
+      else
+        sums = kb.loop(kb.i(0), kb.i(spec.group / 32), 1, sums, [&](V i, ArrayRef<V> carried) {
+          return part(carried, bytes(raw, i * (4 * entry())), bytes(place, i * (8 * entry())));
+        });
+      for (int64_t v = 0; v < tiling.vectors; ++v)
+        kb.store(0 - (sums[2 * v] + sums[2 * v + 1]), kb.at(to, v * lanes));
+    });
+  }
+
+  /// Stores that miss the caches would hold up those of the sums behind them.
+  void fetchResults(V column, V first, V end) {
+    V c = kb.at(base(shape.c, kb.f32()), column);
+    kb.loop(first, end, 1, [&](V r) {
+      for (int64_t line = 0; line < tiling.nr * 4; line += 64)
+        kb.prefetch(bytes(kb.at(c, (m0 + r) * shape.n), line), /*locality=*/3, /*toWrite=*/true);
+    });
+  }
+
+  void multiplyPanel(V column) override {
+    V weights = panelAt(column);
+    kb.loop(kb.i(0), kb.i(at.parts), 1, [&](V part) {
+      V g0 = part * panel.groups / at.parts, groups = (part + 1) * panel.groups / at.parts - g0;
+      V from = bytes(weights, g0 * panel.block);
+      unpack(from, groups);
+      V follows = bytes(from, groups * panel.block), steps = groups * (spec.group / 4);
+      forRowPanels(kb, rows, tiling.mr, [&](V first, V end, V p, V panels) {
+        // The part that follows is fetched by all row panels together.
+        V nextStep = (kb.i((panel.block * 4 + spec.group - 1) / spec.group) + (panels - 1)) / panels;
+        V count = end - first;
+        fetchResults(column, first + count * part / kb.i(at.parts), first + count * (part + 1) / kb.i(at.parts));
+        V own = kb.at(sums(), first * tiling.nr);
+        kb.call(rowsName(), {bytes(kb.scratch, first * at.stride + g0 * spec.group),
+                             kb.at(rowScales(first), spec.scalePerGroup ? g0 : kb.i(0)), bytes(kb.scratch, at.panel),
+                             groups, own, own, bytes(follows, p * nextStep * steps), nextStep, end - first});
+        kb.ifThen(part + 1 == kb.i(at.parts), [&] { finishRows(column, first, end); });
+      });
+    });
+  }
+};
+
+} // namespace
+
+int64_t unpackedInt4Rows(const TargetInfo &target) { return hasByteDotProduct(target) ? 14 : 0; }
+
+int64_t unpackedInt4Scratch(const GemmInt4Spec &spec, const IntegerTiling &tiling) {
+  return Layout(spec, tiling).total;
+}
+
+std::unique_ptr<IntegerTiles> makeUnpackedInt4(KernelBuilder &kb, const GemmInt4Spec &spec,
+                                               const IntegerTiling &tiling) {
+  return std::make_unique<UnpackedInt4Tiles>(kb, spec, tiling);
+}
+
+} // namespace llmopt::cpu

@@ -17,7 +17,6 @@ using lm::SymExpr;
 namespace {
 
 constexpr int64_t kMatmulThreads = 256; // of batched_matmul, one per element
-constexpr int64_t kChunk = 16;          // bytes that an asynchronous copy brings at best
 /// Blocks that fill a GPU: a H100 has 132 multiprocessors.
 constexpr int64_t kEnoughBlocks = 128;
 
@@ -43,22 +42,6 @@ const Tile &chooseTile(const SymExpr &rows, int64_t n, bool wide) {
     if (llvm::divideCeil(*m, tile.m) * llvm::divideCeil(n, tile.n) >= kEnoughBlocks)
       return tile;
   return kTiles[3];
-}
-
-/// Bytes, at most 16, that `expr` elements of `size` bytes are a multiple of.
-int64_t alignmentOf(const SymExpr &expr, int64_t size) {
-  for (int64_t bytes = kChunk; bytes > size; bytes /= 2)
-    if (SymExpr::divideExactly(expr, bytes / size))
-      return bytes;
-  return size;
-}
-
-/// The same of the first element of a value: what the caller gives is aligned to its
-/// elements only, memory of the model's own to far more.
-int64_t alignmentOf(Value value, int64_t size) {
-  if (auto view = value.getDefiningOp<kernel::ViewOp>())
-    return std::min(alignmentOf(view.getInput(), size), alignmentOf(lm::getExprs(view.getOffset())[0], size));
-  return isa<BlockArgument>(value) ? size : kChunk;
 }
 
 struct Product {
@@ -132,8 +115,8 @@ LogicalResult cuda::draftGemm(kernel::GemmOp gemm, Draft &d) {
 
 LogicalResult cuda::draftGemmS8(kernel::GemmS8Op gemm, Draft &d) {
   if (gemm.getLayout() != kernel::Layout::Rows ||
-      cast<RankedTensorType>(gemm.getWeight().getType()).getDimSize(2) != kChunk)
-    return gemm.emitError() << "expected an int8 weight in rows of " << kChunk << ", but got "
+      cast<RankedTensorType>(gemm.getWeight().getType()).getDimSize(2) != kChunkBytes)
+    return gemm.emitError() << "expected an int8 weight in rows of " << kChunkBytes << ", but got "
                             << kernel::stringifyLayout(gemm.getLayout()) << " of " << gemm.getWeight().getType();
   SymExpr rows = rowsOf(gemm.getType());
   if (gemm.getInputZeroPoint() || rowsOf(gemm.getInputScale().getType()) != rows)

@@ -28,43 +28,6 @@ LogicalResult draftQuantizeRows(kernel::QuantizeRowsOp quantize, Draft &d) {
   return success();
 }
 
-LogicalResult draftAttention(kernel::AttentionOp attention, Draft &d) {
-  SmallVector<SymExpr> q = getDims(attention.getQuery()), k = getDims(attention.getKey()),
-                       v = getDims(attention.getValue());
-  int64_t heads = attention.getNumHeads(), group = heads / static_cast<int64_t>(attention.getKvNumHeads());
-  d.hint = "attention_" + std::to_string(heads) + "_" + std::to_string(attention.getHeadDim());
-  d.threads = 128; // kAttentionThreads
-  auto columns = [&](const char *name, uint64_t offset) {
-    return d.buffer("const float", name) + (offset ? " + " + std::to_string(offset) : "");
-  };
-  std::string query = columns("q", attention.getQOffset()), key = columns("k", attention.getKOffset()),
-              value = columns("v", attention.getVOffset()),
-              mask = d.optional(attention.getMask(), "const void", "mask"), out = d.buffer("float", "y");
-  SmallVector<SymExpr> strides(4, SymExpr(0));
-  if (attention.getMask() && attention.getMaskKind() != lm::MaskKind::KeyLengths) {
-    SmallVector<SymExpr> dims = getDims(attention.getMask());
-    for (int64_t i = 0; i < 4; ++i)
-      if (!dims[i].isConstant(1))
-        strides[i] = product(ArrayRef(dims).drop_front(i + 1));
-  }
-  std::string shape = d.size(q[1], "query_length") + ", " + d.size(k[1], "key_length") + ", " + std::to_string(heads) +
-                      ", " + std::to_string(group) + ", " + d.size(q[2], "query_row") + ", " + d.size(k[2], "key_row") +
-                      ", " + d.size(v[2], "value_row") + ", " +
-                      d.size(kernel::getTokenRows(attention.getKey()), "key_rows") + ", " +
-                      d.size(kernel::getTokenRows(attention.getValue()), "value_rows") + ", " +
-                      std::to_string(attention.getHeadDim()) + ", " + std::to_string(attention.getValueHeadDim());
-  const char *names[] = {"mask_batch", "mask_head", "mask_query", "mask_key"};
-  for (auto [stride, name] : llvm::zip(strides, names))
-    shape += ", " + d.size(stride, name);
-  d.body = "llmopt::attention<llmopt::MaskKind::" + lm::stringifyMaskKind(attention.getMaskKind()).str() + ", " +
-           boolText(attention.getCausal()) +
-           ", llmopt::FullyMasked::" + lm::stringifyFullyMasked(attention.getFullyMasked()).str() + ", " +
-           std::to_string(attention.getValueHeadDim()) + ">(" + query + ", " + key + ", " + value + ", " + mask + ", " +
-           out + ", {" + shape + "}, " + floatLiteral(attention.getScale().convertToDouble()) + ");";
-  d.step.tiles = q[0] * q[1] * SymExpr(heads);
-  return success();
-}
-
 LogicalResult draftNorm(kernel::NormOp norm, Draft &d) {
   d.hint = lm::stringifyNormKind(norm.getKind()).str() + "_norm";
   std::string call = d.buffer("const float", "x");
@@ -78,18 +41,6 @@ LogicalResult draftNorm(kernel::NormOp norm, Draft &d) {
            d.size(getDims(norm.getInput()).back(), "width") + ", " + floatLiteral(norm.getEpsilon().convertToDouble()) +
            ");";
   d.step.tiles = rowsOf(norm.getInput().getType());
-  return success();
-}
-
-LogicalResult draftKVAppend(kernel::KVAppendOp append, Draft &d) {
-  SmallVector<SymExpr> input = getDims(append.getInput());
-  d.hint = "kv_append";
-  d.threads = 128; // kAttentionThreads
-  std::string cache = d.buffer("float", "cache"), x = d.buffer("const float", "x");
-  d.body = "llmopt::kv_append(" + cache + ", " + x + ", " + d.size(input[1], "tokens") + ", " +
-           d.size(lm::getExprs(append.getPast())[0], "past") + ", " +
-           d.size(kernel::getTokenRows(append.getResult()), "capacity") + ", " + d.size(input[2], "width") + ");";
-  d.step.tiles = input[0] * input[1];
   return success();
 }
 
@@ -164,6 +115,19 @@ std::string cuda::activationText(kernel::Activation activation) {
 
 std::string cuda::typeText(Type element) {
   return element.isF16() ? "llmopt::f16" : element.isBF16() ? "llmopt::bf16" : "float";
+}
+
+int64_t cuda::alignmentOf(const SymExpr &expr, int64_t size) {
+  for (int64_t bytes = kChunkBytes; bytes > size; bytes /= 2)
+    if (SymExpr::divideExactly(expr, bytes / size))
+      return bytes;
+  return size;
+}
+
+int64_t cuda::alignmentOf(Value value, int64_t size) {
+  if (auto view = value.getDefiningOp<kernel::ViewOp>())
+    return std::min(alignmentOf(view.getInput(), size), alignmentOf(lm::getExprs(view.getOffset())[0], size));
+  return isa<BlockArgument>(value) ? size : kChunkBytes;
 }
 
 std::string Draft::buffer(const std::string &type, const std::string &name) {

@@ -16,6 +16,19 @@ std::string activationText(kernel::Activation activation);
 /// "float", "llmopt::f16" or "llmopt::bf16"
 std::string typeText(mlir::Type element);
 
+/// What an asynchronous copy brings at best.
+constexpr int64_t kChunkBytes = 16;
+/// Bytes, at most 16, that `expr` elements of `size` bytes are a multiple of.
+int64_t alignmentOf(const lm::SymExpr &expr, int64_t size);
+/// The same of the first element of a value: what the caller gives is aligned to its
+/// elements only, memory of the model's own to far more.
+int64_t alignmentOf(mlir::Value value, int64_t size);
+
+/// Attention and the cache (DraftAttention.cpp).
+mlir::LogicalResult draftAttention(kernel::AttentionOp attention, Draft &draft);
+mlir::LogicalResult draftKVAppend(kernel::KVAppendOp append, Draft &draft);
+/// Whether there is a kernel on tensor cores for such heads.
+constexpr int64_t kMaxFlashDim = 128;
 /// Products (DraftProducts.cpp).
 mlir::LogicalResult draftGemm(kernel::GemmOp gemm, Draft &draft);
 mlir::LogicalResult draftGemmS8(kernel::GemmS8Op gemm, Draft &draft);

@@ -17,13 +17,6 @@
 
 namespace llmopt {
 
-struct GemmShape {
-  int64_t rows; // M
-  int64_t n, k;
-  int64_t row_stride; // elements between rows of x
-  int64_t row_offset; // first element of x
-};
-
 /// A tile of BM x BN of the result by warps of WM x WN each.
 template <int BM, int BN, int KBytes, int WM, int WN, int Stages> struct GemmTile {
   static constexpr int kM = BM, kN = BN, kBytes = KBytes, kWarpM = WM, kWarpN = WN, kStages = Stages;

@@ -2,6 +2,11 @@
 // unsigned side of vpdpbusd, u - z the signed one, so that a group's correction is
 // -128 times the sum of its weights: the same for all rows, and where sums begin. Sums
 // of a group fill the registers; those of all groups are floats in the L1 cache.
+//
+// With scales of rows per group, sums begin at the bits of `unit` and so are those of
+// unit + sum, of which one fused multiply-add makes the rounded sum * scale: unit * scale
+// is exact, scales having 22 bits. A conversion and a multiplication less were it not for
+// scales so large that the product overflows: such tiles are left to DirectInt4.
 #include "Int4Tiles.h"
 #include "RowKernels.h"
 
@@ -12,17 +17,18 @@ using namespace mlir;
 namespace llmopt::cpu {
 namespace {
 
+constexpr int64_t unitBits = 0x4B400000;
+
 /// Steps of K that are taken apart at a time: they stay in the L1 cache.
 constexpr int64_t depth = 512;
-/// Steps of 4 elements of K in one round of the innermost loop. With 8, LLVM spills.
-constexpr int64_t unroll = 4;
 
-/// Scratch memory: rows of A, a part of a panel, sums. In bytes.
+/// Scratch memory: rows of A, for each its scales and what takes `unit` off, a part of a
+/// panel, sums. In bytes.
 struct Layout {
   int64_t stride;           // between rows of A
   int64_t header, block;    // of a group: starts of sums and scales; with weights
   int64_t parts, maxGroups; // of a panel: parts, groups in the largest of them
-  int64_t panel, sums, total;
+  int64_t scales, panel, sums, total;
 
   Layout(const GemmInt4Spec &spec, const IntegerTiling &tiling) {
     const int64_t groups = spec.k / spec.group;
@@ -31,7 +37,8 @@ struct Layout {
     block = header + tiling.nr * spec.group;
     parts = (groups + std::max<int64_t>(1, depth / spec.group) - 1) / std::max<int64_t>(1, depth / spec.group);
     maxGroups = (groups + parts - 1) / parts;
-    panel = tiling.mBlock * stride;
+    scales = tiling.mBlock * stride;
+    panel = scales + (spec.scalePerGroup ? roundUp(tiling.mBlock * groups * 8, 64) : 0);
     sums = panel + maxGroups * block;
     total = sums + tiling.mBlock * tiling.nr * 4;
   }
@@ -40,7 +47,8 @@ struct Layout {
 class UnpackedInt4Tiles : public Int4Tiles {
 public:
   UnpackedInt4Tiles(KernelBuilder &kb, const GemmInt4Spec &spec, const IntegerTiling &tiling)
-      : Int4Tiles(kb, spec, tiling, Layout(spec, tiling).sums), at(spec, tiling) {}
+      : Int4Tiles(kb, spec, tiling, Layout(spec, tiling).sums), at(spec, tiling),
+        placed(spec.scalePerGroup && spec.group * 15 * 127 < 1 << 22) {}
 
   /// (a, row scales, part of a panel, its groups, sums, sums, next, nextStep): adds to
   /// sums. At `next` and each nextStep bytes on what follows is brought into the L2
@@ -53,6 +61,7 @@ public:
 
 private:
   const Layout at;
+  const bool placed; // sums are bits of floats
 
   std::string rowsName() const { return "gemm_w4a8_unpacked" + suffix() + "_rows"; }
   Type intVector() { return kb.vecOf(kb.i32()); }
@@ -68,32 +77,35 @@ private:
               for (int64_t i = 0; i < count; ++i)
                 carried.push_back(kb.load(kb.at(head, i % tiling.vectors * lanes), intVector()));
               carried.append({a, bytes(head, at.header), places[3]});
-              carried = kb.loop(kb.i(0), kb.i(spec.group / (4 * unroll)), 1, carried, [&](V, ArrayRef<V> values) {
-                Values next(values.begin(), values.end());
-                for (int64_t step = 0; step < unroll; ++step)
-                  next = emitStep(rows, next, nextStep);
-                return next;
+              carried = kb.loop(kb.i(0), kb.i(spec.group / 4 - 1), 1, carried,
+                                [&](V, ArrayRef<V> values) { return emitStep(rows, values, nextStep); });
+              SmallVector<V> columnScales;
+              for (int64_t v = 0; v < tiling.vectors; ++v)
+                columnScales.push_back(kb.loadVec(kb.at(head, tiling.nr + v * lanes)));
+              Values end = emitStep(rows, carried, nextStep, [&](int64_t r, int64_t v, V sum) {
+                V x = scaleByRow(sum, kb.at(rowScales, r * 2 * panel.groups));
+                const int64_t place = r * tiling.nr + v * lanes;
+                kb.store(kb.fma(x, columnScales[v], kb.loadVec(kb.at(in, place))), kb.at(out, place));
               });
-              V fetch = carried.pop_back_val(), end = carried.pop_back_val(), nextA = carried.pop_back_val();
-              for (int64_t r = 0; r < rows; ++r) {
-                V rowScale;
-                if (spec.scalePerGroup)
-                  rowScale = kb.splat(kb.load(kb.at(rowScales, r * panel.groups)));
-                for (int64_t v = 0; v < tiling.vectors; ++v) {
-                  V scale = kb.loadVec(kb.at(head, tiling.nr + v * lanes));
-                  const int64_t place = r * tiling.nr + v * lanes;
-                  if (rowScale)
-                    scale = scale * rowScale;
-                  V x = kb.toFloat(carried[r * tiling.vectors + v], kb.f32());
-                  kb.store(kb.fma(x, scale, kb.loadVec(kb.at(in, place))), kb.at(out, place));
-                }
-              }
-              return Values{nextA, kb.at(rowScales, spec.scalePerGroup ? 1 : 0), end, fetch};
+              V fetch = end.pop_back_val(), next = end.pop_back_val(), nextA = end.pop_back_val();
+              return Values{nextA, kb.at(rowScales, 1), next, fetch};
             });
   }
 
+  V scaleByRow(V sum, V from) {
+    if (!spec.scalePerGroup)
+      return kb.toFloat(sum, kb.f32());
+    V scale = kb.splat(kb.load(from));
+    if (placed)
+      return kb.fma(kb.bitcast(sum, kb.f32()), scale, kb.splat(kb.load(kb.at(from, panel.groups))));
+    return kb.toFloat(sum, kb.f32()) * scale;
+  }
+
   /// Four steps of K. `values`: sums, where A and B are read, where B is fetched.
-  Values emitStep(int64_t rows, ArrayRef<V> values, V nextStep) {
+  /// `finish` takes the sums of a group as they are ready: many stores at once would fill
+  /// the queue for them and hold up what follows.
+  Values emitStep(int64_t rows, ArrayRef<V> values, V nextStep,
+                  llvm::function_ref<void(int64_t, int64_t, V)> finish = {}) {
     Values next(values.begin(), values.end());
     V fetch = next.pop_back_val(), from = next.pop_back_val(), a = next.pop_back_val();
     kb.prefetch(fetch, /*locality=*/2);
@@ -102,16 +114,24 @@ private:
       columns.push_back(kb.load(bytes(from, v * lanes * 4), byteVector()));
     for (int64_t r = 0; r < rows; ++r) {
       V factor = reshape(kb.splat(kb.load(bytes(a, r * at.stride), kb.i32())), byteVector());
-      for (int64_t v = 0; v < tiling.vectors; ++v)
-        next[r * tiling.vectors + v] = dotProduct(next[r * tiling.vectors + v], factor, columns[v]);
+      for (int64_t v = 0; v < tiling.vectors; ++v) {
+        V &sum = next[r * tiling.vectors + v];
+        sum = dotProduct(sum, factor, columns[v]);
+        if (finish)
+          finish(r, v, sum);
+      }
     }
     next.append({bytes(a, 4), bytes(from, entry()), bytes(fetch, nextStep)});
     return next;
   }
 
-  void prepareRows() override {
+  V prepareRows() override {
     copyRows(at.stride, 1, [&](V q) { return q ^ kb.intConstant(q.type(), -128); });
     kb.loop(kb.i(0), rows * tiling.nr, lanes, [&](V i) { kb.store(kb.splatConstant(0), kb.at(sums(), i)); });
+    if (!spec.scalePerGroup)
+      return {};
+    V largest = roundScales(bytes(kb.scratch, at.scales), 2 * panel.groups, placed);
+    return largest <= 0x7149f2ca; // of 1e30f
   }
 
   /// Leaves zeros behind for the next panel: the line is in the cache now.
@@ -159,7 +179,7 @@ private:
           return part(carried, bytes(raw, i * (4 * entry())), bytes(place, i * (8 * entry())));
         });
       for (int64_t v = 0; v < tiling.vectors; ++v)
-        kb.store(0 - (sums[2 * v] + sums[2 * v + 1]), kb.at(to, v * lanes));
+        kb.store((placed ? unitBits : 0) - (sums[2 * v] + sums[2 * v + 1]), kb.at(to, v * lanes));
     });
   }
 
@@ -185,9 +205,10 @@ private:
         V count = end - first;
         fetchResults(column, first + count * part / kb.i(at.parts), first + count * (part + 1) / kb.i(at.parts));
         V own = kb.at(sums(), first * tiling.nr);
-        kb.call(rowsName(), {bytes(kb.scratch, first * at.stride + g0 * spec.group),
-                             kb.at(rowScales(first), spec.scalePerGroup ? g0 : kb.i(0)), bytes(kb.scratch, at.panel),
-                             groups, own, own, bytes(follows, p * nextStep * steps), nextStep, end - first});
+        kb.call(rowsName(),
+                {bytes(kb.scratch, first * at.stride + g0 * spec.group),
+                 kb.at(bytes(kb.scratch, at.scales), first * (2 * panel.groups) + g0), bytes(kb.scratch, at.panel),
+                 groups, own, own, bytes(follows, p * nextStep * steps), nextStep, end - first});
         kb.ifThen(part + 1 == kb.i(at.parts), [&] { finishRows(column, first, end); });
       });
     });

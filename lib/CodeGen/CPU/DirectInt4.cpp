@@ -197,7 +197,7 @@ private:
 
   V prepareRows() override {
     if (spec.scalePerGroup)
-      roundScales(bytes(kb.scratch, at.scales), panel.groups, false);
+      roundScales(bytes(kb.scratch, at.scales), V());
     if (spec.zeroPoints || spec.offset)
       sumGroups();
     return {};

@@ -20,24 +20,19 @@ V Int4Tiles::nibblesOf(V raw, int64_t half) {
   return reshape(half ? shiftRight(raw, 4) : raw, byteVector()) & kb.intConstant(byteVector(), 15);
 }
 
-V Int4Tiles::roundScales(V to, int64_t stride, bool addends) {
-  V scales = base(spec.rowScale, kb.f32());
-  Values largest{kb.intConstant(kb.i32(), 0)};
-  largest = kb.loop(kb.i(0), rows, 1, largest, [&](V r, ArrayRef<V> carried) {
-    V from = kb.at(scales, (m0 + r) * panel.groups), place = kb.at(to, r * stride);
-    Values partials(rowPartialSums, kb.intConstant(kb.vecOf(kb.i32()), 0));
-    partials = foldRow(kb, Size(panel.groups), partials, [&](V partial, V g, V mask) {
-      V scale = kb.loadMaybeMasked(kb.at(from, g), mask), bits = kb.bitcast(scale, kb.i32());
-      V rounded = kb.bitcast((bits + (((bits >> 2) & 1) + 1)) & -4, kb.f32());
-      rounded = kb.select(scale == scale, rounded, scale);
-      kb.storeMaybeMasked(rounded, kb.at(place, g), mask);
-      if (addends)
-        kb.storeMaybeMasked(rounded * -unit, kb.at(place, g + panel.groups), mask);
-      return kb.maximum(partial, bits);
-    });
-    return Values{kb.maximum(carried[0], maxPartials(kb, partials))};
+V Int4Tiles::roundScales(V to, V addends) {
+  V from = kb.at(base(spec.rowScale, kb.f32()), m0 * panel.groups);
+  Values largest(rowPartialSums, kb.intConstant(kb.vecOf(kb.i32()), 0));
+  largest = foldRow(kb, rows * panel.groups, largest, [&](V partial, V place, V mask) {
+    V scale = kb.loadMaybeMasked(kb.at(from, place), mask), bits = kb.bitcast(scale, kb.i32());
+    V rounded = kb.bitcast((bits + (((bits >> 2) & 1) + 1)) & -4, kb.f32());
+    rounded = kb.select(scale == scale, rounded, scale);
+    kb.storeMaybeMasked(rounded, kb.at(to, place), mask);
+    if (addends)
+      kb.storeMaybeMasked(rounded * -unit, kb.at(addends, place), mask);
+    return kb.maximum(partial, bits);
   });
-  return largest[0];
+  return maxPartials(kb, largest);
 }
 
 std::string Int4Tiles::suffix() const {

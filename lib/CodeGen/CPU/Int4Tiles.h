@@ -37,9 +37,9 @@ protected:
     V x = kb.loadVec(from);
     return row ? x * row : x;
   }
-  /// Rounds scales of rows to 22 bits, rows `stride` elements apart at `to`, and gives the
-  /// bits of the largest. `addends`: behind the scales of a row -unit times each, exactly.
-  V roundScales(V to, int64_t stride, bool addends);
+  /// Rounds the scales of all rows to 22 bits, [rows][K/G] at `to`, and gives the bits of
+  /// the largest. At `addends`, if any, -unit times each, exactly.
+  V roundScales(V to, V addends);
   V panelAt(V column) { return bytes(base(spec.b, kb.i8()), column / tiling.nr * panel.bytes); }
   V shiftRight(V value, int64_t bits);
   V nibblesOf(V raw, int64_t half); // of dwords, as bytes

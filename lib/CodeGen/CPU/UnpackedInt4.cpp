@@ -22,13 +22,13 @@ constexpr int64_t unitBits = 0x4B400000;
 /// Steps of K that are taken apart at a time: they stay in the L1 cache.
 constexpr int64_t depth = 512;
 
-/// Scratch memory: rows of A, for each its scales and what takes `unit` off, a part of a
-/// panel, sums. In bytes.
+/// Scratch memory: rows of A, their scales, what takes `unit` off, a part of a panel,
+/// sums. In bytes.
 struct Layout {
   int64_t stride;           // between rows of A
   int64_t header, block;    // of a group: starts of sums and scales; with weights
   int64_t parts, maxGroups; // of a panel: parts, groups in the largest of them
-  int64_t scales, panel, sums, total;
+  int64_t scales, addends, panel, sums, total;
 
   Layout(const GemmInt4Spec &spec, const IntegerTiling &tiling) {
     const int64_t groups = spec.k / spec.group;
@@ -38,7 +38,9 @@ struct Layout {
     parts = (groups + std::max<int64_t>(1, depth / spec.group) - 1) / std::max<int64_t>(1, depth / spec.group);
     maxGroups = (groups + parts - 1) / parts;
     scales = tiling.mBlock * stride;
-    panel = scales + (spec.scalePerGroup ? roundUp(tiling.mBlock * groups * 8, 64) : 0);
+    const int64_t scaleBytes = spec.scalePerGroup ? roundUp(tiling.mBlock * groups * 4, 64) : 0;
+    addends = scales + scaleBytes;
+    panel = addends + scaleBytes;
     sums = panel + maxGroups * block;
     total = sums + tiling.mBlock * tiling.nr * 4;
   }
@@ -50,13 +52,16 @@ public:
       : Int4Tiles(kb, spec, tiling, Layout(spec, tiling).sums), at(spec, tiling),
         placed(spec.scalePerGroup && spec.group * 15 * 127 < 1 << 22) {}
 
-  /// (a, row scales, part of a panel, its groups, sums, sums, next, nextStep): adds to
-  /// sums. At `next` and each nextStep bytes on what follows is brought into the L2
-  /// cache. Sums come twice, to be read and to be written: known to be the same, LLVM
-  /// would carry them in registers, of which there are none left.
+  /// (a, row scales, addends, part of a panel, its groups, sums, sums, next, nextStep, c,
+  /// bytes between rows of c): adds to sums. At `next` and each nextStep bytes on what
+  /// follows is brought into the L2 cache, and rows of c for writing, of which all groups
+  /// of a panel see to all. Sums come twice, to be read and to be written: known to be the
+  /// same, LLVM would carry them in registers, of which there are none left.
   void declareFunctions() override {
-    declareRowKernels(kb, rowsName(), {kb.ptr(), kb.ptr(), kb.ptr(), kb.i64(), kb.ptr(), kb.ptr(), kb.ptr(), kb.i64()},
-                      tiling.mr, [&](int64_t rows, ArrayRef<V> arguments) { emitRows(rows, arguments); });
+    SmallVector<Type> types(11, kb.ptr());
+    types[4] = types[8] = types[10] = kb.i64();
+    declareRowKernels(kb, rowsName(), types, tiling.mr,
+                      [&](int64_t rows, ArrayRef<V> arguments) { emitRows(rows, arguments); });
   }
 
 private:
@@ -68,37 +73,40 @@ private:
   int64_t entry() const { return tiling.nr * 4; } // bytes per 4 steps of K
 
   void emitRows(int64_t rows, ArrayRef<V> arguments) {
-    V in = arguments[4], out = arguments[5], nextStep = arguments[7];
-    const int64_t count = rows * tiling.vectors;
-    kb.loop(kb.i(0), arguments[3], 1, {arguments[0], arguments[1], arguments[2], arguments[6]},
-            [&](V, ArrayRef<V> places) {
-              V a = places[0], rowScales = places[1], head = places[2];
-              Values carried;
-              for (int64_t i = 0; i < count; ++i)
-                carried.push_back(kb.load(kb.at(head, i % tiling.vectors * lanes), intVector()));
-              carried.append({a, bytes(head, at.header), places[3]});
-              carried = kb.loop(kb.i(0), kb.i(spec.group / 4 - 1), 1, carried,
-                                [&](V, ArrayRef<V> values) { return emitStep(rows, values, nextStep); });
-              SmallVector<V> columnScales;
-              for (int64_t v = 0; v < tiling.vectors; ++v)
-                columnScales.push_back(kb.loadVec(kb.at(head, tiling.nr + v * lanes)));
-              Values end = emitStep(rows, carried, nextStep, [&](int64_t r, int64_t v, V sum) {
-                V x = scaleByRow(sum, kb.at(rowScales, r * 2 * panel.groups));
-                const int64_t place = r * tiling.nr + v * lanes;
-                kb.store(kb.fma(x, columnScales[v], kb.loadVec(kb.at(in, place))), kb.at(out, place));
-              });
-              V fetch = end.pop_back_val(), next = end.pop_back_val(), nextA = end.pop_back_val();
-              return Values{nextA, kb.at(rowScales, 1), next, fetch};
-            });
+    V in = arguments[5], out = arguments[6], nextStep = arguments[8], rowOfC = arguments[10];
+    const int64_t count = rows * tiling.vectors, rowsPerGroup = (rows + panel.groups - 1) / panel.groups;
+    Values state{arguments[0], arguments[1], arguments[2], arguments[3], arguments[7], arguments[9]};
+    kb.loop(kb.i(0), arguments[4], 1, state, [&](V, ArrayRef<V> places) {
+      V rowScales = places[1], addends = places[2], head = places[3], c = places[5];
+      // Stores that miss the caches would hold up those of the sums behind them.
+      for (int64_t r = 0; r < rowsPerGroup; ++r, c = bytes(c, rowOfC))
+        for (int64_t line = 0; line < tiling.nr * 4; line += 64)
+          kb.prefetch(bytes(c, line), /*locality=*/3, /*toWrite=*/true);
+      Values carried;
+      for (int64_t i = 0; i < count; ++i)
+        carried.push_back(kb.load(kb.at(head, i % tiling.vectors * lanes), intVector()));
+      carried.append({places[0], bytes(head, at.header), places[4]});
+      carried = kb.loop(kb.i(0), kb.i(spec.group / 4 - 1), 1, carried,
+                        [&](V, ArrayRef<V> values) { return emitStep(rows, values, nextStep); });
+      SmallVector<V> columnScales;
+      for (int64_t v = 0; v < tiling.vectors; ++v)
+        columnScales.push_back(kb.loadVec(kb.at(head, tiling.nr + v * lanes)));
+      Values end = emitStep(rows, carried, nextStep, [&](int64_t r, int64_t v, V sum) {
+        V x = scaleByRow(sum, kb.at(rowScales, r * panel.groups), kb.at(addends, r * panel.groups));
+        const int64_t place = r * tiling.nr + v * lanes;
+        kb.store(kb.fma(x, columnScales[v], kb.loadVec(kb.at(in, place))), kb.at(out, place));
+      });
+      V fetch = end.pop_back_val(), next = end.pop_back_val(), nextA = end.pop_back_val();
+      return Values{nextA, kb.at(rowScales, 1), kb.at(addends, 1), next, fetch, c};
+    });
   }
 
-  V scaleByRow(V sum, V from) {
+  V scaleByRow(V sum, V scale, V addend) {
     if (!spec.scalePerGroup)
       return kb.toFloat(sum, kb.f32());
-    V scale = kb.splat(kb.load(from));
     if (placed)
-      return kb.fma(kb.bitcast(sum, kb.f32()), scale, kb.splat(kb.load(kb.at(from, panel.groups))));
-    return kb.toFloat(sum, kb.f32()) * scale;
+      return kb.fma(kb.bitcast(sum, kb.f32()), kb.splat(kb.load(scale)), kb.splat(kb.load(addend)));
+    return kb.toFloat(sum, kb.f32()) * kb.splat(kb.load(scale));
   }
 
   /// Four steps of K. `values`: sums, where A and B are read, where B is fetched.
@@ -130,7 +138,7 @@ private:
     kb.loop(kb.i(0), rows * tiling.nr, lanes, [&](V i) { kb.store(kb.splatConstant(0), kb.at(sums(), i)); });
     if (!spec.scalePerGroup)
       return {};
-    V largest = roundScales(bytes(kb.scratch, at.scales), 2 * panel.groups, placed);
+    V largest = roundScales(bytes(kb.scratch, at.scales), placed ? bytes(kb.scratch, at.addends) : V());
     return largest <= 0x7149f2ca; // of 1e30f
   }
 
@@ -183,15 +191,6 @@ private:
     });
   }
 
-  /// Stores that miss the caches would hold up those of the sums behind them.
-  void fetchResults(V column, V first, V end) {
-    V c = kb.at(base(shape.c, kb.f32()), column);
-    kb.loop(first, end, 1, [&](V r) {
-      for (int64_t line = 0; line < tiling.nr * 4; line += 64)
-        kb.prefetch(bytes(kb.at(c, (m0 + r) * shape.n), line), /*locality=*/3, /*toWrite=*/true);
-    });
-  }
-
   void multiplyPanel(V column) override {
     V weights = panelAt(column);
     kb.loop(kb.i(0), kb.i(at.parts), 1, [&](V part) {
@@ -202,13 +201,13 @@ private:
       forRowPanels(kb, rows, tiling.mr, [&](V first, V end, V p, V panels) {
         // The part that follows is fetched by all row panels together.
         V nextStep = (kb.i((panel.block * 4 + spec.group - 1) / spec.group) + (panels - 1)) / panels;
-        V count = end - first;
-        fetchResults(column, first + count * part / kb.i(at.parts), first + count * (part + 1) / kb.i(at.parts));
-        V own = kb.at(sums(), first * tiling.nr);
+        V own = kb.at(sums(), first * tiling.nr), scale = first * panel.groups + g0;
+        V rowOfC = m0 + first + g0 * ((tiling.mr + panel.groups - 1) / panel.groups);
         kb.call(rowsName(),
-                {bytes(kb.scratch, first * at.stride + g0 * spec.group),
-                 kb.at(bytes(kb.scratch, at.scales), first * (2 * panel.groups) + g0), bytes(kb.scratch, at.panel),
-                 groups, own, own, bytes(follows, p * nextStep * steps), nextStep, end - first});
+                {bytes(kb.scratch, first * at.stride + g0 * spec.group), kb.at(bytes(kb.scratch, at.scales), scale),
+                 kb.at(bytes(kb.scratch, at.addends), scale), bytes(kb.scratch, at.panel), groups, own, own,
+                 bytes(follows, p * nextStep * steps), nextStep,
+                 kb.at(base(shape.c, kb.f32()), rowOfC * shape.n + column), kb.i(4 * shape.n), end - first});
         kb.ifThen(part + 1 == kb.i(at.parts), [&] { finishRows(column, first, end); });
       });
     });

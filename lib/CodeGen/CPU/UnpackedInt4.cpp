@@ -216,7 +216,8 @@ private:
 
 } // namespace
 
-int64_t unpackedInt4Rows(const TargetInfo &target) { return hasByteDotProduct(target) ? 14 : 0; }
+/// 26 sums, two vectors of B, one of A, and three that scale: a row more would spill.
+int64_t unpackedInt4Rows(const TargetInfo &target) { return hasByteDotProduct(target) ? 13 : 0; }
 
 int64_t unpackedInt4Scratch(const GemmInt4Spec &spec, const IntegerTiling &tiling) {
   return Layout(spec, tiling).total;

@@ -21,15 +21,22 @@ Multiply multiplyOf(const TargetInfo &t) {
 /// Products of K that are summed in int16.
 constexpr int64_t chunk = 32;
 
-/// Of the corrections, which come first in scratch memory; sums follow.
-int64_t correctionBytes(const GemmInt4Spec &spec, const IntegerTiling &tiling) {
-  return roundUp(tiling.mBlock * (spec.k / spec.group) * 4, 64);
-}
+/// Scratch memory: of every row and group what its nibbles are corrected by, and its
+/// scale; sums. In bytes.
+struct Layout {
+  int64_t scales, sums, total;
+
+  Layout(const GemmInt4Spec &spec, const IntegerTiling &tiling) {
+    scales = roundUp(tiling.mBlock * (spec.k / spec.group) * 4, 64);
+    sums = scales * (spec.scalePerGroup ? 2 : 1);
+    total = sums + tiling.mBlock * tiling.nr * 4;
+  }
+};
 
 class DirectInt4Tiles : public Int4Tiles {
 public:
   DirectInt4Tiles(KernelBuilder &kb, const GemmInt4Spec &spec, const IntegerTiling &tiling)
-      : Int4Tiles(kb, spec, tiling, correctionBytes(spec, tiling)), multiply(multiplyOf(kb.target)) {}
+      : Int4Tiles(kb, spec, tiling, Layout(spec, tiling).sums), at(spec, tiling), multiply(multiplyOf(kb.target)) {}
 
   /// (a, row scales, corrections, panel, sums, next, nextStep)
   void declareFunctions() override {
@@ -40,6 +47,7 @@ public:
   }
 
 private:
+  const Layout at;
   const Multiply multiply;
 
   std::string rowsName() const {
@@ -172,12 +180,12 @@ private:
           rowSum = kb.splat(kb.load(kb.at(corrections, g + r * panel.groups)));
         for (int64_t v = 0; v < tiling.vectors; ++v) {
           int64_t i = r * tiling.vectors + v;
-          V x = kb.toFloat(sums[i], kb.f32()), scale = kb.loadVec(kb.at(head, v * lanes));
+          V x = kb.toFloat(sums[i], kb.f32());
           if (spec.zeroPoints) // integers below 2^24 (G <= 4096): exact
             x = kb.fma(rowSum, kb.loadVec(kb.at(head, tiling.nr + v * lanes)), x);
           if (rowScale)
-            scale = scale * rowScale;
-          floats[i] = kb.fma(x, scale, floats[i]);
+            x = x * rowScale;
+          floats[i] = kb.fma(x, kb.loadVec(kb.at(head, v * lanes)), floats[i]);
         }
       }
       floats.append(places.begin(), places.end());
@@ -187,11 +195,17 @@ private:
       kb.store(carried[i], kb.at(out, i / tiling.vectors * tiling.nr + i % tiling.vectors * lanes));
   }
 
+  V prepareRows() override {
+    if (spec.scalePerGroup)
+      roundScales(bytes(kb.scratch, at.scales), V());
+    if (spec.zeroPoints || spec.offset)
+      sumGroups();
+    return {};
+  }
+
   /// For every row and group -offset times the sum of A as int32, or, with zero
   /// points, minus the sum as f32.
-  void prepareRows() override {
-    if (!spec.zeroPoints && spec.offset == 0)
-      return;
+  void sumGroups() {
     V source = base(spec.a, kb.i8());
     kb.loop(kb.i(0), rows, 1, [&](V r) {
       kb.loop(kb.i(0), kb.i(panel.groups), 1, [&](V g) {
@@ -212,13 +226,13 @@ private:
 
   void multiplyPanel(V column) override {
     const int64_t steps = spec.k / 8;
-    V a = bytes(base(spec.a, kb.i8()), m0 * spec.k), weights = panelAt(column);
+    V a = bytes(base(spec.a, kb.i8()), m0 * spec.k), weights = panelAt(column), scales = bytes(kb.scratch, at.scales);
     forRowPanels(kb, rows, tiling.mr, [&](V first, V end, V p, V panels) {
       // The panel that follows is fetched by all row panels together.
       V nextStep = (kb.i((panel.bytes + steps - 1) / steps) + (panels - 1)) / panels;
-      kb.call(rowsName(), {bytes(a, first * spec.k), rowScales(first), kb.at(kb.scratch, first * panel.groups), weights,
-                           kb.at(sums(), first * tiling.nr), bytes(weights, p * nextStep * steps + panel.bytes),
-                           nextStep, end - first});
+      kb.call(rowsName(), {bytes(a, first * spec.k), kb.at(scales, first * panel.groups),
+                           kb.at(kb.scratch, first * panel.groups), weights, kb.at(sums(), first * tiling.nr),
+                           bytes(weights, p * nextStep * steps + panel.bytes), nextStep, end - first});
       finishRows(column, first, end);
     });
   }
@@ -242,9 +256,7 @@ int64_t directInt4Rows(const TargetInfo &t) {
   return 1;
 }
 
-int64_t directInt4Scratch(const GemmInt4Spec &spec, const IntegerTiling &tiling) {
-  return correctionBytes(spec, tiling) + tiling.mBlock * tiling.nr * 4;
-}
+int64_t directInt4Scratch(const GemmInt4Spec &spec, const IntegerTiling &tiling) { return Layout(spec, tiling).total; }
 
 std::unique_ptr<IntegerTiles> makeDirectInt4(KernelBuilder &kb, const GemmInt4Spec &spec, const IntegerTiling &tiling) {
   return std::make_unique<DirectInt4Tiles>(kb, spec, tiling);

@@ -2,6 +2,7 @@
 #include "llmopt/CodeGen/CPU/Int4.h"
 
 #include "Int4Tiles.h"
+#include "RowLoops.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
@@ -19,6 +20,21 @@ V Int4Tiles::nibblesOf(V raw, int64_t half) {
   return reshape(half ? shiftRight(raw, 4) : raw, byteVector()) & kb.intConstant(byteVector(), 15);
 }
 
+V Int4Tiles::roundScales(V to, V addends) {
+  V from = kb.at(base(spec.rowScale, kb.f32()), m0 * panel.groups);
+  Values largest(rowPartialSums, kb.intConstant(kb.vecOf(kb.i32()), 0));
+  largest = foldRow(kb, rows * panel.groups, largest, [&](V partial, V place, V mask) {
+    V scale = kb.loadMaybeMasked(kb.at(from, place), mask), bits = kb.bitcast(scale, kb.i32());
+    V rounded = kb.bitcast((bits + (((bits >> 2) & 1) + 1)) & -4, kb.f32());
+    rounded = kb.select(scale == scale, rounded, scale);
+    kb.storeMaybeMasked(rounded, kb.at(to, place), mask);
+    if (addends)
+      kb.storeMaybeMasked(rounded * -unit, kb.at(addends, place), mask);
+    return kb.maximum(partial, bits);
+  });
+  return maxPartials(kb, largest);
+}
+
 std::string Int4Tiles::suffix() const {
   return "_k" + std::to_string(spec.k) + "_g" + std::to_string(spec.group) + (spec.scalePerGroup ? "" : "_token");
 }
@@ -32,7 +48,7 @@ struct Blocking {
   int64_t scratch = 0;
 
   Blocking(const GemmInt4Spec &spec, const TargetInfo &t)
-      : direct(!unpackedInt4Rows(t) || spec.m.isDim || spec.m.value <= fewRows),
+      : direct(!unpackedInt4Rows(t) || spec.m.isDim || spec.m.value <= fewRows || spec.scalePerGroup),
         unpacked(unpackedInt4Rows(t) && (spec.m.isDim || spec.m.value > fewRows)),
         tiling(spec, t.gemmNR(), t.gemmNRVectors, std::max(unpackedInt4Rows(t), directInt4Rows(t)), spec.k,
                int64_t(unpacked ? 512 : 256) << 10) {
@@ -69,10 +85,14 @@ void emitGemmInt4(KernelBuilder &kb, const GemmInt4Spec &spec) {
     unpacked->declareFunctions();
   }
   kb.beginKernel(spec.name);
-  if (direct && unpacked)
-    kb.ifThen(kb.size(spec.m) <= fewRows, [&] { direct->emitTile(); }, [&] { unpacked->emitTile(); });
+  if (!unpacked)
+    direct->emitTile();
+  else if (!direct)
+    unpacked->emitTile();
   else
-    (direct ? direct : unpacked)->emitTile();
+    kb.ifThen(
+        kb.size(spec.m) <= fewRows, [&] { direct->emitTile(); },
+        [&] { unpacked->emitTile([&] { direct->emitTile(); }); });
   kb.finish();
 }
 

@@ -136,9 +136,10 @@ private:
   }
 
   /// Shifted bytes, or int16. What lies between K and the last step meets zeros of B.
-  void prepareRows() override {
+  V prepareRows() override {
     copyRows(b.stride, quads ? 1 : 2,
              [&](V q) { return quads ? q ^ kb.intConstant(q.type(), -128) : kb.convert(q, i16()); });
+    return {};
   }
 
   void multiplyPanel(V column) override {

@@ -9,6 +9,9 @@
 
 namespace llmopt::cpu {
 
+/// An integer below 2^22 added to the bits of this float is added to its value, too.
+constexpr double unit = 12582912; // 1.5 * 2^23
+
 /// Of packed weights, in bytes.
 struct Int4Panel {
   int64_t groups;        // blocks per panel
@@ -34,9 +37,9 @@ protected:
     V x = kb.loadVec(from);
     return row ? x * row : x;
   }
-  /// Scales of the tile's rows from `first` on, `scalesPerRow` of each.
-  V rowScales(V first) { return kb.at(base(spec.rowScale, kb.f32()), (m0 + first) * scalesPerRow()); }
-  int64_t scalesPerRow() const { return spec.scalePerGroup ? panel.groups : 1; }
+  /// Rounds the scales of all rows to 22 bits, [rows][K/G] at `to`, and gives the bits of
+  /// the largest. At `addends`, if any, -unit times each, exactly.
+  V roundScales(V to, V addends);
   V panelAt(V column) { return bytes(base(spec.b, kb.i8()), column / tiling.nr * panel.bytes); }
   V shiftRight(V value, int64_t bits);
   V nibblesOf(V raw, int64_t half); // of dwords, as bytes

@@ -42,14 +42,18 @@ V IntegerTiles::intrinsic(const char *name, Type type, ArrayRef<V> operands) {
   return kb.wrap(call.getResult(0));
 }
 
-void IntegerTiles::emitTile() {
+void IntegerTiles::emitTile(llvm::function_ref<void()> otherwise) {
   V m = kb.size(shape.m), mTiles = kb.ceilDiv(m, tiling.mBlock);
   V mTile = kb.tile % mTiles, nTile = kb.tile / mTiles;
   m0 = m * mTile / mTiles;
   rows = m * (mTile + 1) / mTiles - m0;
   V n0 = nTile * tiling.nBlock, n1 = kb.minimum(kb.i(shape.n), n0 + tiling.nBlock);
-  prepareRows();
-  kb.loop(n0, n1, tiling.nr, [&](V column) { multiplyPanel(column); });
+  auto multiply = [&] { kb.loop(n0, n1, tiling.nr, [&](V column) { multiplyPanel(column); }); };
+  V fit = prepareRows();
+  if (fit)
+    kb.ifThen(fit, multiply, otherwise);
+  else
+    multiply();
 }
 
 void IntegerTiles::copyRows(int64_t stride, int64_t size, llvm::function_ref<V(V)> convert) {

@@ -41,15 +41,17 @@ public:
   virtual ~IntegerTiles() = default;
   /// The functions that tiles call. Before a kernel is begun.
   virtual void declareFunctions() = 0;
-  /// Tile kb.tile: (n block, m block), the m block fastest.
-  void emitTile();
+  /// Tile kb.tile: (n block, m block), the m block fastest. `otherwise` is for rows that
+  /// prepareRows does not take.
+  void emitTile(llvm::function_ref<void()> otherwise = {});
 
 protected:
   IntegerTiles(KernelBuilder &kb, const IntegerGemmSpec &shape, const IntegerTiling &tiling, int64_t sumsOffset)
       : kb(kb), shape(shape), tiling(tiling), sumsOffset(sumsOffset), lanes(kb.lanes()) {}
 
-  /// Once per tile: what panels need of its rows.
-  virtual void prepareRows() = 0;
+  /// Once per tile: what panels need of its rows. Gives a condition, or nothing where
+  /// all rows will do.
+  virtual V prepareRows() = 0;
   /// The sums of all rows with columns [column, column + NR), and then, for the rows
   /// that have them, finishRows.
   virtual void multiplyPanel(V column) = 0;

@@ -2,6 +2,11 @@
 // unsigned side of vpdpbusd, u - z the signed one, so that a group's correction is
 // -128 times the sum of its weights: the same for all rows, and where sums begin. Sums
 // of a group fill the registers; those of all groups are floats in the L1 cache.
+//
+// With scales of rows per group, sums begin at the bits of `unit` and so are those of
+// unit + sum, of which one fused multiply-add makes the rounded sum * scale: unit * scale
+// is exact, scales having 22 bits. A conversion and a multiplication less were it not for
+// scales so large that the product overflows: such tiles are left to DirectInt4.
 #include "Int4Tiles.h"
 #include "RowKernels.h"
 
@@ -12,17 +17,18 @@ using namespace mlir;
 namespace llmopt::cpu {
 namespace {
 
+constexpr int64_t unitBits = 0x4B400000;
+
 /// Steps of K that are taken apart at a time: they stay in the L1 cache.
 constexpr int64_t depth = 512;
-/// Steps of 4 elements of K in one round of the innermost loop. With 8, LLVM spills.
-constexpr int64_t unroll = 4;
 
-/// Scratch memory: rows of A, a part of a panel, sums. In bytes.
+/// Scratch memory: rows of A, their scales, what takes `unit` off, a part of a panel,
+/// sums. In bytes.
 struct Layout {
   int64_t stride;           // between rows of A
   int64_t header, block;    // of a group: starts of sums and scales; with weights
   int64_t parts, maxGroups; // of a panel: parts, groups in the largest of them
-  int64_t panel, sums, total;
+  int64_t scales, addends, panel, sums, total;
 
   Layout(const GemmInt4Spec &spec, const IntegerTiling &tiling) {
     const int64_t groups = spec.k / spec.group;
@@ -31,7 +37,10 @@ struct Layout {
     block = header + tiling.nr * spec.group;
     parts = (groups + std::max<int64_t>(1, depth / spec.group) - 1) / std::max<int64_t>(1, depth / spec.group);
     maxGroups = (groups + parts - 1) / parts;
-    panel = tiling.mBlock * stride;
+    scales = tiling.mBlock * stride;
+    const int64_t scaleBytes = spec.scalePerGroup ? roundUp(tiling.mBlock * groups * 4, 64) : 0;
+    addends = scales + scaleBytes;
+    panel = addends + scaleBytes;
     sums = panel + maxGroups * block;
     total = sums + tiling.mBlock * tiling.nr * 4;
   }
@@ -40,60 +49,71 @@ struct Layout {
 class UnpackedInt4Tiles : public Int4Tiles {
 public:
   UnpackedInt4Tiles(KernelBuilder &kb, const GemmInt4Spec &spec, const IntegerTiling &tiling)
-      : Int4Tiles(kb, spec, tiling, Layout(spec, tiling).sums), at(spec, tiling) {}
+      : Int4Tiles(kb, spec, tiling, Layout(spec, tiling).sums), at(spec, tiling),
+        placed(spec.scalePerGroup && spec.group * 15 * 127 < 1 << 22) {}
 
-  /// (a, row scales, part of a panel, its groups, sums, sums, next, nextStep): adds to
-  /// sums. At `next` and each nextStep bytes on what follows is brought into the L2
-  /// cache. Sums come twice, to be read and to be written: known to be the same, LLVM
-  /// would carry them in registers, of which there are none left.
+  /// (a, row scales, addends, part of a panel, its groups, sums, sums, next, nextStep, c,
+  /// bytes between rows of c): adds to sums. At `next` and each nextStep bytes on what
+  /// follows is brought into the L2 cache, and rows of c for writing, of which all groups
+  /// of a panel see to all. Sums come twice, to be read and to be written: known to be the
+  /// same, LLVM would carry them in registers, of which there are none left.
   void declareFunctions() override {
-    declareRowKernels(kb, rowsName(), {kb.ptr(), kb.ptr(), kb.ptr(), kb.i64(), kb.ptr(), kb.ptr(), kb.ptr(), kb.i64()},
-                      tiling.mr, [&](int64_t rows, ArrayRef<V> arguments) { emitRows(rows, arguments); });
+    SmallVector<Type> types(11, kb.ptr());
+    types[4] = types[8] = types[10] = kb.i64();
+    declareRowKernels(kb, rowsName(), types, tiling.mr,
+                      [&](int64_t rows, ArrayRef<V> arguments) { emitRows(rows, arguments); });
   }
 
 private:
   const Layout at;
+  const bool placed; // sums are bits of floats
 
   std::string rowsName() const { return "gemm_w4a8_unpacked" + suffix() + "_rows"; }
   Type intVector() { return kb.vecOf(kb.i32()); }
   int64_t entry() const { return tiling.nr * 4; } // bytes per 4 steps of K
 
   void emitRows(int64_t rows, ArrayRef<V> arguments) {
-    V in = arguments[4], out = arguments[5], nextStep = arguments[7];
-    const int64_t count = rows * tiling.vectors;
-    kb.loop(kb.i(0), arguments[3], 1, {arguments[0], arguments[1], arguments[2], arguments[6]},
-            [&](V, ArrayRef<V> places) {
-              V a = places[0], rowScales = places[1], head = places[2];
-              Values carried;
-              for (int64_t i = 0; i < count; ++i)
-                carried.push_back(kb.load(kb.at(head, i % tiling.vectors * lanes), intVector()));
-              carried.append({a, bytes(head, at.header), places[3]});
-              carried = kb.loop(kb.i(0), kb.i(spec.group / (4 * unroll)), 1, carried, [&](V, ArrayRef<V> values) {
-                Values next(values.begin(), values.end());
-                for (int64_t step = 0; step < unroll; ++step)
-                  next = emitStep(rows, next, nextStep);
-                return next;
-              });
-              V fetch = carried.pop_back_val(), end = carried.pop_back_val(), nextA = carried.pop_back_val();
-              for (int64_t r = 0; r < rows; ++r) {
-                V rowScale;
-                if (spec.scalePerGroup)
-                  rowScale = kb.splat(kb.load(kb.at(rowScales, r * panel.groups)));
-                for (int64_t v = 0; v < tiling.vectors; ++v) {
-                  V scale = kb.loadVec(kb.at(head, tiling.nr + v * lanes));
-                  const int64_t place = r * tiling.nr + v * lanes;
-                  if (rowScale)
-                    scale = scale * rowScale;
-                  V x = kb.toFloat(carried[r * tiling.vectors + v], kb.f32());
-                  kb.store(kb.fma(x, scale, kb.loadVec(kb.at(in, place))), kb.at(out, place));
-                }
-              }
-              return Values{nextA, kb.at(rowScales, spec.scalePerGroup ? 1 : 0), end, fetch};
-            });
+    V in = arguments[5], out = arguments[6], nextStep = arguments[8], rowOfC = arguments[10];
+    const int64_t count = rows * tiling.vectors, rowsPerGroup = (rows + panel.groups - 1) / panel.groups;
+    Values state{arguments[0], arguments[1], arguments[2], arguments[3], arguments[7], arguments[9]};
+    kb.loop(kb.i(0), arguments[4], 1, state, [&](V, ArrayRef<V> places) {
+      V rowScales = places[1], addends = places[2], head = places[3], c = places[5];
+      // Stores that miss the caches would hold up those of the sums behind them.
+      for (int64_t r = 0; r < rowsPerGroup; ++r, c = bytes(c, rowOfC))
+        for (int64_t line = 0; line < tiling.nr * 4; line += 64)
+          kb.prefetch(bytes(c, line), /*locality=*/3, /*toWrite=*/true);
+      Values carried;
+      for (int64_t i = 0; i < count; ++i)
+        carried.push_back(kb.load(kb.at(head, i % tiling.vectors * lanes), intVector()));
+      carried.append({places[0], bytes(head, at.header), places[4]});
+      carried = kb.loop(kb.i(0), kb.i(spec.group / 4 - 1), 1, carried,
+                        [&](V, ArrayRef<V> values) { return emitStep(rows, values, nextStep); });
+      SmallVector<V> columnScales;
+      for (int64_t v = 0; v < tiling.vectors; ++v)
+        columnScales.push_back(kb.loadVec(kb.at(head, tiling.nr + v * lanes)));
+      Values end = emitStep(rows, carried, nextStep, [&](int64_t r, int64_t v, V sum) {
+        V x = scaleByRow(sum, kb.at(rowScales, r * panel.groups), kb.at(addends, r * panel.groups));
+        const int64_t place = r * tiling.nr + v * lanes;
+        kb.store(kb.fma(x, columnScales[v], kb.loadVec(kb.at(in, place))), kb.at(out, place));
+      });
+      V fetch = end.pop_back_val(), next = end.pop_back_val(), nextA = end.pop_back_val();
+      return Values{nextA, kb.at(rowScales, 1), kb.at(addends, 1), next, fetch, c};
+    });
+  }
+
+  V scaleByRow(V sum, V scale, V addend) {
+    if (!spec.scalePerGroup)
+      return kb.toFloat(sum, kb.f32());
+    if (placed)
+      return kb.fma(kb.bitcast(sum, kb.f32()), kb.splat(kb.load(scale)), kb.splat(kb.load(addend)));
+    return kb.toFloat(sum, kb.f32()) * kb.splat(kb.load(scale));
   }
 
   /// Four steps of K. `values`: sums, where A and B are read, where B is fetched.
-  Values emitStep(int64_t rows, ArrayRef<V> values, V nextStep) {
+  /// `finish` takes the sums of a group as they are ready: many stores at once would fill
+  /// the queue for them and hold up what follows.
+  Values emitStep(int64_t rows, ArrayRef<V> values, V nextStep,
+                  llvm::function_ref<void(int64_t, int64_t, V)> finish = {}) {
     Values next(values.begin(), values.end());
     V fetch = next.pop_back_val(), from = next.pop_back_val(), a = next.pop_back_val();
     kb.prefetch(fetch, /*locality=*/2);
@@ -102,16 +122,24 @@ private:
       columns.push_back(kb.load(bytes(from, v * lanes * 4), byteVector()));
     for (int64_t r = 0; r < rows; ++r) {
       V factor = reshape(kb.splat(kb.load(bytes(a, r * at.stride), kb.i32())), byteVector());
-      for (int64_t v = 0; v < tiling.vectors; ++v)
-        next[r * tiling.vectors + v] = dotProduct(next[r * tiling.vectors + v], factor, columns[v]);
+      for (int64_t v = 0; v < tiling.vectors; ++v) {
+        V &sum = next[r * tiling.vectors + v];
+        sum = dotProduct(sum, factor, columns[v]);
+        if (finish)
+          finish(r, v, sum);
+      }
     }
     next.append({bytes(a, 4), bytes(from, entry()), bytes(fetch, nextStep)});
     return next;
   }
 
-  void prepareRows() override {
+  V prepareRows() override {
     copyRows(at.stride, 1, [&](V q) { return q ^ kb.intConstant(q.type(), -128); });
     kb.loop(kb.i(0), rows * tiling.nr, lanes, [&](V i) { kb.store(kb.splatConstant(0), kb.at(sums(), i)); });
+    if (!spec.scalePerGroup)
+      return {};
+    V largest = roundScales(bytes(kb.scratch, at.scales), placed ? bytes(kb.scratch, at.addends) : V());
+    return largest <= 0x7149f2ca; // of 1e30f
   }
 
   /// Leaves zeros behind for the next panel: the line is in the cache now.
@@ -159,16 +187,7 @@ private:
           return part(carried, bytes(raw, i * (4 * entry())), bytes(place, i * (8 * entry())));
         });
       for (int64_t v = 0; v < tiling.vectors; ++v)
-        kb.store(0 - (sums[2 * v] + sums[2 * v + 1]), kb.at(to, v * lanes));
-    });
-  }
-
-  /// Stores that miss the caches would hold up those of the sums behind them.
-  void fetchResults(V column, V first, V end) {
-    V c = kb.at(base(shape.c, kb.f32()), column);
-    kb.loop(first, end, 1, [&](V r) {
-      for (int64_t line = 0; line < tiling.nr * 4; line += 64)
-        kb.prefetch(bytes(kb.at(c, (m0 + r) * shape.n), line), /*locality=*/3, /*toWrite=*/true);
+        kb.store((placed ? unitBits : 0) - (sums[2 * v] + sums[2 * v + 1]), kb.at(to, v * lanes));
     });
   }
 
@@ -182,12 +201,13 @@ private:
       forRowPanels(kb, rows, tiling.mr, [&](V first, V end, V p, V panels) {
         // The part that follows is fetched by all row panels together.
         V nextStep = (kb.i((panel.block * 4 + spec.group - 1) / spec.group) + (panels - 1)) / panels;
-        V count = end - first;
-        fetchResults(column, first + count * part / kb.i(at.parts), first + count * (part + 1) / kb.i(at.parts));
-        V own = kb.at(sums(), first * tiling.nr);
-        kb.call(rowsName(), {bytes(kb.scratch, first * at.stride + g0 * spec.group),
-                             kb.at(rowScales(first), spec.scalePerGroup ? g0 : kb.i(0)), bytes(kb.scratch, at.panel),
-                             groups, own, own, bytes(follows, p * nextStep * steps), nextStep, end - first});
+        V own = kb.at(sums(), first * tiling.nr), scale = first * panel.groups + g0;
+        V rowOfC = m0 + first + g0 * ((tiling.mr + panel.groups - 1) / panel.groups);
+        kb.call(rowsName(),
+                {bytes(kb.scratch, first * at.stride + g0 * spec.group), kb.at(bytes(kb.scratch, at.scales), scale),
+                 kb.at(bytes(kb.scratch, at.addends), scale), bytes(kb.scratch, at.panel), groups, own, own,
+                 bytes(follows, p * nextStep * steps), nextStep,
+                 kb.at(base(shape.c, kb.f32()), rowOfC * shape.n + column), kb.i(4 * shape.n), end - first});
         kb.ifThen(part + 1 == kb.i(at.parts), [&] { finishRows(column, first, end); });
       });
     });
@@ -196,7 +216,8 @@ private:
 
 } // namespace
 
-int64_t unpackedInt4Rows(const TargetInfo &target) { return hasByteDotProduct(target) ? 14 : 0; }
+/// 26 sums, two vectors of B, one of A, and three that scale: a row more would spill.
+int64_t unpackedInt4Rows(const TargetInfo &target) { return hasByteDotProduct(target) ? 13 : 0; }
 
 int64_t unpackedInt4Scratch(const GemmInt4Spec &spec, const IntegerTiling &tiling) {
   return Layout(spec, tiling).total;

@@ -54,8 +54,7 @@ __device__ void norm_rows(const float *x, const float *residual, const float *in
   normalise_row<IsLayer>(load, scale, bias, y + first, width, epsilon);
 }
 
-template <bool Log>
-__device__ void softmax_rows(const float *x, float *y, int64_t width) {
+template <bool Log> __device__ void softmax_rows(const float *x, float *y, int64_t width) {
   const int64_t first = (int64_t)blockIdx.x * width;
   float largest = -INFINITY;
   for (int64_t i = threadIdx.x; i < width; i += kRowThreads)

@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""nvcc compiles the listed kernels of the library without warnings, spills or local memory.
+
+    check_library.py library_kernels.cu library_kernels.table INCLUDE [--update]
+
+The table gives, for each kernel, registers for each architecture: a kernel may use
+fewer; more is an error until the table says so (--update writes what nvcc says). A
+kernel that the table lacks, or that lacks from the source, is an error too.
+"""
+
+import argparse
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+ARCHITECTURES = ["sm_80", "sm_90a"]
+
+
+def compile_kernels(source, include):
+    """{kernel: {architecture: registers}}, and problems."""
+    problems, kernels = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["nvcc", "-std=c++17", "-Xcompiler", "-Wall", "-Xcompiler", "-Wextra", "-Xptxas", "-v", f"-I{include}",
+                   "-fatbin", source, "-o", f"{folder}/kernels.fatbin"]
+        for name in ARCHITECTURES:
+            command += ["-gencode", f"arch={name.replace('sm', 'compute')},code={name}"]
+        result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        sys.exit(result.stdout + result.stderr)
+    kernel = None
+    for line in (result.stdout + result.stderr).splitlines():
+        if "warning" in line.lower():
+            problems.append(line)
+        if match := re.search(r"Compiling entry function '(\w+)' for '(\w+)'", line):
+            kernel = match.groups()
+        if match := re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", line):
+            if kernel and set(match.groups()) != {"0"}:
+                problems.append(f"{kernel[0]} for {kernel[1]}: {line.strip()}")
+        if kernel and (match := re.search(r"Used (\d+) registers", line)):
+            kernels.setdefault(kernel[0], {})[kernel[1]] = int(match.group(1))
+            if "bytes lmem" in line:
+                problems.append(f"{kernel[0]} for {kernel[1]}: {line.strip()}")
+            kernel = None
+    return kernels, problems
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=pathlib.Path)
+    parser.add_argument("table", type=pathlib.Path)
+    parser.add_argument("include", type=pathlib.Path)
+    parser.add_argument("--update", action="store_true")
+    arguments = parser.parse_args()
+    kernels, problems = compile_kernels(arguments.source, arguments.include)
+    if arguments.update:
+        lines = [f"# registers of {' and '.join(ARCHITECTURES)}, by check_library.py --update"]
+        lines += [" ".join([name] + [str(kernels[name][a]) for a in ARCHITECTURES]) for name in sorted(kernels)]
+        arguments.table.write_text("\n".join(lines) + "\n")
+    expected = {}
+    for line in arguments.table.read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, *registers = line.split()
+            expected[name] = dict(zip(ARCHITECTURES, map(int, registers)))
+    for name in sorted(kernels.keys() | expected.keys()):
+        if name not in expected or name not in kernels:
+            problems.append(f"{name}: {'not in the table' if name in kernels else 'not in the source'}")
+            continue
+        for architecture, registers in kernels[name].items():
+            if registers > expected[name][architecture]:
+                problems.append(f"{name} for {architecture}: expected at most {expected[name][architecture]} registers, "
+                                f"but got {registers}")
+    if problems:
+        sys.exit("\n".join(problems))
+    print(f"{len(kernels)} kernels, {len(ARCHITECTURES)} architectures: no warnings, spills or local memory")
+
+
+main()

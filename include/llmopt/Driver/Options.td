@@ -32,6 +32,8 @@ def train : F<"train", "Emit one training step as well">, Group<grp_train>;
 def loss_EQ : J<"loss", "<name>", "Training loss: cross_entropy (default)">, Group<grp_train>;
 def optimizer_EQ : J<"optimizer", "sgd,lr:<x>", "Optimizer and its settings (default sgd,lr:0.01)">, Group<grp_train>;
 
+def fp16 : F<"fp16", "Products, attention and norms in f16, sums in f32 (-emit=cuda)">, Group<grp_quantize>;
+def bf16 : F<"bf16", "The same in bf16">, Group<grp_quantize>;
 def quantize_int8 : F<"quantize-int8", "Linear layers in int8: per-channel weights, per-token dynamic activations">, Group<grp_quantize>;
 def quantize_int8_EQ : J<"quantize-int8", "<key>:<value>,..", "The same with inputs:static, smooth:<0..1> (SmoothQuant) or bias:corrected; needs -calib">, Group<grp_quantize>;
 def quantize_int4 : F<"quantize-int4", "Linear layers with int4 weights in groups of 32; with -quantize-int8 too, int8 where groups do not fit">, Group<grp_quantize>;

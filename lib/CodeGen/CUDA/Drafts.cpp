@@ -1,7 +1,5 @@
 // Every kernel operation as an instance of the header library.
-#include "StepEmitter.h"
-
-#include "llmopt/CodeGen/CUDA/EmitCuda.h"
+#include "Drafts.h"
 
 #include "mlir/IR/TypeUtilities.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -15,50 +13,10 @@ using lm::SymExpr;
 
 namespace {
 
-constexpr int64_t kTile = 64; // kGemmTile of gemm.cuh
-constexpr int64_t kThreads = 256;
-
-std::string floatLiteral(double value) {
-  std::string text;
-  llvm::raw_string_ostream os(text);
-  os << llvm::format("%.9g", static_cast<double>(static_cast<float>(value)));
-  if (text.find_first_of(".en") == std::string::npos)
-    text += ".0";
-  return text + "f";
-}
-
-const char *boolText(bool value) { return value ? "true" : "false"; }
-
-SymExpr rowsOf(Type type) { return product(ArrayRef(getDims(type)).drop_back()); }
-
-std::string activationText(kernel::Activation activation) {
-  return "llmopt::Activation::" + kernel::stringifyActivation(activation).str();
-}
-
 /// nullptr for a type that ids cannot have.
 const char *idType(Value ids) {
   Type element = getElementTypeOrSelf(ids);
   return element.isInteger(32) ? "int32_t" : element.isInteger(64) ? "int64_t" : nullptr;
-}
-
-LogicalResult draftGemm(kernel::GemmOp gemm, Draft &d) {
-  int64_t n = gemm.getN(), k = gemm.getK();
-  SymExpr rows = rowsOf(gemm.getType());
-  d.hint = "gemm_" + std::to_string(k) + "_" + std::to_string(n);
-  std::string x = d.buffer("const float", "x"), w = d.buffer("const float", "w"),
-              bias = d.optional(gemm.getBias(), "const float", "bias"),
-              residual = d.optional(gemm.getResidual(), "const float", "residual"), y = d.buffer("float", "y");
-  std::string rowCount = d.size(rows, "rows"), stride = std::to_string(k), offset = "0";
-  if (gemm.getRowStride()) {
-    stride = d.size(lm::getExprs(*gemm.getRowStride())[0], "row_stride");
-    offset = d.size(lm::getExprs(*gemm.getRowOffset())[0], "row_offset");
-  }
-  d.body = "llmopt::gemm_f32<" + activationText(gemm.getActivation()) + ", " + boolText(bool(gemm.getBias())) + ", " +
-           boolText(bool(gemm.getResidual())) + ">(" + x + ", " + w + ", " + bias + ", " + residual + ", " + y + ", {" +
-           rowCount + ", " + std::to_string(n) + ", " + std::to_string(k) + ", " + stride + ", " + offset + "}, " +
-           floatLiteral(gemm.getAlpha().convertToDouble()) + ");";
-  d.step.tiles = SymExpr::ceilDiv(rows, kTile) * SymExpr((n + kTile - 1) / kTile);
-  return success();
 }
 
 LogicalResult draftQuantizeRows(kernel::QuantizeRowsOp quantize, Draft &d) {
@@ -67,92 +25,6 @@ LogicalResult draftQuantizeRows(kernel::QuantizeRowsOp quantize, Draft &d) {
   d.body = "llmopt::quantize_rows(" + x + ", " + q + ", " + scale + ", " +
            d.size(getDims(quantize.getInput()).back(), "width") + ");";
   d.step.tiles = rowsOf(quantize.getInput().getType());
-  return success();
-}
-
-LogicalResult draftGemmS8(kernel::GemmS8Op gemm, Draft &d) {
-  int64_t n = gemm.getN(), k = gemm.getK();
-  if (gemm.getLayout() != kernel::Layout::Panels || cast<RankedTensorType>(gemm.getWeight().getType()).getDimSize(2) != kTile)
-    return gemm.emitError() << "expected an int8 weight in panels of " << kTile << " columns, but got "
-                            << kernel::stringifyLayout(gemm.getLayout()) << " of " << gemm.getWeight().getType();
-  SymExpr rows = rowsOf(gemm.getType());
-  if (gemm.getInputZeroPoint() || rowsOf(gemm.getInputScale().getType()) != rows)
-    return gemm.emitError() << "expected one scale for each row and no zero point, but got "
-                            << gemm.getInputScale().getType();
-  d.hint = "gemm_s8_" + std::to_string(k) + "_" + std::to_string(n);
-  std::string x = d.buffer("const int8_t", "x"), xScale = d.buffer("const float", "x_scale"),
-              w = d.buffer("const int8_t", "w"), wScale = d.buffer("const float", "w_scale"),
-              bias = d.optional(gemm.getBias(), "const float", "bias"),
-              residual = d.optional(gemm.getResidual(), "const float", "residual"), y = d.buffer("float", "y");
-  std::string shape = d.size(rows, "rows") + ", " + std::to_string(n) + ", " + std::to_string(k) + ", " +
-                      std::to_string(k) + ", 0";
-  d.body = "llmopt::gemm_s8<" + activationText(gemm.getActivation()) + ", " + boolText(bool(gemm.getBias())) + ", " +
-           boolText(bool(gemm.getResidual())) + ">(" + x + ", " + xScale + ", " + w + ", " + wScale + ", " + bias +
-           ", " + residual + ", " + y + ", {" + shape + "});";
-  d.step.tiles = SymExpr::ceilDiv(rows, kTile) * SymExpr((n + kTile - 1) / kTile);
-  return success();
-}
-
-LogicalResult draftMatmul(kernel::BatchedMatmulOp matmul, Draft &d) {
-  SmallVector<SymExpr> a = getDims(matmul.getLhs()), b = getDims(matmul.getRhs()), y = getDims(matmul.getType());
-  // One stride per operand: leading dimensions are all there, or all missing.
-  auto batchStride = [&](ArrayRef<SymExpr> dims) -> std::optional<SymExpr> {
-    ArrayRef<SymExpr> batch = dims.drop_back(2), whole = ArrayRef(y).drop_back(2);
-    if (product(batch).isConstant(1))
-      return SymExpr(0);
-    return product(batch) == product(whole) ? std::optional(dims[dims.size() - 2] * dims.back()) : std::nullopt;
-  };
-  std::optional<SymExpr> strideA = batchStride(a), strideB = batchStride(b);
-  if (!strideA || !strideB)
-    return matmul.emitError() << "no CUDA kernel for a matrix product that broadcasts " << matmul.getLhs().getType()
-                              << " and " << matmul.getRhs().getType();
-  SymExpr batch = product(ArrayRef(y).drop_back(2)), m = y[y.size() - 2], n = y.back(),
-          k = a[a.size() - (matmul.getTransposeLhs() ? 2 : 1)];
-  d.hint = "batched_matmul";
-  std::string lhs = d.buffer("const float", "a"), rhs = d.buffer("const float", "b"), out = d.buffer("float", "y");
-  std::string shape = d.size(batch, "batch") + ", " + d.size(m, "m") + ", " + d.size(n, "n") + ", " + d.size(k, "k") +
-                      ", " + d.size(*strideA, "batch_stride_a") + ", " + d.size(*strideB, "batch_stride_b");
-  d.body = std::string("llmopt::batched_matmul_f32<") + boolText(matmul.getTransposeLhs()) + ", " +
-           boolText(matmul.getTransposeRhs()) + ">(" + lhs + ", " + rhs + ", " + out + ", {" + shape + "}, " +
-           floatLiteral(matmul.getAlpha().convertToDouble()) + ");";
-  d.step.tiles = SymExpr::ceilDiv(batch * m * n, kThreads);
-  return success();
-}
-
-LogicalResult draftAttention(kernel::AttentionOp attention, Draft &d) {
-  SmallVector<SymExpr> q = getDims(attention.getQuery()), k = getDims(attention.getKey()),
-                       v = getDims(attention.getValue());
-  int64_t heads = attention.getNumHeads(), group = heads / static_cast<int64_t>(attention.getKvNumHeads());
-  d.hint = "attention_" + std::to_string(heads) + "_" + std::to_string(attention.getHeadDim());
-  d.threads = 128; // kAttentionThreads
-  auto columns = [&](const char *name, uint64_t offset) {
-    return d.buffer("const float", name) + (offset ? " + " + std::to_string(offset) : "");
-  };
-  std::string query = columns("q", attention.getQOffset()), key = columns("k", attention.getKOffset()),
-              value = columns("v", attention.getVOffset()), mask = d.optional(attention.getMask(), "const void", "mask"),
-              out = d.buffer("float", "y");
-  SmallVector<SymExpr> strides(4, SymExpr(0));
-  if (attention.getMask() && attention.getMaskKind() != lm::MaskKind::KeyLengths) {
-    SmallVector<SymExpr> dims = getDims(attention.getMask());
-    for (int64_t i = 0; i < 4; ++i)
-      if (!dims[i].isConstant(1))
-        strides[i] = product(ArrayRef(dims).drop_front(i + 1));
-  }
-  std::string shape = d.size(q[1], "query_length") + ", " + d.size(k[1], "key_length") + ", " + std::to_string(heads) +
-                      ", " + std::to_string(group) + ", " + d.size(q[2], "query_row") + ", " +
-                      d.size(k[2], "key_row") + ", " + d.size(v[2], "value_row") + ", " +
-                      d.size(kernel::getTokenRows(attention.getKey()), "key_rows") + ", " +
-                      d.size(kernel::getTokenRows(attention.getValue()), "value_rows") + ", " +
-                      std::to_string(attention.getHeadDim()) + ", " + std::to_string(attention.getValueHeadDim());
-  const char *names[] = {"mask_batch", "mask_head", "mask_query", "mask_key"};
-  for (auto [stride, name] : llvm::zip(strides, names))
-    shape += ", " + d.size(stride, name);
-  d.body = "llmopt::attention<llmopt::MaskKind::" + lm::stringifyMaskKind(attention.getMaskKind()).str() + ", " +
-           boolText(attention.getCausal()) + ", llmopt::FullyMasked::" +
-           lm::stringifyFullyMasked(attention.getFullyMasked()).str() + ", " +
-           std::to_string(attention.getValueHeadDim()) + ">(" + query + ", " + key + ", " + value + ", " + mask + ", " +
-           out + ", {" + shape + "}, " + floatLiteral(attention.getScale().convertToDouble()) + ");";
-  d.step.tiles = q[0] * q[1] * SymExpr(heads);
   return success();
 }
 
@@ -169,18 +41,6 @@ LogicalResult draftNorm(kernel::NormOp norm, Draft &d) {
            d.size(getDims(norm.getInput()).back(), "width") + ", " + floatLiteral(norm.getEpsilon().convertToDouble()) +
            ");";
   d.step.tiles = rowsOf(norm.getInput().getType());
-  return success();
-}
-
-LogicalResult draftKVAppend(kernel::KVAppendOp append, Draft &d) {
-  SmallVector<SymExpr> input = getDims(append.getInput());
-  d.hint = "kv_append";
-  d.threads = 128; // kAttentionThreads
-  std::string cache = d.buffer("float", "cache"), x = d.buffer("const float", "x");
-  d.body = "llmopt::kv_append(" + cache + ", " + x + ", " + d.size(input[1], "tokens") + ", " +
-           d.size(lm::getExprs(append.getPast())[0], "past") + ", " +
-           d.size(kernel::getTokenRows(append.getResult()), "capacity") + ", " + d.size(input[2], "width") + ");";
-  d.step.tiles = input[0] * input[1];
   return success();
 }
 
@@ -235,6 +95,40 @@ LogicalResult draftEmbed(kernel::EmbedOp embed, Draft &d) {
 }
 
 } // namespace
+
+std::string cuda::floatLiteral(double value) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  os << llvm::format("%.9g", static_cast<double>(static_cast<float>(value)));
+  if (text.find_first_of(".en") == std::string::npos)
+    text += ".0";
+  return text + "f";
+}
+
+const char *cuda::boolText(bool value) { return value ? "true" : "false"; }
+
+SymExpr cuda::rowsOf(Type type) { return product(ArrayRef(getDims(type)).drop_back()); }
+
+std::string cuda::activationText(kernel::Activation activation) {
+  return "llmopt::Activation::" + kernel::stringifyActivation(activation).str();
+}
+
+std::string cuda::typeText(Type element) {
+  return element.isF16() ? "llmopt::f16" : element.isBF16() ? "llmopt::bf16" : "float";
+}
+
+int64_t cuda::alignmentOf(const SymExpr &expr, int64_t size) {
+  for (int64_t bytes = kChunkBytes; bytes > size; bytes /= 2)
+    if (SymExpr::divideExactly(expr, bytes / size))
+      return bytes;
+  return size;
+}
+
+int64_t cuda::alignmentOf(Value value, int64_t size) {
+  if (auto view = value.getDefiningOp<kernel::ViewOp>())
+    return std::min(alignmentOf(view.getInput(), size), alignmentOf(lm::getExprs(view.getOffset())[0], size));
+  return isa<BlockArgument>(value) ? size : kChunkBytes;
+}
 
 std::string Draft::buffer(const std::string &type, const std::string &name) {
   parameters.push_back(type + " *" + name);

@@ -33,8 +33,8 @@ std::string cuda::printKernels(const Sources &sources) {
                    ". One function per kernel, one block per tile. Comments name the ONNX nodes that it computes, its "
                    "results, arithmetic and memory traffic over shape symbols.",
                os);
-  os << "#include \"llmopt/cuda/attention.cuh\"\n#include \"llmopt/cuda/gemm.cuh\"\n"
-        "#include \"llmopt/cuda/rows.cuh\"\n\n";
+  os << "#include \"llmopt/cuda/flash_attention.cuh\"\n#include \"llmopt/cuda/matmul.cuh\"\n"
+        "#include \"llmopt/cuda/mma_gemm.cuh\"\n#include \"llmopt/cuda/rows.cuh\"\n\n";
   loops::printTextPreamble(os, loops::TextStyle::Cuda);
   bool first = true;
   for (const CudaKernel &kernel : sources.kernels) {

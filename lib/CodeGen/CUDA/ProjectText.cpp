@@ -107,7 +107,7 @@ set_target_properties(model PROPERTIES PREFIX "" SUFFIX ".so" OUTPUT_NAME ${name
 
 /// A kernel with an epilogue, to show how one is changed; null where there is none.
 static const CudaKernel *findExample(const Sources &sources) {
-  for (const char *call : {"gemm_f32<", "gemm_s8<", "norm_rows<"})
+  for (const char *call : {"GemmEpilogue<", "norm_rows<"})
     for (const CudaKernel &kernel : sources.kernels)
       if (llvm::StringRef(kernel.text).contains(call))
         return &kernel;
@@ -146,11 +146,10 @@ std::string cuda::printReadme(const Sources &sources) {
           "Take `"
        << example->name << "`:\n\n"
        << "1. Find it in `model.cu`. Its comment names the ONNX nodes and shapes; its body calls the header library.\n"
-       << "2. For another activation change the first template argument (`llmopt::Activation::` of\n"
-       << "   `llmopt/cuda/common.cuh`). For any other epilogue edit `gemm_epilogue` in `llmopt/cuda/gemm.cuh`, which "
-          "gets\n"
-       << "   every element with its row and column; to change this kernel alone, copy the function under a new name\n"
-       << "   into `model.cu` and call that.\n"
+       << "2. For another activation change the template argument `llmopt::Activation::` of its `Epilogue` (they are in\n"
+       << "   `llmopt/cuda/common.cuh`). For any other epilogue copy `GemmEpilogue` of `llmopt/cuda/epilogue.cuh` under a\n"
+       << "   new name into `model.cu`, change what its call operator does with `v`, runs of a row of the result, and\n"
+       << "   name it in the kernel.\n"
        << "3. Run the emulated build and compare outputs: `llmopt-run model-emulated.so --input in.npz --output "
           "out.npz`.\n"
        << "4. `cmake --build build`. `model.weights` and the tables stay as they are, as long as parameters, block "

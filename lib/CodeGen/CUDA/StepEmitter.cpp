@@ -1,6 +1,5 @@
 // Sharing, naming and commenting of kernels, and what the plan asks of a target.
-#include "StepEmitter.h"
-
+#include "Drafts.h"
 #include "Names.h"
 
 #include "llmopt/CodeGen/CUDA/EmitCuda.h"
@@ -15,21 +14,36 @@ using namespace llmopt::cuda;
 using lm::getDims;
 using lm::SymExpr;
 
-static constexpr int64_t kGemmTile = 64;
 static constexpr int64_t kMaxValueDim = 1024;
 
-PlanTarget::PackedLayout CudaPlanTarget::getGemmLayout(int64_t, int64_t) const {
-  return {kernel::Layout::Panels, kGemmTile};
+PlanTarget::PackedLayout CudaPlanTarget::getGemmLayout(int64_t, int64_t, Type elementType) const {
+  return {kernel::Layout::Rows, kChunkBytes * 8 / static_cast<int64_t>(elementType.getIntOrFloatBitWidth())};
 }
 
 std::optional<PlanTarget::PackedLayout> CudaPlanTarget::getInt8Layout(int64_t, int64_t) const {
-  return PackedLayout{kernel::Layout::Panels, kGemmTile};
+  return PackedLayout{kernel::Layout::Rows, kChunkBytes};
+}
+
+bool CudaPlanTarget::hasGemm(Type elementType) const {
+  return elementType.isF32() || elementType.isF16() || elementType.isBF16();
 }
 
 bool CudaPlanTarget::hasAttention(lm::AttentionOp op) const {
-  std::optional<int64_t> width = getDims(op.getValue())[2].getConstant();
-  return getElementTypeOrSelf(op.getQuery()).isF32() && width &&
-         *width / static_cast<int64_t>(op.getKvNumHeads()) <= kMaxValueDim;
+  SmallVector<SymExpr> q = getDims(op.getQuery()), v = getDims(op.getValue());
+  std::optional<int64_t> width = q[2].getConstant(), valueWidth = v[2].getConstant();
+  if (!width || !valueWidth || !hasGemm(getElementTypeOrSelf(op.getQuery())))
+    return false;
+  if (Value mask = op.getMask()) {
+    Type type = getElementTypeOrSelf(mask);
+    if (op.getMaskKind() == lm::MaskKind::Additive     ? !type.isF32()
+        : op.getMaskKind() == lm::MaskKind::KeyLengths ? !type.isSignlessInteger(64)
+                                                       : !type.isSignlessInteger(1))
+      return false;
+  }
+  const int64_t dim = *width / static_cast<int64_t>(op.getNumHeads()),
+                valueDim = *valueWidth / static_cast<int64_t>(op.getKvNumHeads());
+  return (dim <= kMaxFlashDim && valueDim <= kMaxFlashDim) ||
+         (getElementTypeOrSelf(op.getQuery()).isF32() && valueDim <= kMaxValueDim);
 }
 
 bool CudaPlanTarget::hasLoops(Operation *op, std::string &reason) const { return loops::isSupported(op, &reason); }

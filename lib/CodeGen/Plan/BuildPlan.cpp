@@ -201,7 +201,7 @@ struct PlanPass : llmopt::impl::PlanPassBase<PlanPass> {
     }
     std::optional<kernel::Layout> layout = kernel::symbolizeLayout(int8);
     if (!layout && int8 != "none") {
-      getOperation().emitError() << "expected int8 to be panels, pairs, quads or none, but got " << int8;
+      getOperation().emitError() << "expected int8 to be panels, pairs, quads, rows or none, but got " << int8;
       return signalPassFailure();
     }
     if (failed(buildPlan(getOperation(), PanelTarget(panelWidth, layout, quantizedWeights))))

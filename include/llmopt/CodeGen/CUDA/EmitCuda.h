@@ -16,12 +16,13 @@
 
 namespace llmopt::cuda {
 
-/// The plan's view of a GPU: panels of 64 columns, attention for every head size
+/// The plan's view of a GPU: weights as rows along K, attention for every head size
 /// that fits a block, everything else as loops.
 class CudaPlanTarget : public PlanTarget {
 public:
-  PackedLayout getGemmLayout(int64_t n, int64_t k) const override;
+  PackedLayout getGemmLayout(int64_t n, int64_t k, mlir::Type elementType) const override;
   std::optional<PackedLayout> getInt8Layout(int64_t n, int64_t k) const override;
+  bool hasGemm(mlir::Type elementType) const override;
   bool hasAttention(lm::AttentionOp op) const override;
   bool hasLoops(mlir::Operation *op, std::string &reason) const override;
 };

@@ -4,7 +4,7 @@
 //   v = sum (row_scale[row] column_scale[column]) integer operands
 //   y = round(activation(v + bias[column]) + residual[row, column])
 //
-// for one run of columns at a time. int8 results are quantized by a static scale;
+// for one run of columns, or one column, at a time. int8 results are quantized by a static scale;
 // int32 results are the exact sums, nothing applied.
 #pragma once
 
@@ -12,6 +12,14 @@
 #include "llmopt/cuda/types.cuh"
 
 namespace llmopt {
+
+/// Rows of x, and what W is: [K, N].
+struct GemmShape {
+  int64_t rows; // M
+  int64_t n, k;
+  int64_t row_stride; // elements between rows of x
+  int64_t row_offset; // first element of x
+};
 
 /// Columns that one thread stores at a time: 16 bytes of f32 or of 16-bit floats.
 template <typename T> constexpr int kRun = sizeof(T) == 4 ? 4 : 8;
@@ -105,9 +113,11 @@ private:
   template <typename T, int Count>
   static __device__ __forceinline__ void gather(global<const T> p, int64_t at, int count, bool whole,
                                                 float (&to)[Count]) {
-    if (whole) {
-      load_run(p, at, to);
-      return;
+    if constexpr (Count == kRun<Out>) {
+      if (whole) {
+        load_run(p, at, to);
+        return;
+      }
     }
 #pragma unroll
     for (int i = 0; i < Count; ++i)
@@ -122,23 +132,26 @@ private:
 #pragma unroll
       for (int i = 0; i < Count; ++i)
         q[i] = quantize(v[i], inverse_output_scale);
-      if (whole) {
-        static_assert(Count == 8, "two words");
-        store(out, at, make_uint2(pack_bytes(q[0], q[1], q[2], q[3]), pack_bytes(q[4], q[5], q[6], q[7])));
-        return;
+      if constexpr (Count == kRun<Out>) {
+        if (whole) {
+          store(out, at, make_uint2(pack_bytes(q[0], q[1], q[2], q[3]), pack_bytes(q[4], q[5], q[6], q[7])));
+          return;
+        }
       }
 #pragma unroll
       for (int i = 0; i < Count; ++i)
         if (i < count)
           out[at + i] = (int8_t)q[i];
     } else {
-      if (whole) {
-        Chunk<Out> chunk;
+      if constexpr (Count == kRun<Out>) {
+        if (whole) {
+          Chunk<Out> chunk;
 #pragma unroll
-        for (int i = 0; i < Count; ++i)
-          chunk.values[i] = v[i];
-        store(out, at, chunk.pack());
-        return;
+          for (int i = 0; i < Count; ++i)
+            chunk.values[i] = v[i];
+          store(out, at, chunk.pack());
+          return;
+        }
       }
 #pragma unroll
       for (int i = 0; i < Count; ++i)

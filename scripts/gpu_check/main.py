@@ -157,7 +157,7 @@ class Check:
             return
         for entry in self.manifest["large"]:
             # One level of the CPU is enough to compare with, and its weights take a while.
-            level = next((l for l in reversed(entry["cpu"]) if self.supports(entry["cpu"][l])), "x86-64-v2")
+            level = next((l for l in reversed(entry["cpu"]) if self.supports(entry["cpu"][l])), "x86-64-v3")
             entry = {**entry, "cpu": {level: entry["cpu"][level]}}
             yield {**entry, "weights": self.make_weights(entry, folder)}
 

@@ -22,7 +22,7 @@ LARGE = {
     "bert-base.torchscript": {"peer": "bert-base", "shapes": [(1, 128), (8, 128), (32, 128)]},
     "gpt2.torchscript": {"peer": "gpt2", "shapes": [(1, 128), (1, 1024)]},
 }
-LEVELS = ("x86-64-v2", "x86-64-v3", "x86-64-v4")  # the first is the reference of the others
+LEVELS = ("x86-64-v3", "x86-64-v4")  # the first is the reference of the others
 ARCHITECTURES = "sm_80+sm_90"
 TOLERANCE = 1e-4        # of f32 kernels against the CPU's
 QUANTIZED_TOLERANCE = 2e-2  # an activation halfway between two integers may go either way

@@ -1,6 +1,8 @@
 """Makes a kit: everything that gpu-check needs on a machine with nothing but a driver."""
 
+import concurrent.futures
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -60,18 +62,26 @@ def prepare(kit, build, model_folder, only, rehearse):
         run(["clang++-22", "-std=c++17", "-O2", "-w", "-shared", "-fPIC", "-DLLMOPT_EMULATE",
              f"-I{SOURCE / 'runtime/cuda/include'}", here / "constants_emulation.cpp", "-o", kit / "constants.emulated.so"])
     manifest = {"architectures": models.ARCHITECTURES, "small": [], "large": [], "missing": []}
-    for stem, options in models.SMALL.items():
-        if only and only not in stem:
-            continue
-        entry = compile_model(llmopt, SOURCE / "test" / f"{stem}.onnx", kit, stem.split("/")[1] + "".join(
-            o.replace("-quantize-", ".w") for o in options if "quantize" in o), options, True, rehearse)
+
+    def small(item):
+        stem, options = item
+        name = stem.split("/")[1] + "".join(o.replace("-quantize-", ".w") for o in options if "quantize" in o)
+        try:
+            entry = compile_model(llmopt, SOURCE / "test" / f"{stem}.onnx", kit, name, options, True, rehearse)
+        except RuntimeError as error:
+            return error
         entry["values"] = dict(models.SMALL_VALUES)
         if stem in models.LONGER:
             entry["default"] = models.LONGER[stem]
         quantized = any("quantize" in o for o in options) or ".int" in stem
         entry["tolerance"] = models.QUANTIZED_TOLERANCE if quantized else models.TOLERANCE
-        manifest["small"].append(entry)
-        print(f"prepared {entry['name']}", flush=True)
+        print(f"prepared {name}", flush=True)
+        return entry
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        entries = list(pool.map(small, [item for item in models.SMALL.items() if not only or only in item[0]]))
+    failures = [entry for entry in entries if isinstance(entry, RuntimeError)]
+    manifest["small"] = [entry for entry in entries if not isinstance(entry, RuntimeError)]
     for stem, facts in models.LARGE.items():
         path = model_folder / f"{stem}.onnx" if model_folder else None
         if not path or not path.exists() or (only and only not in stem):
@@ -85,5 +95,9 @@ def prepare(kit, build, model_folder, only, rehearse):
     print(f"{kit}: {size / 1e6:.1f} MB in {len(list(kit.iterdir()))} files")
     if manifest["missing"]:
         print(f"left out, as --models has no such file: {', '.join(manifest['missing'])}")
+    for failure in failures:
+        print(f"gpu-check: left out: {failure}", file=sys.stderr)
+    if failures:
+        sys.exit(1)
     if size > 60e6:
         sys.exit("gpu-check: the kit is larger than 60 MB")

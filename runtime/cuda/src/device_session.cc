@@ -134,7 +134,7 @@ llmopt_status DeviceSession::makeRoom(const Binding &next, llmopt_error *error) 
                {&scratch, scratchBytes, desc.num_caches != 0, "scratch memory", {}},
                {&staging, devicePointers ? 0 : io, false, "inputs and outputs", {}}};
   Pinned freshPinned;
-  llmopt_status status = needed > pinned.size ? allocatePinned(needed, &freshPinned, error) : LLMOPT_OK;
+  llmopt_status status = LLMOPT_OK;
   for (Need &need : needs) {
     if (status || need.bytes <= need.block->size())
       continue;
@@ -143,6 +143,8 @@ llmopt_status DeviceSession::makeRoom(const Binding &next, llmopt_error *error) 
     if (!roomy)
       status = need.fresh.allocate(*driver, device->name, need.bytes, need.what, error);
   }
+  if (!status && needed > pinned.size)
+    status = allocatePinned(needed, &freshPinned, error);
   if (status) {
     for (Need &need : needs)
       need.fresh.release(*driver);

@@ -29,7 +29,7 @@ def compile_kernels(source, include, architectures):
         sys.exit(result.stdout + result.stderr)
     kernel = None
     for line in (result.stdout + result.stderr).splitlines():
-        if "warning" in line.lower():
+        if "warning" in line.lower() or "Performance Loss" in line:
             problems.append(line)
         if match := re.search(r"Compiling entry function '(\w+)' for '(\w+)'", line):
             kernel = match.groups()

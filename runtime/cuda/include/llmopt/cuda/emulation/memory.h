@@ -90,12 +90,12 @@ inline bool reset_memory(uint32_t dynamic_bytes, int warps) {
 
 /// The array that `key` names in this block, `bytes` long; the first thread that
 /// asks lays it out.
-inline uint32_t get_shared_array(const void *key, uint64_t bytes) {
+inline uint32_t get_shared_array(const void *key, uint64_t bytes, uint32_t alignment = 128) {
   Memory &m = memory();
   for (int i = 0; i < m.array_count; ++i)
     if (m.arrays[i].key == key)
       return m.arrays[i].begin;
-  const uint32_t begin = (m.used + 127) / 128 * 128;
+  const uint32_t begin = (m.used + alignment - 1) / alignment * alignment;
   if (m.array_count == kMaxArrays || begin + bytes > kSharedBytes)
     fail("expected at most %u bytes of shared memory in %d arrays, but got more", kSharedBytes, kMaxArrays);
   m.used = begin + static_cast<uint32_t>(bytes);
@@ -105,7 +105,7 @@ inline uint32_t get_shared_array(const void *key, uint64_t bytes) {
 }
 
 inline char dynamic_key;
-inline uint32_t get_dynamic_shared() { return get_shared_array(&dynamic_key, memory().dynamic_bytes); }
+inline uint32_t get_dynamic_shared() { return get_shared_array(&dynamic_key, memory().dynamic_bytes, 1024); }
 
 inline void check_shared_bounds(uint32_t begin, uint32_t bytes, uint32_t alignment, const char *what) {
   const Memory &m = memory();

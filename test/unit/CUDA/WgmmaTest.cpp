@@ -56,8 +56,7 @@ protected:
       for (int64_t j = 0; j < n; ++j)
         for (int64_t l = 0; l < k; ++l)
           expected[i * n + j] += number(x[i * width + l]) * number(w[j * width + l]);
-    EXPECT_LE(relativeError(y, expected), allowed)
-        << m << "x" << n << "x" << k;
+    EXPECT_LE(relativeError(y, expected), allowed) << m << "x" << n << "x" << k;
   }
 };
 

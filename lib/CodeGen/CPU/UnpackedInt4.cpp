@@ -50,7 +50,8 @@ class UnpackedInt4Tiles : public Int4Tiles {
 public:
   UnpackedInt4Tiles(KernelBuilder &kb, const GemmInt4Spec &spec, const IntegerTiling &tiling)
       : Int4Tiles(kb, spec, tiling, Layout(spec, tiling).sums), at(spec, tiling),
-        placed(spec.scalePerGroup && spec.group * 15 * 127 < 1 << 22) {}
+        high(!spec.zeroPoints && spec.offset == 8),
+        placed(spec.scalePerGroup && spec.group * 128 * (high ? 16 * 8 : 15) < 1 << 22) {}
 
   /// (a, row scales, addends, part of a panel, its groups, sums, sums, next, nextStep, c,
   /// bytes between rows of c): adds to sums. At `next` and each nextStep bytes on what
@@ -66,9 +67,12 @@ public:
 
 private:
   const Layout at;
+  const bool high;   // nibbles are signed ones in the high half of bytes, 16 times u - 8
   const bool placed; // sums are bits of floats
 
-  std::string rowsName() const { return "gemm_w4a8_unpacked" + suffix() + "_rows"; }
+  std::string rowsName() const {
+    return std::string("gemm_w4a8_unpacked") + (placed ? "" : "_converted") + suffix() + "_rows";
+  }
   Type intVector() { return kb.vecOf(kb.i32()); }
   int64_t entry() const { return tiling.nr * 4; } // bytes per 4 steps of K
 
@@ -149,17 +153,26 @@ private:
     return x;
   }
 
+  /// An operation less than to take 8 off, two for the nibbles that lie high already.
+  V highNibblesOf(V dwords, int64_t half) {
+    if (!half)
+      dwords = dwords << kb.like(dwords, 4);
+    V bits = reshape(dwords, byteVector());
+    return (bits & kb.intConstant(byteVector(), -16)) ^ kb.intConstant(byteVector(), -128);
+  }
+
   /// `groups` groups from `from` on: u - z as bytes, and what sums begin with.
   void unpack(V from, V groups) {
     kb.loop(kb.i(0), groups, 1, [&](V g) {
       V head = bytes(from, g * panel.block), to = bytes(kb.scratch, g * at.block + at.panel);
       SmallVector<V> zeros(tiling.vectors);
       for (int64_t v = 0; v < tiling.vectors; ++v) {
-        kb.store(kb.loadVec(kb.at(head, v * lanes)), kb.at(to, tiling.nr + v * lanes));
+        V scale = kb.loadVec(kb.at(head, v * lanes));
+        kb.store(high ? scale * 0x1p-4 : scale, kb.at(to, tiling.nr + v * lanes));
         if (spec.zeroPoints) // 0 .. 15, in every byte
           zeros[v] =
               reshape(kb.convert(kb.loadVec(kb.at(head, tiling.nr + v * lanes)), kb.i32()) * 0x01010101, byteVector());
-        else if (spec.offset)
+        else if (spec.offset && !high)
           zeros[v] = kb.intConstant(byteVector(), spec.offset);
       }
       // 32 steps of K; sums of the two halves of dwords are chains of their own.
@@ -169,7 +182,7 @@ private:
           for (int64_t v = 0; v < tiling.vectors; ++v) {
             V dwords = kb.load(bytes(raw, step * entry() + v * lanes * 4), intVector());
             for (int64_t half = 0; half < 2; ++half) {
-              V q = nibblesOf(dwords, half), &sum = sums[2 * v + half];
+              V q = high ? highNibblesOf(dwords, half) : nibblesOf(dwords, half), &sum = sums[2 * v + half];
               if (zeros[v])
                 q = q - zeros[v];
               kb.store(q, bytes(place, (2 * step + half) * entry() + v * lanes * 4));

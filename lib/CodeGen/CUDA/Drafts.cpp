@@ -11,91 +11,6 @@ using namespace llmopt::cuda;
 using lm::getDims;
 using lm::SymExpr;
 
-namespace {
-
-/// nullptr for a type that ids cannot have.
-const char *idType(Value ids) {
-  Type element = getElementTypeOrSelf(ids);
-  return element.isInteger(32) ? "int32_t" : element.isInteger(64) ? "int64_t" : nullptr;
-}
-
-LogicalResult draftQuantizeRows(kernel::QuantizeRowsOp quantize, Draft &d) {
-  d.hint = "quantize_rows";
-  std::string x = d.buffer("const float", "x"), q = d.buffer("int8_t", "q"), scale = d.buffer("float", "scale");
-  d.body = "llmopt::quantize_rows(" + x + ", " + q + ", " + scale + ", " +
-           d.size(getDims(quantize.getInput()).back(), "width") + ");";
-  d.step.tiles = rowsOf(quantize.getInput().getType());
-  return success();
-}
-
-LogicalResult draftNorm(kernel::NormOp norm, Draft &d) {
-  d.hint = lm::stringifyNormKind(norm.getKind()).str() + "_norm";
-  std::string call = d.buffer("const float", "x");
-  call += ", " + d.optional(norm.getResidual(), "const float", "residual");
-  call += ", " + d.optional(norm.getInputBias(), "const float", "input_bias");
-  call += ", " + d.optional(norm.getScale(), "const float", "scale");
-  call += ", " + d.optional(norm.getBias(), "const float", "bias");
-  call += ", " + d.buffer("float", "y");
-  call += ", " + d.optional(norm.getSum(), "float", "sum");
-  d.body = std::string("llmopt::norm_rows<") + boolText(norm.getKind() == lm::NormKind::Layer) + ">(" + call + ", " +
-           d.size(getDims(norm.getInput()).back(), "width") + ", " + floatLiteral(norm.getEpsilon().convertToDouble()) +
-           ");";
-  d.step.tiles = rowsOf(norm.getInput().getType());
-  return success();
-}
-
-LogicalResult draftSoftmax(kernel::SoftmaxOp softmax, Draft &d) {
-  d.hint = softmax.getLog() ? "log_softmax" : "softmax";
-  std::string x = d.buffer("const float", "x"), y = d.buffer("float", "y");
-  d.body = std::string("llmopt::softmax_rows<") + boolText(softmax.getLog()) + ">(" + x + ", " + y + ", " +
-           d.size(getDims(softmax.getInput()).back(), "width") + ");";
-  d.step.tiles = rowsOf(softmax.getInput().getType());
-  return success();
-}
-
-LogicalResult draftEmbed(kernel::EmbedOp embed, Draft &d) {
-  d.hint = embed.getKind() ? "embed_norm" : "embed";
-  SymExpr width = getDims(embed.getResult()).back();
-  for (size_t i = 0; i < embed.getTables().size(); ++i)
-    d.buffer("const float", "table" + std::to_string(i));
-  for (auto [i, ids] : llvm::enumerate(embed.getIds())) {
-    const char *type = idType(ids);
-    if (!type)
-      return embed.emitError() << "expected ids of 32 or 64 bits, but got " << ids.getType();
-    d.buffer(std::string("const ") + type, "ids" + std::to_string(i));
-  }
-  std::string scale = d.optional(embed.getScale(), "const float", "scale"),
-              bias = d.optional(embed.getBias(), "const float", "bias"), y = d.buffer("float", "y"),
-              sum = d.optional(embed.getSum(), "float", "sum");
-  std::string widthText = d.size(width, "width"), setup, load;
-  for (auto [i, table, ids] : llvm::enumerate(embed.getTables(), embed.getIds())) {
-    std::string n = std::to_string(i);
-    setup += "const float *row" + n + " = llmopt::EmbeddingTable<" + idType(ids) + ">{table" + n + ", ids" + n + ", " +
-             d.size(getDims(table)[0], "vocabulary" + n) + ", " +
-             d.size(lm::getNumElements(ids.getType()), "count" + n) + "}.row(blockIdx.x, " + widthText + ");\n  ";
-    load += (i ? " + row" : "row") + n + "[i]";
-  }
-  setup += "auto load = [&](int64_t i) { return " + load + "; };\n  ";
-  std::string row = " + (int64_t)blockIdx.x * " + widthText;
-  auto copyTo = [&](const std::string &target) {
-    return "for (int64_t i = threadIdx.x; i < " + widthText + "; i += llmopt::kRowThreads)\n    " + target +
-           "[(int64_t)blockIdx.x * " + widthText + " + i] = load(i);";
-  };
-  if (!embed.getKind()) {
-    d.body = setup + copyTo(y);
-  } else {
-    if (embed.getSum())
-      setup += copyTo(sum) + "\n  ";
-    d.body = setup + "llmopt::normalise_row<" + boolText(*embed.getKind() == lm::NormKind::Layer) + ">(load, " + scale +
-             ", " + bias + ", " + y + row + ", " + widthText + ", " +
-             floatLiteral(embed.getEpsilon().convertToDouble()) + ");";
-  }
-  d.step.tiles = rowsOf(embed.getResult().getType());
-  return success();
-}
-
-} // namespace
-
 std::string cuda::floatLiteral(double value) {
   std::string text;
   llvm::raw_string_ostream os(text);
@@ -157,6 +72,7 @@ LogicalResult llmopt::cuda::draftKernel(Operation *op, Draft &draft) {
       .Case<kernel::AttentionOp>([&](kernel::AttentionOp attention) { return draftAttention(attention, draft); })
       .Case<kernel::KVAppendOp>([&](kernel::KVAppendOp append) { return draftKVAppend(append, draft); })
       .Case<kernel::NormOp>([&](kernel::NormOp norm) { return draftNorm(norm, draft); })
+      .Case<kernel::NormQuantizedOp>([&](kernel::NormQuantizedOp norm) { return draftNormQuantized(norm, draft); })
       .Case<kernel::SoftmaxOp>([&](kernel::SoftmaxOp softmax) { return draftSoftmax(softmax, draft); })
       .Case<kernel::EmbedOp>([&](kernel::EmbedOp embed) { return draftEmbed(embed, draft); })
       .Default([](Operation *other) { return other->emitError() << "no CUDA kernel for " << other->getName(); });

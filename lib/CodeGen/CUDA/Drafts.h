@@ -29,6 +29,12 @@ mlir::LogicalResult draftAttention(kernel::AttentionOp attention, Draft &draft);
 mlir::LogicalResult draftKVAppend(kernel::KVAppendOp append, Draft &draft);
 /// Whether there is a kernel on tensor cores for such heads.
 constexpr int64_t kMaxFlashDim = 128;
+/// Norms, softmax, embeddings and quantization of rows (DraftRows.cpp).
+mlir::LogicalResult draftNorm(kernel::NormOp norm, Draft &draft);
+mlir::LogicalResult draftNormQuantized(kernel::NormQuantizedOp norm, Draft &draft);
+mlir::LogicalResult draftSoftmax(kernel::SoftmaxOp softmax, Draft &draft);
+mlir::LogicalResult draftEmbed(kernel::EmbedOp embed, Draft &draft);
+mlir::LogicalResult draftQuantizeRows(kernel::QuantizeRowsOp quantize, Draft &draft);
 /// Products (DraftProducts.cpp).
 mlir::LogicalResult draftGemm(kernel::GemmOp gemm, Draft &draft);
 mlir::LogicalResult draftGemmS8(kernel::GemmS8Op gemm, Draft &draft);

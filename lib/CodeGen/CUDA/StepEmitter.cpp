@@ -28,6 +28,8 @@ bool CudaPlanTarget::hasGemm(Type elementType) const {
   return elementType.isF32() || elementType.isF16() || elementType.isBF16();
 }
 
+bool CudaPlanTarget::hasRows(Type elementType) const { return hasGemm(elementType); }
+
 bool CudaPlanTarget::hasAttention(lm::AttentionOp op) const {
   SmallVector<SymExpr> q = getDims(op.getQuery()), v = getDims(op.getValue());
   std::optional<int64_t> width = q[2].getConstant(), valueWidth = v[2].getConstant();

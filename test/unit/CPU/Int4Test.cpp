@@ -130,6 +130,7 @@ TEST_P(Int4Test, Int8Rows) {
                              {40, 128, 64, false, 0},
                              {40, 128, 64, false, 8, false},
                              {33, 96, 32, true, 8, false},
+                             {50, 512, 256, true},    // beside one without zero points
                              {40, 1056, 32, true},    // parts of unequal size
                              {33, 2560, 2560, true}}; // sums beyond what bits of floats hold
   cases.push_back({130, 128, 32, false, 8, true, Activation::None, false, false, 16, 32});

@@ -23,6 +23,8 @@ public:
   PackedLayout getGemmLayout(int64_t n, int64_t k, mlir::Type elementType) const override;
   std::optional<PackedLayout> getInt8Layout(int64_t n, int64_t k) const override;
   bool hasGemm(mlir::Type elementType) const override;
+  bool hasRows(mlir::Type elementType) const override;
+  bool hasQuantizedNorm() const override { return true; }
   bool hasAttention(lm::AttentionOp op) const override;
   bool hasLoops(mlir::Operation *op, std::string &reason) const override;
 };

@@ -22,10 +22,10 @@ struct GemmShape {
 };
 
 /// Columns that one thread stores at a time: 16 bytes of f32 or of 16-bit floats.
-template <typename T> constexpr int kRun = sizeof(T) == 4 ? 4 : 8;
+template <typename T> inline constexpr int kRun = sizeof(T) == 4 ? 4 : 8;
 /// Results that are the sums themselves.
-template <typename T> constexpr bool kIsSum = false;
-template <> constexpr bool kIsSum<int32_t> = true;
+template <typename T> inline constexpr bool kIsSum = false;
+template <> inline constexpr bool kIsSum<int32_t> = true;
 
 template <typename T, int Count>
 __device__ __forceinline__ void load_run(global<const T> p, int64_t at, float (&to)[Count]) {

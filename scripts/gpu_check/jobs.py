@@ -12,13 +12,6 @@ import device as devices
 import runtime
 
 
-def values_of(job):
-    class Values(dict):
-        def get(self, key, other=None):
-            return dict.get(self, key, job.get("default", job.get("values", {}).get("sequence", other)))
-    return Values(job["values"])
-
-
 def weights_of(job, artefact):
     """The weights file made up for an artefact; None where it has its own."""
     return job["weights"][artefact] if "weights" in job else None
@@ -26,7 +19,7 @@ def weights_of(job, artefact):
 
 def outputs(library, kit, job, artefact, **options):
     model = library.load(kit / artefact, weights_of(job, artefact))
-    session = runtime.Session(model, values_of(job), **options)
+    session = runtime.Session(model, job["values"], **options)
     session.run()
     return model, session
 

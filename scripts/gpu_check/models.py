@@ -7,14 +7,14 @@ SMALL = {
     "models/bert-tiny.torchscript": [], "models/vit-tiny.dynamo": [], "zoo/albert.optimum": [],
     "zoo/deberta-v3.torchscript": [], "zoo/gpt2.optimum-past": [], "zoo/gpt-neox.dynamo": [],
     "zoo/llama.dynamo-past": [], "zoo/gemma.dynamo": [], "zoo/t5.torchscript14": [], "zoo/bart.dynamo": [],
-    "zoo/mixtral.torchscript": [], "zoo/wav2vec2.dynamo": [], "zoo/whisper.dynamo": [], "zoo/clip.dynamo": [],
+    "zoo/mixtral.torchscript": [], "zoo/wav2vec2.dynamo": [], "zoo/whisper.optimum-past-decoder": [], "zoo/clip.dynamo": [],
     "zoo/t5.optimum-past-decoder-merged": [], "zoo/bert.int8-dynamic": [], "zoo/bert.int8-qdq": [],
     "zoo/llama.int4": [], "models/bert-tiny.optimum": ["-quantize-int8", "-allow-slower"],
     "models/bert-tiny.dynamo": ["-quantize-int4"],
 }
 SMALL_VALUES = {"batch": 2, "batch_size": 2, "sequence": 7, "sequence_length": 7, "past": 3, "past_sequence_length": 3}
-# wav2vec2 needs samples enough for its convolutions, images their one size.
-LONGER = {"zoo/wav2vec2.dynamo": 60, "zoo/whisper.dynamo": 7}
+# Samples enough for its convolutions.
+VALUES = {"zoo/wav2vec2.dynamo": {"sequence": 60}}
 
 # Name in the folder of --models (bench/models/make.py writes them) -> shapes measured, and
 # what PyTorch runs beside (torch_peer.py).

@@ -70,9 +70,7 @@ def prepare(kit, build, model_folder, only, rehearse):
             entry = compile_model(llmopt, SOURCE / "test" / f"{stem}.onnx", kit, name, options, True, rehearse)
         except RuntimeError as error:
             return error
-        entry["values"] = dict(models.SMALL_VALUES)
-        if stem in models.LONGER:
-            entry["default"] = models.LONGER[stem]
+        entry["values"] = {**models.SMALL_VALUES, **models.VALUES.get(stem, {})}
         quantized = any("quantize" in o for o in options) or ".int" in stem
         entry["tolerance"] = models.QUANTIZED_TOLERANCE if quantized else models.TOLERANCE
         print(f"prepared {name}", flush=True)

@@ -41,6 +41,24 @@ def outputs(runner, artefact, folder, environment=None):
         return dict(arrays)
 
 
+def device_code(llmopt, folder):
+    """-emit=ptx and cubin; an artefact for two architectures, the same bytes twice."""
+    kernel = re.compile(rb"\.entry gemm_32_96")
+    run([llmopt, MODEL, "-emit=ptx", "-cuda-arch=sm_80", "-o", folder / "m.ptx"])
+    run([llmopt, MODEL, "-emit=cubin", "-cuda-arch=sm_90", "-o", folder / "m.cubin"])
+    for name in ("one", "two"):
+        run([llmopt, MODEL, "-emit=cuda", "-cuda-arch=sm_80+sm_90", "-o", folder / f"{name}.so"])
+    ptx, cubin = (folder / "m.ptx").read_bytes(), (folder / "m.cubin").read_bytes()
+    if b".target sm_80" not in ptx or not kernel.search(ptx):
+        sys.exit("-emit=ptx gives no kernels for sm_80")
+    if cubin[:4] != b"\x7fELF" or b"gemm_32_96" not in cubin:
+        sys.exit("-emit=cubin gives no device code with kernels")
+    for suffix in (".so", ".weights"):
+        if (folder / f"one{suffix}").read_bytes() != (folder / f"two{suffix}").read_bytes():
+            sys.exit(f"the same model gives another {suffix} the second time")
+    return 3
+
+
 def main():
     llmopt, runner, driver = (pathlib.Path(p).resolve() for p in sys.argv[1:4])
     checks = 0
@@ -49,7 +67,9 @@ def main():
         project = folder / "bert"
         run([llmopt, MODEL, "-emit=cuda", "-o", project])
         environment = dict(os.environ)
-        if not (shutil.which("nvcc") or pathlib.Path("/usr/local/cuda/bin/nvcc").exists()):
+        if shutil.which("nvcc") or pathlib.Path("/usr/local/cuda/bin/nvcc").exists():
+            checks += device_code(llmopt, folder)
+        else:
             print("nvcc is not installed: a script takes its place")
             environment = standin.with_fake_nvcc(folder)
         readme = (project / "README.md").read_text()

@@ -140,6 +140,7 @@ typedef struct llmopt_model_info {
   uint32_t num_weights;
   uint32_t reserved;
   uint64_t weights_size; /* bytes */
+  const char *architectures; /* of GPUs that it has code for: "sm_80,compute_80"; "" on CPUs */
 } llmopt_model_info;
 
 LLMOPT_API llmopt_status llmopt_model_get_info(const llmopt_model *model, llmopt_model_info *info,

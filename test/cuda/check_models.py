@@ -30,11 +30,15 @@ import check_model  # noqa: E402
 
 TOLERANCE = 1e-4
 NARROW = {"-fp16": 5e-3, "-bf16": 4e-2}
+# Beside -fp16: what a row rounds to in f16 decides some of its int8 roundings, each 1/127
+# of the row's largest element.
+NARROW_INT8 = 3e-2
 MODELS = {
     "models/bert-tiny.torchscript": [], "models/vit-tiny.dynamo": [], "zoo/gpt2.dynamo": [],
     "zoo/llama.optimum-past": [], "zoo/t5.torchscript14": [], "zoo/bert.int8-dynamic": [],
     "models/bert-tiny.dynamo": ["-fp16"], "models/distilbert-tiny.optimum": ["-bf16"], "models/vit-tiny.torchscript": ["-fp16"],
     "zoo/gpt2.torchscript": ["-fp16"], "zoo/llama.dynamo": ["-fp16"], "zoo/t5.dynamo": ["-bf16"],
+    "models/roberta-tiny.dynamo": ["-quantize-int8=embeddings:float", "-allow-slower", "-fp16"],
     "zoo/albert.optimum": ["-quantize-int8"], "zoo/electra.torchscript": ["-embed-weights"],
 }
 CONTROL = ("branches", "nested_branches", "while_loop", "scanning_loop", "growing_state", "masked_assignment", "filled",
@@ -88,6 +92,8 @@ class Checker:
             try:
                 cpu, model, kernels = self.compile(path, folder, *options)
                 tolerance = max(NARROW.get(option, TOLERANCE) for option in [*options, ""])
+                if tolerance > TOLERANCE and any(option.startswith("-quantize-int8") for option in options):
+                    tolerance = max(tolerance, NARROW_INT8)
                 problems = [p for label, feed in feeds
                             for p in self.compare(cpu, model, kernels, feed, folder, label, tolerance)]
             except Exception as error:

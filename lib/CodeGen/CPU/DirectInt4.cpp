@@ -138,20 +138,21 @@ private:
       values.resize(count);
       return values;
     };
+    auto addChunk = [&](Values total) {
+      Values partials =
+          split(emitProducts(rows, chunk, join(Values(count, kb.intConstant(partialType(), 0))), nextStep));
+      for (int64_t i = 0; i < count; ++i)
+        total[i] = (total[i] ? total[i] : start(i / tiling.vectors)) + widen(partials[i]);
+      return total;
+    };
+    // Started behind the products: in front of them LLVM would load into scalar registers.
+    if (multiply != Multiply::Dpbusd && spec.group == chunk)
+      return addChunk(Values(count));
     Values sums;
     for (int64_t i = 0; i < count; ++i)
       sums.push_back(start(i / tiling.vectors));
     if (multiply == Multiply::Dpbusd)
       return split(emitProducts(rows, spec.group, join(sums), nextStep));
-    auto addChunk = [&](Values total) {
-      Values partials =
-          split(emitProducts(rows, chunk, join(Values(count, kb.intConstant(partialType(), 0))), nextStep));
-      for (int64_t i = 0; i < count; ++i)
-        total[i] = total[i] + widen(partials[i]);
-      return total;
-    };
-    if (spec.group == chunk)
-      return addChunk(sums);
     return split(kb.loop(kb.i(0), kb.i(spec.group / chunk), 1, join(sums), [&](V, ArrayRef<V> carried) {
       places.assign(carried.end() - 3, carried.end());
       return join(addChunk(Values(carried.begin(), carried.begin() + count)));

@@ -79,6 +79,8 @@ std::string epilogueText(Type result, kernel::Activation activation, Value bias,
          ">;\n  const Epilogue epilogue{" + fields;
 }
 
+std::string biasType(Value bias) { return "const " + (bias ? typeText(getElementTypeOrSelf(bias)) : "float"); }
+
 } // namespace
 
 LogicalResult cuda::draftGemm(kernel::GemmOp gemm, Draft &d) {
@@ -99,7 +101,7 @@ LogicalResult cuda::draftGemm(kernel::GemmOp gemm, Draft &d) {
                                           : "gemm") +
            "_" + std::to_string(p.k) + "_" + std::to_string(p.n);
   std::string x = d.buffer("const " + type, "x"), w = d.buffer("const " + type, "w"),
-              bias = d.optional(gemm.getBias(), "const " + type, "bias"),
+              bias = d.optional(gemm.getBias(), biasType(gemm.getBias()), "bias"),
               residual = d.optional(gemm.getResidual(), "const " + type, "residual"), y = d.buffer(type, "y");
   const std::string fields = y + ", " + bias + ", " + residual + ", nullptr, nullptr, 0, " +
                              floatLiteral(gemm.getAlpha().convertToDouble()) + ", 1.0f";
@@ -132,7 +134,7 @@ LogicalResult cuda::draftGemmS8(kernel::GemmS8Op gemm, Draft &d) {
   const std::string type = typeText(getElementTypeOrSelf(gemm.getType()));
   std::string x = d.buffer("const int8_t", "x"), xScale = d.buffer("const float", "x_scale"),
               w = d.buffer("const int8_t", "w"), wScale = d.buffer("const float", "w_scale"),
-              bias = d.optional(gemm.getBias(), "const float", "bias"),
+              bias = d.optional(gemm.getBias(), biasType(gemm.getBias()), "bias"),
               residual = d.optional(gemm.getResidual(), "const " + type, "residual"), y = d.buffer(type, "y");
   const std::string fields = y + ", " + bias + ", " + residual + ", " + xScale + ", " + wScale + ", 1, 1.0f, 1.0f";
   return finish(p, "MmaS8", x, w,

@@ -171,6 +171,7 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
     lowerInt8Embedding(function);
     formInt8Products(function, target);
     formQuantizedProducts(function, target);
+    narrowInt8Products(function, target);
     formProducts(function, target);
     fuseEpilogues(function);
     formAttention(function, target);

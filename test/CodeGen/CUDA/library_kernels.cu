@@ -3,6 +3,7 @@
 #include "llmopt/cuda/flash_attention.cuh"
 #include "llmopt/cuda/gemv.cuh"
 #include "llmopt/cuda/mma_gemm.cuh"
+#include "llmopt/cuda/mma_gemm_int4.cuh"
 #include "llmopt/cuda/norm.cuh"
 #include "llmopt/cuda/rope.cuh"
 #include "llmopt/cuda/topk.cuh"
@@ -69,6 +70,18 @@ GEMV(gemv_int8_1, 1, 4, 1, 4096, 4096, Int8Weight, f16)
 GEMV(gemv_int8_4, 4, 2, 1, 4096, 4096, Int8Weight, f16)
 GEMV(gemv_int4_1, 1, 4, 1, 4096, 4096, Int4G128, f16)
 GEMV(gemv_int4_zeros_4, 4, 2, 2, 4096, 4096, Int4G32Zeros, f16)
+
+// ---- int4
+
+#define GEMM_INT4(name, Mma, Tile, Splits, N, K, Weight)                                                               \
+  extern "C" __global__ void __launch_bounds__(Tile::kThreads)                                                         \
+      name(const Mma::Input *x, Weight weight, int64_t rows, GemmEpilogue<Mma::Input> epilogue, GemmSplit split) {     \
+    mma_gemm_int4<Mma, Tile, 16, Splits>(x, weight, {rows, N, K, K, 0}, epilogue, split);                              \
+  }
+GEMM_INT4(gemm_int4_32x128_split, MmaF16, GemmInt4Tile32x128, true, 4096, 4096, Int4G128)
+GEMM_INT4(gemm_int4_64x128, MmaF16, GemmInt4Tile64x128, false, 4096, 4096, Int4G128)
+GEMM_INT4(gemm_int4_128x128, MmaF16, GemmInt4Tile128x128, false, 11008, 4096, Int4G32Zeros)
+GEMM_INT4(gemm_int4_bf16_64x128, MmaBf16, GemmInt4Tile64x128, false, 4096, 4096, Int4G32Zeros)
 
 // ---- rows
 

@@ -103,6 +103,25 @@ void multiply_s8_m8(const uint32_t *a, const uint32_t *b, int *c) {
   c[lane * 2 + 1] = sum[1];
 }
 
+void multiply_f16_sm75(const uint32_t *a, const uint32_t *b, float *c) {
+  const int lane = threadIdx.x;
+  uint32_t af[4] = {a[lane * 4], a[lane * 4 + 1], a[lane * 4 + 2], a[lane * 4 + 3]};
+  uint32_t bf[2] = {b[lane * 2], b[lane * 2 + 1]};
+  float sum[4] = {c[lane * 4], c[lane * 4 + 1], c[lane * 4 + 2], c[lane * 4 + 3]};
+  mma_m16n8k16_f16_sm75(sum, af, bf);
+  for (int i = 0; i < 4; ++i)
+    c[lane * 4 + i] = sum[i];
+}
+void multiply_s8_sm75(const uint32_t *a, const uint32_t *b, int *c) {
+  const int lane = threadIdx.x;
+  uint32_t af[4] = {a[lane * 4], a[lane * 4 + 1], a[lane * 4 + 2], a[lane * 4 + 3]};
+  uint32_t bf[2] = {b[lane * 2], b[lane * 2 + 1]};
+  int sum[4] = {c[lane * 4], c[lane * 4 + 1], c[lane * 4 + 2], c[lane * 4 + 3]};
+  mma_m16n8k32_s8_sm75(sum, af, bf);
+  for (int i = 0; i < 4; ++i)
+    c[lane * 4 + i] = sum[i];
+}
+
 /// Small integers, which every type holds and whose sums are exact.
 struct Case {
   std::vector<int> a, b, c; // Rows x k, k x 8, Rows x 8
@@ -153,6 +172,8 @@ TEST_F(Intrin, FragmentsLieAsPtxSays) {
   check<bf16, float>(Case(16, 16, random), multiply_bf16, halfA, halfB, toBfloat);
   check<float, float>(Case(16, 8, random), multiply_tf32, tf32A, tf32B, toSingle);
   check<int8_t, int>(Case(16, 32, random), multiply_s8, byteA, byteB, toByte);
+  check<f16, float>(Case(16, 16, random), multiply_f16_sm75, halfA, halfB, toHalf);
+  check<int8_t, int>(Case(16, 32, random), multiply_s8_sm75, byteA, byteB, toByte);
   // m16n8k8: a_i, i in 0..3, of rows g and g + 8; m16n8k16 and m8n8k16 of bytes alike.
   check<f16, float>(
       Case(16, 8, random), multiply_f16_k8,

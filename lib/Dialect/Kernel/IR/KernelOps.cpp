@@ -146,8 +146,9 @@ bool kernel::haveRowsOf(Value value, ArrayRef<SymExpr> dims, const SymExpr &last
 
 LogicalResult QuantizeRowsOp::verify() {
   SmallVector<SymExpr> dims = getDims(getInput());
-  if (!getElementTypeOrSelf(getInput()).isF32() || dims.empty() || !dims.back().getConstant()) // (C1)
-    return emitOpError() << "expected f32 rows of known width, but got " << getInput().getType();
+  Type element = getElementTypeOrSelf(getInput());
+  if (!(element.isF32() || element.isF16() || element.isBF16()) || dims.empty() || !dims.back().getConstant()) // (C1)
+    return emitOpError() << "expected f32, f16 or bf16 rows of known width, but got " << getInput().getType();
   if (!getElementTypeOrSelf(getResult()).isSignlessInteger(8) || !haveRowsOf(getResult(), dims, dims.back())) // (C2)
     return emitOpError() << "expected an i8 result of the shape of " << getInput().getType() << ", but got "
                          << getResult().getType();

@@ -78,7 +78,7 @@ def Kernel_QuantizeRowsOp : Kernel_Op<"quantize_rows"> {
     q = round_half_even(x / scale), in [-127, 127]. A row that holds a NaN or an
     infinity has the scale NaN.
 
-    - (C1) the operand is f32, has rank >= 1 and a static last dimension.
+    - (C1) the operand is f32, f16 or bf16, has rank >= 1 and a static last dimension.
     - (C2) the first result has the operand's shape and is i8.
     - (C3) the second has the last dimension 1 and is f32.
   }];

@@ -32,7 +32,7 @@ namespace llmopt {
 enum class FlashKind { batched, varlen, decode };
 
 template <typename MmaT, int D, int DV, int Rows, MaskKind MaskV, bool CausalV, FullyMasked MaskedV,
-          FlashKind KindV = FlashKind::batched, int AlignV = 16>
+          FlashKind KindV = FlashKind::batched, int AlignV = 16, int Keys = sizeof(typename MmaT::Input) == 2 ? 64 : 16>
 struct FlashForm {
   using Mma = MmaT;
   using T = typename Mma::Input;
@@ -42,8 +42,8 @@ struct FlashForm {
   static constexpr FullyMasked kMasked = MaskedV;
   static constexpr FlashKind kKind = KindV;
   static constexpr int kWarps = Rows / 16, kThreads = 32 * kWarps;
-  static constexpr int kKeys = sizeof(T) == 2 ? 64 : 16; // of one tile; what 32 take of f32 spills
-  static constexpr int kStep = 32 / (int)sizeof(T);      // elements per mma along K
+  static constexpr int kKeys = Keys;                // of one tile: what more takes, registers have no room for
+  static constexpr int kStep = 32 / (int)sizeof(T); // elements per mma along K
   static constexpr int kDim = (D + kStep - 1) / kStep * kStep, kDimV = (DV + 15) / 16 * 16;
   // 16 bytes of padding: rows of eight follow each other around the banks.
   static constexpr int kPitch = kDim * (int)sizeof(T) + 16, kPitchV = kDimV * (int)sizeof(T) + 16;

@@ -7,13 +7,29 @@
 
 namespace llmopt {
 
-// ---- cp.async: global to shared memory without registers (sm_80)
+// ---- cp.async: global to shared memory without registers; through registers on sm_75
 
 /// Copies `bytes` bytes, and zeros up to `Bytes` (4, 8, 16), to `to`.
 template <int Bytes, typename T> __device__ __forceinline__ void cp_async(uint32_t to, global<T> from, int bytes) {
   static_assert(Bytes == 4 || Bytes == 8 || Bytes == 16, "what cp.async copies");
 #ifdef LLMOPT_EMULATE
   llmopt_emulation::copy_async(to, from.get(), Bytes, (uint32_t)bytes, from.bounds());
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  uint32_t words[Bytes / 4] = {};
+  const unsigned char *source = reinterpret_cast<const unsigned char *>(from);
+  if (bytes == Bytes) {
+#pragma unroll
+    for (int i = 0; i < Bytes / 4; ++i)
+      words[i] = reinterpret_cast<const uint32_t *>(source)[i];
+  } else {
+#pragma unroll
+    for (int i = 0; i < Bytes; ++i)
+      if (i < bytes)
+        words[i / 4] |= (uint32_t)source[i] << 8 * (i % 4);
+  }
+#pragma unroll
+  for (int i = 0; i < Bytes / 4; ++i)
+    asm volatile("st.shared.u32 [%0], %1;" ::"r"(to + 4 * i), "r"(words[i]) : "memory");
 #else
   if constexpr (Bytes == 16)
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
@@ -26,7 +42,7 @@ template <int Bytes, typename T> __device__ __forceinline__ void cp_async(uint32
 __device__ __forceinline__ void cp_async_commit() {
 #ifdef LLMOPT_EMULATE
   llmopt_emulation::commit_copies();
-#else
+#elif !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   asm volatile("cp.async.commit_group;" ::: "memory");
 #endif
 }
@@ -35,7 +51,7 @@ __device__ __forceinline__ void cp_async_commit() {
 template <int Pending> __device__ __forceinline__ void cp_async_wait() {
 #ifdef LLMOPT_EMULATE
   llmopt_emulation::wait_copies(Pending);
-#else
+#elif !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 #endif
 }
@@ -91,11 +107,6 @@ __device__ __forceinline__ void ldmatrix(uint32_t (&words)[Count], uint32_t addr
 #define LLMOPT_MMA_OPERANDS(constraint)                                                                                \
   : "+" constraint(c[0]), "+" constraint(c[1]), "+" constraint(c[2]), "+" constraint(c[3])
 
-__device__ __forceinline__ void mma_m16n8k16_f16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  LLMOPT_MMA("m16n8k16.row.col.f32.f16.f16.f32", HalfWord, 16, 2,
-             "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" LLMOPT_MMA_OPERANDS("f") : "r"(a[0]),
-             "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
 __device__ __forceinline__ void mma_m16n8k16_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   LLMOPT_MMA("m16n8k16.row.col.f32.bf16.bf16.f32", BfloatWord, 16, 2,
              "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" LLMOPT_MMA_OPERANDS("f") : "r"(a[0]),
@@ -104,11 +115,6 @@ __device__ __forceinline__ void mma_m16n8k16_bf16(float (&c)[4], const uint32_t 
 __device__ __forceinline__ void mma_m16n8k8_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   LLMOPT_MMA("m16n8k8.row.col.f32.tf32.tf32.f32", Tf32Word, 16, 2,
              "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" LLMOPT_MMA_OPERANDS("f") : "r"(a[0]),
-             "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-__device__ __forceinline__ void mma_m16n8k32_s8(int (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  LLMOPT_MMA("m16n8k32.row.col.s32.s8.s8.s32", ByteWord, 16, 2,
-             "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" LLMOPT_MMA_OPERANDS("r") : "r"(a[0]),
              "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 __device__ __forceinline__ void mma_m16n8k16_s8(int (&c)[4], const uint32_t (&a)[2], const uint32_t (&b)[1]) {
@@ -128,6 +134,39 @@ __device__ __forceinline__ void mma_m8n8k16_s8(int (&c)[2], const uint32_t (&a)[
              "+r"(c[1]) : "r"(a[0]), "r"(b[0]));
 }
 
+/// m16n8k16 from the instructions of sm_75.
+__device__ __forceinline__ void mma_m16n8k16_f16_sm75(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  mma_m16n8k8_f16(c, {a[0], a[1]}, {b[0]});
+  mma_m16n8k8_f16(c, {a[2], a[3]}, {b[1]});
+}
+/// m16n8k32 from the instructions of sm_75.
+__device__ __forceinline__ void mma_m16n8k32_s8_sm75(int (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  int top[2] = {c[0], c[1]}, bottom[2] = {c[2], c[3]};
+  mma_m8n8k16_s8(top, {a[0]}, {b[0]});
+  mma_m8n8k16_s8(top, {a[2]}, {b[1]});
+  mma_m8n8k16_s8(bottom, {a[1]}, {b[0]});
+  mma_m8n8k16_s8(bottom, {a[3]}, {b[1]});
+  c[0] = top[0], c[1] = top[1], c[2] = bottom[0], c[3] = bottom[1];
+}
+__device__ __forceinline__ void mma_m16n8k16_f16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  mma_m16n8k16_f16_sm75(c, a, b);
+#else
+  LLMOPT_MMA("m16n8k16.row.col.f32.f16.f16.f32", HalfWord, 16, 2,
+             "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" LLMOPT_MMA_OPERANDS("f") : "r"(a[0]),
+             "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+__device__ __forceinline__ void mma_m16n8k32_s8(int (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  mma_m16n8k32_s8_sm75(c, a, b);
+#else
+  LLMOPT_MMA("m16n8k32.row.col.s32.s8.s8.s32", ByteWord, 16, 2,
+             "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" LLMOPT_MMA_OPERANDS("r") : "r"(a[0]),
+             "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
 #undef LLMOPT_MMA_OPERANDS
 #undef LLMOPT_MMA
 
@@ -141,6 +180,30 @@ __device__ __forceinline__ uint32_t to_tf32(float x) {
   return bits;
 #else
   return __float_as_uint(x);
+#endif
+}
+
+// ---- pairs of halves
+
+/// a b + c of each half, rounded once.
+__device__ __forceinline__ uint32_t half2_fma(uint32_t a, uint32_t b, uint32_t c) {
+#ifdef LLMOPT_EMULATE
+  const float2 x = Storage<f16>::unpack(a), y = Storage<f16>::unpack(b), z = Storage<f16>::unpack(c);
+  return Storage<f16>::pack(fmaf(x.x, y.x, z.x), fmaf(x.y, y.y, z.y));
+#else
+  uint32_t d;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+#endif
+}
+__device__ __forceinline__ uint32_t half2_mul(uint32_t a, uint32_t b) {
+#ifdef LLMOPT_EMULATE
+  const float2 x = Storage<f16>::unpack(a), y = Storage<f16>::unpack(b);
+  return Storage<f16>::pack(x.x * y.x, x.y * y.y);
+#else
+  uint32_t d;
+  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+  return d;
 #endif
 }
 

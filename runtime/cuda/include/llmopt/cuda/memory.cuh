@@ -55,7 +55,7 @@ template <typename T> uint32_t smem_address(shared<T> p) { return p.get(); }
 #else
 
 #define LLMOPT_SHARED(T, name, count) __shared__ __align__(16) T name[count]
-#define LLMOPT_DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
+#define LLMOPT_DYNAMIC_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 
 namespace llmopt {
 

@@ -213,7 +213,11 @@ __device__ __forceinline__ void mma_gemm(const typename Mma::Input *x, const typ
   LLMOPT_DYNAMIC_SHARED(memory);
   const int64_t row_tiles = (shape.rows + Tile::kM - 1) / Tile::kM, column_tiles = (shape.n + Tile::kN - 1) / Tile::kN;
   const int64_t tiles = row_tiles * column_tiles;
+  if (tiles == 0)
+    return;
   const int64_t tile = Splits ? blockIdx.x % tiles : blockIdx.x, part = Splits ? blockIdx.x / tiles : 0;
+  if (part >= split.splits || tile >= tiles)
+    return; // launched for more rows than there are
   int64_t row_tile, column_tile;
   pick_tile(tile, row_tiles, column_tiles, row_tile, column_tile);
   const int64_t first_row = row_tile * Tile::kM, first_column = column_tile * Tile::kN;

@@ -99,6 +99,8 @@ __device__ __forceinline__ void finish_norm(RowValues<Form> &values, const RowPl
 template <typename Form, bool IsLayer, bool Dynamic, typename T, typename P>
 __device__ __forceinline__ void norm_rows_typed(NormArguments<T, P> a) {
   const RowPlace<Form> at;
+  if (at.is_idle_block(a.rows))
+    return;
   const int64_t row = at.row < a.rows ? at.row : a.rows - 1; // one that exists
   RowValues<Form> values;
 #pragma unroll
@@ -156,6 +158,8 @@ __device__ __forceinline__ void add_embedding(RowValues<Form> &values, const Row
 template <typename Form, bool Normalises, bool IsLayer, bool Dynamic, typename T, typename P, typename... Tables>
 __device__ __forceinline__ void embed_rows(NormArguments<T, P> a, Tables... tables) {
   const RowPlace<Form> at;
+  if (at.is_idle_block(a.rows))
+    return;
   const int64_t row = at.row < a.rows ? at.row : a.rows - 1;
   RowValues<Form> values = {};
   (add_embedding<Form>(values, at, row, a.width, tables), ...);
@@ -173,6 +177,8 @@ __device__ __forceinline__ void embed_rows(NormArguments<T, P> a, Tables... tabl
 template <typename Form, typename T>
 __device__ __forceinline__ void quantize_rows_typed(const T *x, int8_t *q, float *scale, int64_t rows, int64_t width) {
   const RowPlace<Form> at;
+  if (at.is_idle_block(rows))
+    return;
   const int64_t row = at.row < rows ? at.row : rows - 1;
   RowValues<Form> values;
   float largest = 0.0f;
@@ -197,6 +203,8 @@ __device__ __forceinline__ void quantize_rows_typed(const T *x, int8_t *q, float
 template <typename Form, bool Log, typename T>
 __device__ __forceinline__ void softmax_rows_typed(const T *x, T *y, int64_t rows, int64_t width) {
   const RowPlace<Form> at;
+  if (at.is_idle_block(rows))
+    return;
   const int64_t row = at.row < rows ? at.row : rows - 1;
   RowValues<Form> values;
   float largest = -INFINITY;

@@ -24,6 +24,10 @@ template <typename Form> struct RowPlace {
   int thread;
   __device__ __forceinline__ RowPlace()
       : row((int64_t)blockIdx.x * Form::kRows + threadIdx.x / Form::kThreads), thread(threadIdx.x % Form::kThreads) {}
+  /// The block was launched for more rows than there are.
+  __device__ __forceinline__ bool is_idle_block(int64_t rows) const {
+    return (int64_t)blockIdx.x * Form::kRows >= rows;
+  }
   /// The first element of chunk i.
   __device__ __forceinline__ int first(int i) const { return (i * Form::kThreads + thread) * Form::kElements; }
 };

@@ -41,7 +41,7 @@ struct BulkCopy {
   void *argument;
   void (*deliver)(const BulkCopy &copy);
   uint32_t to;
-  const char *from;
+  int64_t column, row; // where the source begins
 };
 
 struct Async {

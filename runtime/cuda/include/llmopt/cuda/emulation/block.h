@@ -87,6 +87,8 @@ struct Block {
   Clocks clocks;
   /// Called when no thread can run: whether something that was put off made one ready.
   bool (*idle)() = nullptr;
+  /// Called before a block runs, by what keeps more state per block.
+  void (*reset)() = nullptr;
 };
 
 inline thread_local Block *block = nullptr;
@@ -291,6 +293,8 @@ inline Block *get_block() {
 
 /// Sets up `b` for a block of `threads` threads and runs it to its end.
 inline bool run_fibers(Block &b, int threads) {
+  if (b.reset)
+    b.reset();
   b.threads = threads;
   b.warps = (threads + kWarp - 1) / kWarp;
   b.finished_count = b.barrier_arrived = b.barrier_sum = 0;

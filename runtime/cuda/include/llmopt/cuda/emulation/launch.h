@@ -95,7 +95,8 @@ bool launch(void (*kernel)(Params...), std::index_sequence<Index...>, size_t buf
 
 /// Runs block `tile` of `threads` threads. `scratch_bytes` is what one block uses of
 /// `scratch`, which kernels address from the start of the memory of all blocks; gridDim
-/// is not known here. False, with last_error(), if the block does not come to its end.
+/// is not known here. False, with last_error(), if the block does not come to its end;
+/// llmopt_kernel_fn has no way to say so, so that the error goes to stderr, too.
 template <typename... Params>
 bool launch(void (*kernel)(Params...), size_t buffers, int threads, void *const *args, const int64_t *dims,
             int64_t tile, void *scratch, int64_t scratch_bytes, size_t shared_bytes = 0) {
@@ -106,8 +107,11 @@ bool launch(void (*kernel)(Params...), size_t buffers, int threads, void *const 
   block_index.x = static_cast<unsigned>(tile);
   static const uint64_t seed = seed_from_environment();
   seed_block(seed);
-  return launch(kernel, std::index_sequence_for<Params...>(), buffers, args, dims,
-                static_cast<char *>(scratch) - tile * scratch_bytes, shared_bytes);
+  if (launch(kernel, std::index_sequence_for<Params...>(), buffers, args, dims,
+             static_cast<char *>(scratch) - tile * scratch_bytes, shared_bytes))
+    return true;
+  fprintf(stderr, "emulation: %s\n", last_error());
+  return false;
 }
 
 } // namespace llmopt_emulation

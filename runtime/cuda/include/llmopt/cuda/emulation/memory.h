@@ -90,12 +90,12 @@ inline bool reset_memory(uint32_t dynamic_bytes, int warps) {
 
 /// The array that `key` names in this block, `bytes` long; the first thread that
 /// asks lays it out.
-inline uint32_t get_shared_array(const void *key, uint64_t bytes) {
+inline uint32_t get_shared_array(const void *key, uint64_t bytes, uint32_t alignment = 128) {
   Memory &m = memory();
   for (int i = 0; i < m.array_count; ++i)
     if (m.arrays[i].key == key)
       return m.arrays[i].begin;
-  const uint32_t begin = (m.used + 127) / 128 * 128;
+  const uint32_t begin = (m.used + alignment - 1) / alignment * alignment;
   if (m.array_count == kMaxArrays || begin + bytes > kSharedBytes)
     fail("expected at most %u bytes of shared memory in %d arrays, but got more", kSharedBytes, kMaxArrays);
   m.used = begin + static_cast<uint32_t>(bytes);
@@ -105,7 +105,7 @@ inline uint32_t get_shared_array(const void *key, uint64_t bytes) {
 }
 
 inline char dynamic_key;
-inline uint32_t get_dynamic_shared() { return get_shared_array(&dynamic_key, memory().dynamic_bytes); }
+inline uint32_t get_dynamic_shared() { return get_shared_array(&dynamic_key, memory().dynamic_bytes, 1024); }
 
 inline void check_shared_bounds(uint32_t begin, uint32_t bytes, uint32_t alignment, const char *what) {
   const Memory &m = memory();
@@ -179,7 +179,7 @@ inline void note_write(uint32_t begin, uint32_t bytes, bool atomic = false, bool
 // ---- global memory
 
 struct Range {
-  const char *begin, *end;
+  uintptr_t begin, end;
 };
 struct Ranges {
   Range *items = nullptr;
@@ -200,13 +200,13 @@ inline bool register_range(const void *pointer, size_t bytes) {
     ranges.items = static_cast<Range *>(items);
     ranges.capacity = capacity;
   }
-  const char *begin = static_cast<const char *>(pointer);
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(pointer);
   ranges.items[ranges.count++] = {begin, begin + bytes};
   return true;
 }
 inline void unregister_range(const void *pointer) {
   for (int i = 0; i < ranges.count; ++i)
-    if (ranges.items[i].begin == pointer) {
+    if (ranges.items[i].begin == reinterpret_cast<uintptr_t>(pointer)) {
       ranges.items[i] = ranges.items[--ranges.count];
       return;
     }
@@ -216,9 +216,9 @@ inline void unregister_ranges() { ranges.count = 0; }
 /// The buffer that holds `pointer`, or everything where none is registered. A pointer
 /// just past a buffer belongs to it unless another one begins there.
 inline Range find_range(const void *pointer) {
-  const char *p = static_cast<const char *>(pointer);
+  const uintptr_t p = reinterpret_cast<uintptr_t>(pointer);
   if (!ranges.count)
-    return {nullptr, reinterpret_cast<const char *>(UINTPTR_MAX)};
+    return {0, UINTPTR_MAX};
   Range result = {p, p};
   for (int i = 0; i < ranges.count; ++i) {
     if (p >= ranges.items[i].begin && p < ranges.items[i].end)
@@ -229,14 +229,15 @@ inline Range find_range(const void *pointer) {
   return result;
 }
 
-__attribute__((noinline, cold)) inline void report_global(const char *p, size_t bytes, Range range) {
-  fail("out of bounds: access of %zu bytes at byte %td of a buffer of %td bytes in global memory", bytes,
-       p - range.begin, range.end - range.begin);
+__attribute__((noinline, cold)) inline void report_global(uintptr_t p, size_t bytes, Range range) {
+  fail("out of bounds: access of %zu bytes at byte %td of a buffer of %zu bytes in global memory", bytes,
+       static_cast<ptrdiff_t>(p - range.begin), static_cast<size_t>(range.end - range.begin));
 }
-inline void check_global(const char *p, size_t bytes, size_t alignment, Range range) {
-  if (p < range.begin || p > range.end || static_cast<size_t>(range.end - p) < bytes)
+inline void check_global(const void *pointer, size_t bytes, size_t alignment, Range range) {
+  const uintptr_t p = reinterpret_cast<uintptr_t>(pointer);
+  if (p < range.begin || p > range.end || range.end - p < bytes)
     report_global(p, bytes, range);
-  if (reinterpret_cast<uintptr_t>(p) % alignment)
+  if (p % alignment)
     fail("misaligned access of %zu bytes in global memory", bytes);
 }
 
@@ -253,7 +254,7 @@ public:
   global(global<U> other) : pointer(other.get()), range(other.bounds()) {}
 
   T &operator[](int64_t i) const {
-    llmopt_emulation::check_global(reinterpret_cast<const char *>(pointer + i), sizeof(T), alignof(T), range);
+    llmopt_emulation::check_global(pointer + i, sizeof(T), alignof(T), range);
     return pointer[i];
   }
   T &operator*() const { return (*this)[0]; }

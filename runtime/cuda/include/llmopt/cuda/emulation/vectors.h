@@ -59,6 +59,14 @@ inline int __dp4a(int a, int b, int c) {
     c += static_cast<int8_t>(a >> i) * static_cast<int8_t>(b >> i);
   return c;
 }
+/// Byte i of the result is byte (selector >> 4 i) % 8 of y : x.
+inline uint32_t __byte_perm(uint32_t x, uint32_t y, uint32_t selector) {
+  const uint64_t both = static_cast<uint64_t>(y) << 32 | x;
+  uint32_t result = 0;
+  for (int i = 0; i < 4; ++i)
+    result |= static_cast<uint32_t>(both >> 8 * (selector >> 4 * i & 7) & 255) << 8 * i;
+  return result;
+}
 inline int __popc(uint32_t x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 inline int __clz(int x) { return x ? __builtin_clz(static_cast<uint32_t>(x)) : 32; }

@@ -201,7 +201,7 @@ class Check:
             if self.judge("models", f"{title} {'graph' if graphs else 'launches'}", result):
                 ours[graphs] = result["ms"]
                 self.row("models", title, "llmopt, " + ("graph" if graphs else "launches"), result["ms"], "ms",
-                         f"{result['runs']} runs")
+                         f"{result['runs']} runs, with copies from and to the host")
         line = ", ".join(f"llmopt {'graph' if g else 'launches'} {ms:.3f} ms" for g, ms in ours.items())
         for mode, kind in (("eager", "f32"), ("compiled", "f32"), ("compiled", "f16")) if entry.get("peer") else ():
             if self.left() < 90:

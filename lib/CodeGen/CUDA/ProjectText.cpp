@@ -105,13 +105,12 @@ set_target_properties(model PROPERTIES PREFIX "" SUFFIX ".so" OUTPUT_NAME ${name
 )";
 }
 
-/// A kernel with an epilogue, to show how one is changed; null where there is none.
+/// A product with an epilogue, to show how one is changed; null where there is none.
 static const CudaKernel *findExample(const Sources &sources) {
-  for (const char *call : {"GemmEpilogue<", "norm_rows<"})
-    for (const CudaKernel &kernel : sources.kernels)
-      if (llvm::StringRef(kernel.text).contains(call))
-        return &kernel;
-  return sources.kernels.empty() ? nullptr : &sources.kernels.front();
+  for (const CudaKernel &kernel : sources.kernels)
+    if (llvm::StringRef(kernel.text).contains("llmopt::GemmEpilogue<"))
+      return &kernel;
+  return nullptr;
 }
 
 std::string cuda::printReadme(const Sources &sources) {
@@ -139,23 +138,20 @@ std::string cuda::printReadme(const Sources &sources) {
      << "Without a GPU, `cmake -B build-cpu -DEMULATE=ON && cmake --build build-cpu` writes `model-emulated.so`, "
         "which\n"
      << "runs the same kernels on the CPU: slow, and right.\n\n";
-  if (const CudaKernel *example = findExample(sources)) {
-    os << "## Change a kernel\n\n"
-       << "Every kernel is one function of `model.cu`, and starts as many blocks of " << example->threads
-       << " threads (or what its\n`__launch_bounds__` says) as its row of `steps` in `model_tables.cpp` has tiles. "
-          "Take `"
-       << example->name << "`:\n\n"
-       << "1. Find it in `model.cu`. Its comment names the ONNX nodes and shapes; its body calls the header library.\n"
-       << "2. For another activation change the template argument `llmopt::Activation::` of its `Epilogue` (they are in\n"
-       << "   `llmopt/cuda/common.cuh`). For any other epilogue copy `GemmEpilogue` of `llmopt/cuda/epilogue.cuh` under a\n"
-       << "   new name into `model.cu`, change what its call operator does with `v`, runs of a row of the result, and\n"
-       << "   name it in the kernel.\n"
+  os << "## Change a kernel\n\n"
+     << "Every kernel is one function of `model.cu`, under a comment with its ONNX nodes and shapes; its body calls the\n"
+     << "header library. It starts as many blocks as its row of `steps` in `model_tables.cpp` has tiles.\n\n";
+  if (const CudaKernel *example = findExample(sources))
+    os << "What a matrix product does with its sums is its epilogue. Take `" << example->name << "`:\n\n"
+       << "1. For another activation change `llmopt::Activation::` in its `using Epilogue` (`llmopt/cuda/common.cuh` has\n"
+       << "   the list).\n"
+       << "2. For anything else copy `struct GemmEpilogue` of `llmopt/cuda/epilogue.cuh` under a new name into `model.cu`\n"
+       << "   (in `namespace llmopt`), change what it stores, and name it in `using Epilogue`: it gets runs of sums with\n"
+       << "   their row and first column.\n"
        << "3. Run the emulated build and compare outputs: `llmopt-run model-emulated.so --input in.npz --output "
           "out.npz`.\n"
-       << "4. `cmake --build build`. `model.weights` and the tables stay as they are, as long as parameters, block "
-          "size "
-          "and\n   tiles do.\n\n";
-  }
+       << "4. `cmake --build build`. `model.weights` and the tables stay as they are, as long as parameters, block size\n"
+       << "   and tiles do.\n\n";
   os << "Parameters of a kernel are its buffers in the order of the step's arguments, then its sizes, then scratch "
         "memory\n"
         "if it has any.\n";

@@ -149,10 +149,12 @@ bool parseEmit(StringRef text, CommandLine &line, raw_ostream &errors) {
                                      .Case("obj", EmitKind::Obj)
                                      .Case("so", EmitKind::So)
                                      .Case("cuda", EmitKind::Cuda)
+                                     .Case("cubin", EmitKind::Cubin)
+                                     .Case("ptx", EmitKind::Ptx)
                                      .Case("onnx", EmitKind::Onnx)
                                      .Default(std::nullopt);
   if (!kind)
-    return fail(errors, "expected -emit=lm, kernels, llvm, asm, obj, so, cuda or onnx, but got " + text);
+    return fail(errors, "expected -emit=lm, kernels, llvm, asm, obj, so, cuda, cubin, ptx or onnx, but got " + text);
   line.emit = *kind;
   return true;
 }
@@ -261,7 +263,7 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
     return true;
   case OPT_cuda_arch_EQ:
     line.cudaArch = value.str();
-    return value.starts_with("sm_") || fail(errors, "expected -cuda-arch=sm_<number>, but got " + value);
+    return value.starts_with("sm_") || fail(errors, "expected -cuda-arch=sm_<number>+.., but got " + value);
   case OPT_prune_EQ:
     return parsePrune(value, line, errors);
   case OPT_train:
@@ -271,6 +273,14 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
     return value == "cross_entropy" || fail(errors, "expected -loss=cross_entropy, but got " + value);
   case OPT_optimizer_EQ:
     return parseOptimizer(value, line, errors);
+  case OPT_fp16:
+  case OPT_bf16: {
+    std::string type = arg.getOption().matches(OPT_fp16) ? "f16" : "bf16";
+    if (!line.precision.empty() && line.precision != type)
+      return fail(errors, "expected one of -fp16 and -bf16, but got both");
+    line.precision = type;
+    return true;
+  }
   case OPT_quantize_int8:
   case OPT_quantize_int8_EQ:
   case OPT_quantize_int4:
@@ -326,6 +336,10 @@ bool checkCombinations(const CommandLine &line, raw_ostream &errors) {
     return fail(errors, "expected a model, e.g. llmopt model.onnx -o model.so");
   if (!line.target.empty() && line.cpu == "native")
     return fail(errors, "expected -mcpu=<cpu> with -target, e.g. -target=aarch64-linux-gnu -mcpu=neoverse-n1");
+  if (!line.precision.empty() && line.emit != EmitKind::Cuda && line.emit != EmitKind::LM)
+    return fail(errors,
+                "expected -emit=cuda or lm with -fp16 and -bf16 (CPU kernels compute in f32; -quantize-int8 and "
+                "-quantize-int4 make their weights smaller)");
   if (line.emulate && line.emit != EmitKind::Cuda)
     return fail(errors, "expected -emit=cuda with -emulate");
   if (line.emit == EmitKind::Onnx && (line.kvCache || line.train))

@@ -15,7 +15,7 @@ int llmopt::runDriver(const CommandLine &line, llvm::StringRef commandText, llvm
   else if (line.info)
     phases.append({raiseModel, printInfo});
   else
-    phases.append({raiseModel, pruneModel, reportFusion, trainModel, quantizeModel, keepCache, emitModel});
+    phases.append({raiseModel, pruneModel, reportFusion, trainModel, quantizeModel, keepCache, narrowModel, emitModel});
   for (Phase phase : phases)
     if (int code = phase(session); code != kOk)
       return code;

@@ -5,6 +5,7 @@
 #include "llmopt/Transforms/Cache/Passes.h"
 #include "llmopt/Transforms/FusionReport.h"
 #include "llmopt/Transforms/Passes.h"
+#include "llmopt/Transforms/Precision/Passes.h"
 #include "llmopt/Transforms/Pruning/Passes.h"
 #include "llmopt/Transforms/Training/Passes.h"
 
@@ -97,6 +98,17 @@ int llmopt::keepCache(Session &session) {
         session.note("-kv-cache: no input '" + name.str() + "': the session knows how many tokens there are");
   });
   return kOk;
+}
+
+int llmopt::narrowModel(Session &session) {
+  if (session.line.precision.empty())
+    return kOk;
+  return session.runPasses("precision", [&](OpPassManager &manager) {
+    MixedPrecisionPassOptions options;
+    options.type = session.line.precision;
+    manager.addNestedPass<func::FuncOp>(createMixedPrecisionPass(options));
+    manager.addPass(createCleanupPass());
+  });
 }
 
 int llmopt::reportFusion(Session &session) {

@@ -80,6 +80,7 @@ int importModel(Session &session);
 int raiseModel(Session &session);
 int pruneModel(Session &session);
 int keepCache(Session &session);    // -kv-cache
+int narrowModel(Session &session);  // -fp16, -bf16
 int trainModel(Session &session);
 int quantizeModel(Session &session);
 /// Reports and gates on fusion.

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Compile a model of the size of a 7B one in bounded memory.
 
-    check_memory.py LLMOPT [--layers N]
+    check_memory.py LLMOPT [--layers N] [--int4]
 
 Writes a Llama-shaped graph (32 layers, hidden 4096, gated feed-forward 11008,
 vocabulary 32000, fp32: 27 GB) whose weights are holes in a sparse file, and
 compiles it with anonymous memory limited to what the design allows: 600 MB and
 three times the largest tensor. RLIMIT_DATA enforces that, so that a compiler
-that needs more fails to allocate. The weights file must have its full size.
+that needs more fails to allocate. The weights file must have its full size. With
+--int4 weights are rounded to 4 bits in groups, and the file must be that small.
 """
 
 import argparse
@@ -93,6 +94,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("llmopt")
     parser.add_argument("--layers", type=int, default=32)
+    parser.add_argument("--int4", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -101,7 +103,7 @@ def main():
         start = time.monotonic()
         result = subprocess.run(
             [arguments.llmopt, folder / "model.onnx", f"-require-fusion=attention:{arguments.layers}",
-             "-o", folder / "model.so"], capture_output=True, text=True,
+             *(["-quantize-int4"] if arguments.int4 else []), "-o", folder / "model.so"], capture_output=True, text=True,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)))
         seconds = time.monotonic() - start
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -112,8 +114,10 @@ def main():
         if result.returncode:
             sys.exit(1)
         written = (folder / "model.weights").stat()
-        if written.st_size < size:
-            sys.exit(f"expected at least {size} bytes of weights, but got {written.st_size}")
+        # 4 bits and what a group of 32 or more needs beside them; embeddings have 8 bits a value.
+        low, high = (size / 8, size / 4.5) if arguments.int4 else (size, 1.01 * size)
+        if not low <= written.st_size <= high:
+            sys.exit(f"expected {low:.0f} to {high:.0f} bytes of weights, but got {written.st_size}")
         print(f"model.weights: {written.st_size / 1e9:.1f} GB, {written.st_blocks * 512 / 1e6:.1f} MB on the disk")
 
 

@@ -262,6 +262,13 @@ def cases():
                                                          (normal(9, 16),), (normal(2, 16),), (normal(16),),
                                                          (normal(16),), np.array([[1] * 5, [1, 1, 1, 0, 0]], I32)], 2)
 
+    bytes_of = lambda *shape: (integers(U8, *shape),)
+    scales = [(scale(s),) for s in (0.02, 0.01, 0.03, 0.01, 0.02)]
+    zeros = [(np.array(z, U8),) for z in (120, 128, 99, 3, 140)]
+    yield Case("q_embed_norm", "QEmbedLayerNormalization",
+               [ids, integers(I32, 2, 5, low=0, high=1), bytes_of(8, 16), bytes_of(9, 16), bytes_of(2, 16), bytes_of(16),
+                bytes_of(16), np.array([[1] * 5, [1, 1, 1, 0, 0]], I32), *scales, *zeros], 2, tolerance=1e-4)
+
     mask = np.array([[1] * 5, [1, 1, 0, 0, 0]], I32)
     joint = [normal(2, 5, 32), (normal(32, 96),), (normal(96),)]
     yield Case("attention", "Attention", [*joint, mask], num_heads=4, tolerance=1e-4)

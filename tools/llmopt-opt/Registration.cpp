@@ -7,6 +7,7 @@
 #include "llmopt/Dialect/LM/IR/LM.h"
 #include "llmopt/Transforms/Passes.h"
 #include "llmopt/Transforms/Cache/Passes.h"
+#include "llmopt/Transforms/Precision/Passes.h"
 #include "llmopt/Transforms/Pruning/Passes.h"
 #include "llmopt/Transforms/Quantization/Passes.h"
 #include "llmopt/Transforms/Shapes/Passes.h"
@@ -20,6 +21,7 @@ void llmopt::registerEverything(mlir::DialectRegistry &registry) {
   mlir::registerTransformsPasses();
   registerTransforms();
   registerLLMOptCachePasses();
+  registerLLMOptPrecisionPasses();
   registerLLMOptPruningPasses();
   registerLLMOptQuantizationPasses();
   registerLLMOptShapesPasses();

@@ -26,7 +26,7 @@ enum ExitCode {
   kInternal = 70,   ///< our bug
 };
 
-enum class EmitKind { LM, Kernels, LLVM, Asm, Obj, So, Cuda, Onnx };
+enum class EmitKind { LM, Kernels, LLVM, Asm, Obj, So, Cuda, Cubin, Ptx, Onnx };
 
 struct ShapePin {
   std::string input;
@@ -47,6 +47,7 @@ struct CommandLine {
   bool emulate = false;
   std::string cudaArch = "sm_80";
 
+  std::string precision; ///< "f16" with -fp16, "bf16" with -bf16
   std::optional<int64_t> keepHeads; ///< -prune=heads:<n>
   bool train = false;
   double learningRate = 0.01;

@@ -14,7 +14,7 @@ class J<string name, string meta, string help> : Joined<["-", "--"], name # "=">
 
 def o : JoinedOrSeparate<["-"], "o">, MetaVarName<"<path>">, HelpText<"Write to <path>; - is standard output for text">, Group<grp_output>;
 def output_EQ : J<"output", "<path>", "Same as -o">, Group<grp_output>;
-def emit_EQ : J<"emit", "<kind>", "lm, kernels, llvm, asm, obj, so (default), cuda or onnx">, Group<grp_output>;
+def emit_EQ : J<"emit", "<kind>", "lm, kernels, llvm, asm, obj, so (default), cuda (a project; with -o <m.so> nvcc makes an artefact of it), cubin, ptx or onnx">, Group<grp_output>;
 def embed_weights : F<"embed-weights", "Append the weights to the .so instead of writing <stem>.weights">, Group<grp_output>;
 def kv_cache : F<"kv-cache", "Keep past keys and values in the session, in place, instead of as inputs and outputs">, Group<grp_output>;
 def symbol_prefix_EQ : J<"symbol-prefix", "<name>", "Export <name>llmopt_model_v1, so that two models link into one program">, Group<grp_output>;
@@ -24,7 +24,7 @@ def mcpu_EQ : J<"mcpu", "<cpu>", "CPU to compile for, an LLVM name; native (defa
 def subgraph_EQ : J<"subgraph", "<name>", "Graph of a BeamSearch, GreedySearch or Sampling to compile: decoder (default), encoder">, Group<grp_target>;
 def target_EQ : J<"target", "<triple>", "Machine to compile for, e.g. aarch64-linux-gnu (default: this one)">, Group<grp_target>;
 def emulate : F<"emulate", "With -emit=cuda -o m.so: run the CUDA code on the CPU, without a GPU">, Group<grp_target>;
-def cuda_arch_EQ : J<"cuda-arch", "<sm>", "GPU architecture for nvcc, e.g. sm_90a (default sm_80)">, Group<grp_target>;
+def cuda_arch_EQ : J<"cuda-arch", "<sm>+..", "GPU architectures for nvcc, e.g. sm_80+sm_90a (default sm_80); PTX of the newest serves later GPUs">, Group<grp_target>;
 
 def prune_EQ : J<"prune", "heads:<n>", "Keep <n> attention heads per layer">, Group<grp_structure>;
 
@@ -32,6 +32,8 @@ def train : F<"train", "Emit one training step as well">, Group<grp_train>;
 def loss_EQ : J<"loss", "<name>", "Training loss: cross_entropy (default)">, Group<grp_train>;
 def optimizer_EQ : J<"optimizer", "sgd,lr:<x>", "Optimizer and its settings (default sgd,lr:0.01)">, Group<grp_train>;
 
+def fp16 : F<"fp16", "Products, attention and norms in f16, sums in f32 (-emit=cuda)">, Group<grp_quantize>;
+def bf16 : F<"bf16", "The same in bf16">, Group<grp_quantize>;
 def quantize_int8 : F<"quantize-int8", "Linear layers in int8: per-channel weights, per-token dynamic activations">, Group<grp_quantize>;
 def quantize_int8_EQ : J<"quantize-int8", "<key>:<value>,..", "The same with inputs:static, smooth:<0..1> (SmoothQuant) or bias:corrected; needs -calib">, Group<grp_quantize>;
 def quantize_int4 : F<"quantize-int4", "Linear layers with int4 weights in groups of 32; with -quantize-int8 too, int8 where groups do not fit">, Group<grp_quantize>;

@@ -307,7 +307,7 @@ std::unique_ptr<StepEmitter> llmopt::cpu::createStepEmitter(ModuleOp module, con
   return std::make_unique<CPUStepEmitter>(module, target);
 }
 
-PlanTarget::PackedLayout CPUPlanTarget::getGemmLayout(int64_t, int64_t) const {
+PlanTarget::PackedLayout CPUPlanTarget::getGemmLayout(int64_t, int64_t, Type) const {
   return {kernel::Layout::Panels, target.gemmNR()};
 }
 

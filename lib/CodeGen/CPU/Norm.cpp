@@ -51,9 +51,7 @@ void emitNorm(KernelBuilder &kb, const NormSpec &spec) {
     const int64_t part = spec.width / spec.quantizedGroups;
     V q = kb.at(kb.arg(spec.quantized.arg), kb.size(spec.quantized.offset) + r * spec.width, kb.i8());
     V scales = kb.at(kb.arg(spec.quantizedScale.arg), kb.size(spec.quantizedScale.offset) + r * spec.quantizedGroups);
-    kb.loop(kb.i(0), kb.i(spec.quantizedGroups), 1, [&](V g) {
-      emitQuantizeRow(kb, part, kb.at(out, g * part), kb.at(q, g * part, kb.i8()), kb.at(scales, g));
-    });
+    emitQuantizeRows(kb, part, out, q, scales, kb.i(spec.quantizedGroups));
   });
   kb.finish();
 }

@@ -50,8 +50,9 @@ struct NormRow {
 void emitNormRow(KernelBuilder &kb, const NormRow &norm,
                  llvm::function_ref<V(V, V)> load, V kept, V out);
 
-/// q and *scale from `width` elements of x: see QuantizeRowsSpec.
-void emitQuantizeRow(KernelBuilder &kb, int64_t width, V x, V q, V scale);
+/// q and scales of `rows` consecutive rows of `width` elements each, of x: see
+/// QuantizeRowsSpec.
+void emitQuantizeRows(KernelBuilder &kb, int64_t width, V x, V q, V scales, V rows);
 
 } // namespace llmopt::cpu
 #endif

@@ -171,6 +171,7 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
     lowerInt8Embedding(function);
     formInt8Products(function, target);
     formQuantizedProducts(function, target);
+    narrowInt8Products(function, target);
     formProducts(function, target);
     fuseEpilogues(function);
     formAttention(function, target);
@@ -201,7 +202,7 @@ struct PlanPass : llmopt::impl::PlanPassBase<PlanPass> {
     }
     std::optional<kernel::Layout> layout = kernel::symbolizeLayout(int8);
     if (!layout && int8 != "none") {
-      getOperation().emitError() << "expected int8 to be panels, pairs, quads or none, but got " << int8;
+      getOperation().emitError() << "expected int8 to be panels, pairs, quads, rows or none, but got " << int8;
       return signalPassFailure();
     }
     if (failed(buildPlan(getOperation(), PanelTarget(panelWidth, layout, quantizedWeights))))

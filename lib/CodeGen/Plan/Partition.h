@@ -26,6 +26,8 @@ void formInt8Products(mlir::func::FuncOp function, const PlanTarget &target);
 /// kernel.gemm_w4a8; of floats and an int4 or int8 weight -> kernel.gemm_wq. What
 /// formInt8Products takes must be taken.
 void formQuantizedProducts(mlir::func::FuncOp function, const PlanTarget &target);
+/// f32 from or to f16 and bf16 beside kernel.quantize_rows and kernel.gemm_s8 -> in them.
+void narrowInt8Products(mlir::func::FuncOp function, const PlanTarget &target);
 /// lm.linear and lm.matmul -> kernel.gemm (constant weight) or kernel.batched_matmul.
 void formProducts(mlir::func::FuncOp function, const PlanTarget &target);
 /// Activations and residual additions -> into the gemm that feeds them alone.

@@ -93,7 +93,8 @@ llvm::Expected<Candidate> Quantize::makeCandidate(size_t i, const QuantScheme &s
   double seconds = cpu::estimateProduct(target, getProduct(candidate.choice.scheme), kRows, site.k, site.n);
   double floatSeconds = cpu::estimateProduct(target, cpu::Product::Float, kRows, site.k, site.n);
   // int4 is asked for to save memory, int8 to save time.
-  bool known = session.line.emit != EmitKind::Cuda && session.line.emit != EmitKind::Onnx; // rates are of CPUs
+  // Rates are of CPUs.
+  bool known = !llvm::is_contained({EmitKind::Cuda, EmitKind::Cubin, EmitKind::Ptx, EmitKind::Onnx}, session.line.emit);
   if (known && candidate.choice.scheme.weight == QuantScheme::Weight::Int8 && seconds >= floatSeconds &&
       !options.allowSlower) {
     candidate.choice = Choice();

@@ -11,7 +11,7 @@ func.func @pack(%w: tensor<8x16xf32>) {
 
 // (C1) of kernel.quantize_rows
 func.func @rows(%x: tensor<4x?xf32>) {
-  // expected-error @+1 {{expected f32 rows of known width, but got 'tensor<4x?xf32>'}}
+  // expected-error @+1 {{expected f32, f16 or bf16 rows of known width, but got 'tensor<4x?xf32>'}}
   %0, %1 = kernel.quantize_rows %x : (tensor<4x?xf32>) -> (tensor<4x?xi8>, tensor<4x1xf32>)
   return
 }

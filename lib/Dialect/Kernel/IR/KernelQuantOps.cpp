@@ -157,8 +157,9 @@ LogicalResult ColumnSumsOp::verify() {
 
 LogicalResult NormQuantizedOp::verify() {
   SmallVector<SymExpr> dims = getDims(getInput());
-  if (!getElementTypeOrSelf(getInput()).isF32() || dims.empty() || !dims.back().getConstant()) // (C2)
-    return emitOpError() << "expected f32 rows of known width, but got " << getInput().getType();
+  Type element = getElementTypeOrSelf(getInput());
+  if (!(element.isF32() || element.isF16() || element.isBF16()) || dims.empty() || !dims.back().getConstant()) // (C2)
+    return emitOpError() << "expected f32, f16 or bf16 rows of known width, but got " << getInput().getType();
   if (getResidual() && !lm::areCompatibleTypes(getResidual().getType(), getInput().getType())) // (C1)
     return emitOpError() << "expected the residual " << getInput().getType() << ", but got " << getResidual().getType();
   for (Value vector : {Value(getInputBias()), Value(getScale()), Value(getBias())})

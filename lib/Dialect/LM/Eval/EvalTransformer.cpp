@@ -76,7 +76,7 @@ struct Attention {
     double sum = scaled + mask.floats()[at];
     // Where the source's own result is wanted, its rounding of the sum counts:
     // it decides what is left of a score below a mask value of -3.4e38.
-    return fullyMasked == FullyMasked::Source ? roundToType(query.getElementType(), sum) : sum;
+    return fullyMasked == FullyMasked::Source ? roundToType(mask.getElementType(), sum) : sum;
   }
 
   /// softmax of one row into `weights`; what it gives without any visible key.

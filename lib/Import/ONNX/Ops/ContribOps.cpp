@@ -63,31 +63,53 @@ template <NormKind kind> static void skipNorm(Node &n) {
     n.out(3, sum);
 }
 
-// word[ids] + position[0..S) + segment[segments], normalised.
-static void embedLayerNorm(Node &n) {
-  Value ids = n.in(0), segments = n.opt(1), words = n.in(2), positions = n.in(3);
-  Value segmentTable = n.opt(4), mask = n.opt(7), positionIds = n.opt(8);
-  Dims dims = n.dims(ids), table = n.dims(positions);
+namespace {
+/// Operands of word[ids] + position[0..S) + segment[segments], normalised.
+struct EmbedNorm {
+  Value words, positions, segments; // tables; no segments: null
+  Value scale, bias;
+};
+} // namespace
+
+static void buildEmbedNorm(Node &n, const EmbedNorm &embed, Value positionIds) {
+  Value ids = n.in(0), segments = n.opt(1), mask = n.opt(7);
+  Dims dims = n.dims(ids), table = n.dims(embed.positions);
   if (!n.failed() && (dims.size() != 2 || table.size() != 2))
     return n.error("expected ids [batch, sequence] and tables of rank 2");
   if (n.failed())
     return;
-  Value sum = n.create<GatherOp>(words, ids, 0);
+  Value sum = n.create<GatherOp>(embed.words, ids, 0);
   if (positionIds) {
-    sum = n.add(sum, n.create<GatherOp>(positions, positionIds, 0));
+    sum = n.add(sum, n.create<GatherOp>(embed.positions, positionIds, 0));
   } else {
     n.require(dims[1], table[0]);
-    sum = n.add(sum, n.slice(positions, 0, 0, dims[1]));
+    sum = n.add(sum, n.slice(embed.positions, 0, 0, dims[1]));
   }
-  if (segmentTable && segments)
-    sum = n.add(sum, n.create<GatherOp>(segmentTable, segments, 0));
-  n.out(0, buildNorm(n, NormKind::Layer, sum, n.in(5), n.in(6), -1, n.floatAttr("epsilon", 1e-12f)));
+  if (embed.segments && segments)
+    sum = n.add(sum, n.create<GatherOp>(embed.segments, segments, 0));
+  n.out(0, buildNorm(n, NormKind::Layer, sum, embed.scale, embed.bias, -1, n.floatAttr("epsilon", 1e-12f)));
   mlir::Type i32 = n.b.getI32Type();
   if (n.wants(1)) // how many tokens of each row count
     n.out(1,
           mask ? n.reduce(ReduceKind::Sum, n.cast(mask, i32), {1}, /*keepDims=*/false) : n.filled(i32, 0, {dims[0]}));
   if (n.wants(2))
     n.out(2, sum);
+}
+
+static void embedLayerNorm(Node &n) { buildEmbedNorm(n, {n.in(2), n.in(3), n.opt(4), n.in(5), n.in(6)}, n.opt(8)); }
+
+// Each constant comes as bytes with one scale and one zero point, the
+// scale six inputs behind it, the zero point five behind that.
+static void qEmbedLayerNorm(Node &n) {
+  auto real = [&](unsigned i, unsigned scale) {
+    if (!n.has(i))
+      return Value();
+    auto scalar = [&](Value value) { return n.reshape(value, {}); };
+    return n.create<DequantizeOp>(n.in(i), scalar(n.in(scale)), scalar(n.in(scale + 5)));
+  };
+  Value words = real(2, 8), positions = real(3, 9), segments = real(4, 10), scale = real(5, 11), bias = real(6, 12);
+  if (!n.failed())
+    buildEmbedNorm(n, {words, positions, segments, scale, bias}, Value());
 }
 
 void onnx_import::addContribOps(OpTable &t) {
@@ -102,4 +124,5 @@ void onnx_import::addContribOps(OpTable &t) {
   t.add(kMicrosoft, "SkipLayerNormalization", skipNorm<NormKind::Layer>);
   t.add(kMicrosoft, "SkipSimplifiedLayerNormalization", skipNorm<NormKind::RMS>);
   t.add(kMicrosoft, "EmbedLayerNormalization", embedLayerNorm);
+  t.add(kMicrosoft, "QEmbedLayerNormalization", qEmbedLayerNorm);
 }

@@ -98,7 +98,7 @@ static void slice(Node &n) {
       int64_t cut = last == dim ? start.getConstant().value_or(0) : 0;
       if (cut > 0 && cut < INT32_MAX) { // as long as x[:-1] by name, too
         distance = notNegative(n, dim - start);
-      } else if (cut == -1) { // one row by name: most shapes are numbers only so
+      } else if (cut == -1 && !dim.isConstant(0)) { // one row by name: most shapes are numbers only so
         n.require(1, dim);
         first[axis] = dim - SymExpr(1);
         distance = 1;

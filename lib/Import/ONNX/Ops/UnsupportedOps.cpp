@@ -8,8 +8,7 @@ llvm::StringRef llmopt::onnx_import::getRemedy(llvm::StringRef domain, llvm::Str
     return llvm::StringSwitch<llvm::StringRef>(op)
         .Cases({"BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"},
                "a search is imported as the graph in its attribute `decoder`, and this one has none")
-        .Cases({"MatMulFpQ4", "QEmbedLayerNormalization"},
-               "import the fp32 model and quantize with -quantize-int8 or -quantize-int4")
+        .Case("MatMulFpQ4", "import the fp32 model and quantize with -quantize-int8 or -quantize-int4")
         .Cases({"RemovePadding", "RestorePadding"}, "export without packing mode")
         .Default("export without ONNX Runtime's own operators (optimization level 0)");
   if (!domain.empty() && domain != "ai.onnx.ml")

@@ -8,13 +8,15 @@ include "mlir/Interfaces/ControlFlowInterfaces.td"
 def Kernel_PackOp : Kernel_Op<"pack"> {
   let summary = "a weight in the layout its kernel reads; the end of a recipe";
   let description = [{
-    A [K, N] weight in panels of `width` columns, zero beyond N and beyond K:
+    A [K, N] weight in panels of `width` columns, zero beyond N and beyond K; or, as
+    rows, its transpose, every row a whole number of runs of `width` elements:
 
     - panels: [ceil(N/width)][K][width].
     - pairs: [ceil(N/width)][ceil(K/2)][width][2], two steps of K side by side.
     - quads: [ceil(N/width)][1 + ceil(K/4)][width][4]. The first entry of a panel
       is [width] int32: -128 times the sum of each column, which is what a kernel
       starts from when it adds 128 to every element of the other operand.
+    - rows: [N][ceil(K/width)][width].
 
     - (C1) the operand is static and has rank 2.
     - (C2) the result has three dimensions, those of [width][..] being one, and
@@ -50,7 +52,7 @@ def Kernel_GemmOp : Kernel_Op<"gemm", [AttrSizedOperandSegments]> {
     r * row_stride + row_offset of x onwards, where these are given, and has
     `rows` rows then; dense otherwise.
 
-    - (C1) `weight` is packed: [ceil(n/width), k, width].
+    - (C1) `weight` is packed in `layout`, which is panels or rows.
     - (C2) the last dimension of the result is n; without `row_stride`, the last
       dimension of x is k and the others are the result's.
     - (C3) `bias` is [n]; `residual` has the result's type.
@@ -60,7 +62,8 @@ def Kernel_GemmOp : Kernel_Op<"gemm", [AttrSizedOperandSegments]> {
                        Optional<LM_FloatTensor>:$residual, I64Attr:$n, I64Attr:$k,
                        DefaultValuedAttr<F64Attr, "1.0">:$alpha,
                        DefaultValuedAttr<Kernel_ActivationAttr, "::llmopt::kernel::Activation::None">:$activation,
-                       OptionalAttr<LM_SymValuesAttr>:$row_stride, OptionalAttr<LM_SymValuesAttr>:$row_offset);
+                       OptionalAttr<LM_SymValuesAttr>:$row_stride, OptionalAttr<LM_SymValuesAttr>:$row_offset,
+                       DefaultValuedAttr<Kernel_LayoutAttr, "::llmopt::kernel::Layout::Panels">:$layout);
   let results = (outs LM_FloatTensor:$result);
   let assemblyFormat = [{
     $input `,` $weight (`bias` $bias^)? (`residual` $residual^)? attr-dict `:` functional-type(operands, results)
@@ -75,7 +78,7 @@ def Kernel_QuantizeRowsOp : Kernel_Op<"quantize_rows"> {
     q = round_half_even(x / scale), in [-127, 127]. A row that holds a NaN or an
     infinity has the scale NaN.
 
-    - (C1) the operand is f32, has rank >= 1 and a static last dimension.
+    - (C1) the operand is f32, f16 or bf16, has rank >= 1 and a static last dimension.
     - (C2) the first result has the operand's shape and is i8.
     - (C3) the second has the last dimension 1 and is f32.
   }];

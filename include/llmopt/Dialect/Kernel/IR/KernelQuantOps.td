@@ -130,7 +130,7 @@ def Kernel_NormQuantizedOp : Kernel_Op<"norm_quantized", [AttrSizedOperandSegmen
     elements, as many as `quantized_scale` has in its last dimension.
 
     - (C1) `residual` has the type of `input`; `input_bias`, `scale` and `bias` are [H].
-    - (C2) `result` and `sum` have the type of `input`, which is f32 of known width.
+    - (C2) `result` and `sum` have the type of `input`, which is f32, f16 or bf16 of known width.
     - (C3) `quantized` has its shape and is i8.
     - (C4) `quantized_scale` is f32 and has the dimensions of `input` but the last,
       which divides it.

@@ -56,7 +56,7 @@ def LM_AttentionOp : LM_InferredOp<"attention"> {
     Sk - Sq. `fully_masked` says what a row without any visible key gives: NaN,
     zero, or what the source graph computes with its finite mask value: with
     `source` a boolean, key-length or causal row without any key attends to all
-    keys alike, and an additive mask is added to scores that are rounded to the
+    keys alike, and an additive mask is added to scores that are rounded to its
     element type (its own -inf everywhere still gives NaN).
 
     - (C1) ranks are 3 and element types equal; batch dimensions agree; key and

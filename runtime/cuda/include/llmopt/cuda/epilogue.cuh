@@ -13,11 +13,19 @@
 
 namespace llmopt {
 
+/// Rows of x, and what W is: [K, N].
+struct GemmShape {
+  int64_t rows; // M
+  int64_t n, k;
+  int64_t row_stride; // elements between rows of x
+  int64_t row_offset; // first element of x
+};
+
 /// Columns that one thread stores at a time: 16 bytes of f32 or of 16-bit floats.
-template <typename T> constexpr int kRun = sizeof(T) == 4 ? 4 : 8;
+template <typename T> inline constexpr int kRun = sizeof(T) == 4 ? 4 : 8;
 /// Results that are the sums themselves.
-template <typename T> constexpr bool kIsSum = false;
-template <> constexpr bool kIsSum<int32_t> = true;
+template <typename T> inline constexpr bool kIsSum = false;
+template <> inline constexpr bool kIsSum<int32_t> = true;
 
 template <typename T, int Count>
 __device__ __forceinline__ void load_run(global<const T> p, int64_t at, float (&to)[Count]) {

@@ -15,6 +15,10 @@
 //                       rows, keys are cut into splits, and the last block of a group to
 //                       come adds the splits in their order
 //
+// Where a row without any visible key gives what the source graph computes
+// (FullyMasked::source), hidden keys have the lowest finite score instead of -infinity: they
+// count for nothing beside a visible one, and all alike where there is none.
+//
 // Keys behind a key length are not read. Keys that another mask hides have weight 0, so
 // a NaN or infinity in their values shows, as in the softmax written out.
 #pragma once
@@ -119,9 +123,11 @@ template <typename Form> struct FlashPlace {
     int stop = keys;
     if constexpr (Form::kMask == MaskKind::key_lengths) {
       const int64_t length = global<const int64_t>((const int64_t *)a.mask)[batch];
-      stop = length < 0 ? 0 : length < stop ? (int)length : stop;
+      if (length > 0 || Form::kMasked != FullyMasked::source)
+        stop = length < 0 ? 0 : length < stop ? (int)length : stop;
     }
-    if constexpr (Form::kCausal) {
+    // With fewer keys than queries the first queries see none of them.
+    if (Form::kCausal && (keys >= queries || Form::kMasked != FullyMasked::source)) {
       const int last = last_key((first_row + rows - 1) / group);
       stop = last + 1 < stop ? last + 1 : stop;
     }
@@ -145,7 +151,8 @@ template <typename Form> struct FlashState {
 template <typename Form>
 __device__ __forceinline__ void mask_scores(float (&scores)[Form::kKeys / 8][4], const FlashPlace<Form> &at,
                                             const FlashArguments &a, int first_key) {
-  constexpr float kLog2e = 1.4426950408889634f;
+  constexpr float kLog2e = 1.4426950408889634f, kLowest = -3.402823466e38f;
+  constexpr float kHidden = Form::kMasked == FullyMasked::source ? kLowest : -INFINITY;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const float scale = a.scale * kLog2e;
   // Only the last tiles of a sequence or of the triangle need to look at every key.
@@ -178,11 +185,15 @@ __device__ __forceinline__ void mask_scores(float (&scores)[Form::kKeys / 8][4],
         bool visible = key < at.visible && key <= last;
         score *= scale;
         if constexpr (Form::kMask == MaskKind::additive)
-          if (visible)
-            score += kLog2e * global<const float>((const float *)a.mask)[base + key * a.shape.mask_key];
+          if (visible) {
+            // A mask value is finite where the source's is, also times log2(e).
+            const float value = global<const float>((const float *)a.mask)[base + key * a.shape.mask_key];
+            score += kLog2e * value;
+            score = score < kLowest && value >= kLowest ? kLowest : score;
+          }
         if constexpr (Form::kMask == MaskKind::boolean)
           visible = visible && global<const uint8_t>((const uint8_t *)a.mask)[base + key * a.shape.mask_key] != 0;
-        score = visible ? score : -INFINITY;
+        score = visible ? score : key < at.keys ? kHidden : -INFINITY;
       }
   }
 }

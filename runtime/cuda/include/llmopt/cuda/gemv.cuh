@@ -7,7 +7,6 @@
 #pragma once
 
 #include "llmopt/cuda/epilogue.cuh"
-#include "llmopt/cuda/gemm.cuh"
 #include "llmopt/cuda/intrin.cuh"
 #include "llmopt/cuda/weights.cuh"
 

@@ -13,7 +13,6 @@
 
 #include "llmopt/cuda/copy.cuh"
 #include "llmopt/cuda/epilogue.cuh"
-#include "llmopt/cuda/gemm.cuh"
 #include "llmopt/cuda/mma_elements.cuh"
 
 namespace llmopt {

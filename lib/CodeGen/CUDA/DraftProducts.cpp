@@ -51,7 +51,8 @@ struct FewRows {
   int64_t perWarp, sharing;
   int64_t columns() const { return perWarp * 4 / sharing; }
 };
-constexpr int64_t kFewRowCount = 8;
+/// kFewRows of an element type of `size` bytes.
+int64_t getFewRows(int64_t size) { return size == 4 ? 4 : 8; }
 FewRows chooseFewRows(int64_t n) {
   return n >= 16 * kEnoughBlocks ? FewRows{4, 1} : n >= 4 * kEnoughBlocks ? FewRows{4, 4} : FewRows{1, 4};
 }
@@ -80,7 +81,7 @@ LogicalResult finish(const Product &p, const std::string &mma, const std::string
   d.sharedBytes = tile.sharedBytes;
   const SymExpr tiles = SymExpr::ceilDiv(p.rows, tile.m) * SymExpr(static_cast<int64_t>(llvm::divideCeil(p.n, tile.n)));
   // Whether there are few rows, mostly shows at run time.
-  const bool anyRows = p.rows.getConstant().value_or(0) <= kFewRowCount && !getElementTypeOrSelf(p.x).isInteger() &&
+  const bool anyRows = p.rows.getConstant().value_or(0) <= getFewRows(size) && !getElementTypeOrSelf(p.x).isInteger() &&
                        tile.threads == kFewThreads;
   const FewRows few = chooseFewRows(p.n);
   std::string call = "llmopt::mma_gemm<llmopt::" + mma + ", Tile, ";
@@ -88,7 +89,7 @@ LogicalResult finish(const Product &p, const std::string &mma, const std::string
   if (anyRows) {
     call = "llmopt::gemm_any_rows<llmopt::" + mma + ", Tile, llmopt::AnyRows<" + std::to_string(few.perWarp) + ", " +
            std::to_string(few.sharing) + ">, ";
-    const SymExpr isFew = isAtMost(p.rows, kFewRowCount), some = SymExpr::min(p.rows, SymExpr(1));
+    const SymExpr isFew = isAtMost(p.rows, getFewRows(size)), some = SymExpr::min(p.rows, SymExpr(1));
     d.step.tiles = isFew * some * SymExpr(static_cast<int64_t>(llvm::divideCeil(p.n, few.columns()))) +
                    (SymExpr(1) - isFew) * tiles;
   }

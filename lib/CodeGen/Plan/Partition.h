@@ -17,6 +17,8 @@ void storeReturned(mlir::ModuleOp module);
 void lowerPatchConv(mlir::func::FuncOp function);
 /// lm.embedding_grad -> one-hot rows, lm.matmul.
 void lowerEmbeddingGrad(mlir::func::FuncOp function);
+/// lm.fake_quantize of a constant weight -> lm.quantize and lm.dequantize: a recipe.
+void lowerFakeQuantize(mlir::func::FuncOp function);
 /// lm.embedding of a dequantized int8 table -> lm.gather of bytes and of scales.
 void lowerInt8Embedding(mlir::func::FuncOp function);
 /// lm.linear of quantized rows and a quantized weight -> kernel.quantize_rows or

@@ -238,6 +238,11 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
   case OPT_kv_cache:
     line.kvCache = true;
     return true;
+  case OPT_kv_cache_EQ:
+    line.kvCache = true;
+    line.kvCacheInt8 = value == "type:int8";
+    return line.kvCacheInt8 || value == "type:float" ||
+           fail(errors, "expected -kv-cache=type:float|int8, but got -kv-cache=" + value);
   case OPT_embed_weights:
     line.embedWeights = true;
     return true;

@@ -86,7 +86,9 @@ int llmopt::keepCache(Session &session) {
   if (!session.line.kvCache)
     return kOk;
   int code = session.runPasses("cache", [&](OpPassManager &manager) {
-    manager.addNestedPass<func::FuncOp>(createKVCachePass());
+    KVCachePassOptions options;
+    options.int8 = session.line.kvCacheInt8;
+    manager.addNestedPass<func::FuncOp>(createKVCachePass(options));
     manager.addPass(createCleanupPass());
   });
   if (code != kOk)

@@ -17,6 +17,8 @@ def output_EQ : J<"output", "<path>", "Same as -o">, Group<grp_output>;
 def emit_EQ : J<"emit", "<kind>", "lm, kernels, llvm, asm, obj, so (default), cuda (a project; with -o <m.so> nvcc makes an artefact of it), cubin, ptx or onnx">, Group<grp_output>;
 def embed_weights : F<"embed-weights", "Append the weights to the .so instead of writing <stem>.weights">, Group<grp_output>;
 def kv_cache : F<"kv-cache", "Keep past keys and values in the session, in place, instead of as inputs and outputs">, Group<grp_output>;
+def kv_cache_EQ : J<"kv-cache", "type:float|int8", "The same, with keys and values in int8: a quarter of the memory">,
+                  Group<grp_output>;
 def symbol_prefix_EQ : J<"symbol-prefix", "<name>", "Export <name>llmopt_model_v1, so that two models link into one program">, Group<grp_output>;
 
 def shape_EQ : J<"shape", "<input>:<d>x<d>..", "Pin the shape of an input, e.g. input_ids:1x128 (repeatable)">, Group<grp_target>;

@@ -114,6 +114,10 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::AttentionOp op) {
   spec.k = tensor(op.getKey(), op.getKOffset(), spec.headDim);
   spec.v = tensor(op.getValue(), op.getVOffset(), spec.valueDim);
   Operand mask = args.take(op.getMask());
+  if (op.getKeyScale()) {
+    spec.kScale = tensor(op.getKeyScale(), 0, 1);
+    spec.vScale = tensor(op.getValueScale(), 0, 1);
+  }
   spec.out = tensor(op.getResult(), 0, spec.valueDim);
   spec.scale = op.getScale().convertToDouble();
   spec.causal = op.getCausal();
@@ -158,10 +162,12 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::AttentionOp op) {
       << spec.valueDim << spec.scale << int64_t(spec.maskKind) << spec.mask << spec.maskBatchStride
       << spec.maskHeadStride << spec.maskQueryStride << spec.maskedValue << int64_t(spec.causal) << spec.causalOffset
       << spec.keyLengths << int64_t(spec.keyLengths64) << int64_t(spec.fullyMasked);
-  for (const AttentionSpec::Tensor &t : {spec.q, spec.k, spec.v, spec.out})
+  for (const AttentionSpec::Tensor &t : {spec.q, spec.k, spec.v, spec.kScale, spec.vScale, spec.out})
     key << t.base << t.batchStride << t.tokenStride << t.headStride;
-  shareKernel(spec, "attention_h" + std::to_string(spec.heads) + "_d" + std::to_string(spec.headDim), key.text,
-              emitAttention);
+  shareKernel(spec,
+              "attention_h" + std::to_string(spec.heads) + "_d" + std::to_string(spec.headDim) +
+                  (spec.kScale.base ? "_int8" : ""),
+              key.text, emitAttention);
   return StepKernel{spec.name, shape.dims, shape.expr(attentionTiles(spec, target)),
                     shape.expr(attentionScratch(spec, target))};
 }
@@ -214,9 +220,10 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::KVAppendOp op) {
   spec.capacity = shape.size(getDims(op.getCache())[1]);
   spec.cache = args.take(op.getCache());
   spec.input = args.take(op.getInput());
+  spec.bytes = getElementTypeOrSelf(op.getInput()).isInteger(8);
   Key key;
-  key << "kv_append" << spec.batch << spec.tokens << spec.width << spec.past << spec.capacity;
-  shareKernel(spec, "kv_append", key.text, emitKVAppend);
+  key << "kv_append" << int64_t(spec.bytes) << spec.batch << spec.tokens << spec.width << spec.past << spec.capacity;
+  shareKernel(spec, spec.bytes ? "kv_append_bytes" : "kv_append", key.text, emitKVAppend);
   return StepKernel{spec.name, shape.dims, shape.expr(kvAppendTiles(spec)), 0};
 }
 

@@ -120,6 +120,8 @@ LogicalResult draftMatmul(kernel::BatchedMatmulOp matmul, Draft &d) {
 }
 
 LogicalResult draftAttention(kernel::AttentionOp attention, Draft &d) {
+  if (attention.getKeyScale())
+    return attention.emitError() << "expected keys and values of float32 on a GPU, but got int8";
   SmallVector<SymExpr> q = getDims(attention.getQuery()), k = getDims(attention.getKey()),
                        v = getDims(attention.getValue());
   int64_t heads = attention.getNumHeads(), group = heads / static_cast<int64_t>(attention.getKvNumHeads());

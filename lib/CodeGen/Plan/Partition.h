@@ -49,6 +49,8 @@ void orderSymbols(mlir::func::FuncOp function);
 /// The quantization behind `value`, if it is what kernel.quantize_rows computes:
 /// symmetric, per row of the last dimension, narrow range.
 lm::QuantizeOp matchQuantizedRows(mlir::Value value);
+/// Whether `quantize` is such a quantization.
+bool isQuantizedRows(lm::QuantizeOp quantize);
 /// The kernel.quantize_rows for it: one that is there, or a new one beside it.
 kernel::QuantizeRowsOp getQuantizedRows(lm::QuantizeOp quantize);
 /// The dequantization of an int8 [k, n] weight ([n, k] if `transposed`) with one

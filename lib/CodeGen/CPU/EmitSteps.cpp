@@ -172,38 +172,61 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::AttentionOp op) {
                     shape.expr(attentionScratch(spec, target))};
 }
 
-FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormOp op) { return emitNormSpec(op, {}, {}); }
-
-FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormQuantizedOp op) {
-  return emitNormSpec(op, op.getQuantized(), op.getQuantizedScale());
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormOp op) {
+  Arguments args;
+  NormSpec spec;
+  takeNormOperands(op, args, spec);
+  spec.out = args.take(op.getResult());
+  spec.sum = args.take(op.getSum());
+  return emitNormSpec(op, spec);
 }
 
-template <typename Norm>
-FailureOr<StepKernel> CPUStepEmitter::emitNormSpec(Norm op, Value quantized, Value quantizedScale) {
-  NormSpec spec;
-  Shape shape;
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormQuantizedOp op) {
   Arguments args;
-  spec.rows = shape.size(getRows(op.getInput()));
-  spec.width = *getDims(op.getInput()).back().getConstant();
-  spec.rms = op.getKind() == lm::NormKind::RMS;
-  spec.epsilon = op.getEpsilon().convertToDouble();
+  NormSpec spec;
+  takeNormOperands(op, args, spec);
+  spec.out = args.take(op.getResult());
+  spec.quantized = args.take(op.getQuantized());
+  spec.quantizedScale = args.take(op.getQuantizedScale());
+  spec.quantizedGroups = *getDims(op.getQuantizedScale()).back().getConstant();
+  spec.sum = args.take(op.getSum());
+  return emitNormSpec(op, spec);
+}
+
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormQuantizedTensorOp op) {
+  Arguments args;
+  NormSpec spec;
+  takeNormOperands(op, args, spec);
+  spec.tensorScale = args.take(op.getTensorScale());
+  spec.tensorZeroPoint = args.take(op.getTensorZeroPoint());
+  spec.narrow = op.getNarrowRange();
+  spec.out = args.take(op.getResult());
+  spec.quantized = args.take(op.getQuantized());
+  spec.sum = args.take(op.getSum());
+  return emitNormSpec(op, spec);
+}
+
+template <typename Norm> void CPUStepEmitter::takeNormOperands(Norm op, Arguments &args, NormSpec &spec) {
   spec.x = args.take(op.getInput());
   spec.residual = args.take(op.getResidual());
   spec.inputBias = args.take(op.getInputBias());
   spec.scale = args.take(op.getScale());
   spec.bias = args.take(op.getBias());
-  spec.out = args.take(op.getResult());
-  spec.quantized = args.take(quantized);
-  spec.quantizedScale = args.take(quantizedScale);
-  if (quantized)
-    spec.quantizedGroups = *getDims(quantizedScale).back().getConstant();
-  spec.sum = args.take(op.getSum());
+}
+
+template <typename Norm> FailureOr<StepKernel> CPUStepEmitter::emitNormSpec(Norm op, NormSpec &spec) {
+  Shape shape;
+  spec.rows = shape.size(getRows(op.getInput()));
+  spec.width = *getDims(op.getInput()).back().getConstant();
+  spec.rms = op.getKind() == lm::NormKind::RMS;
+  spec.epsilon = op.getEpsilon().convertToDouble();
   Key key;
   key << "norm" << spec.rows << spec.width << int64_t(spec.rms) << spec.epsilon << spec.x << spec.residual
-      << spec.inputBias << spec.scale << spec.bias << spec.out << spec.sum << spec.quantized << spec.quantizedGroups;
+      << spec.inputBias << spec.scale << spec.bias << spec.out << spec.sum << spec.quantized << spec.quantizedGroups
+      << spec.tensorScale << spec.tensorZeroPoint << int64_t(spec.narrow);
   shareKernel(spec,
               (spec.rms ? "rms_norm_" : "layer_norm_") + std::to_string(spec.width) +
-                  (spec.residual ? "_residual" : "") + (quantized ? "_quantized" : ""),
+                  (spec.residual ? "_residual" : "") + (spec.quantized ? "_quantized" : ""),
               key.text, emitNorm);
   return StepKernel{spec.name, shape.dims, shape.expr(normTiles(spec)), 0};
 }

@@ -37,7 +37,8 @@ void fuseEpilogues(mlir::func::FuncOp function);
 void formAttention(mlir::func::FuncOp function, const PlanTarget &target);
 /// lm.embedding, lm.norm, lm.softmax -> kernel.embed, kernel.norm, kernel.softmax.
 void formRows(mlir::func::FuncOp function, const PlanTarget &target);
-/// kernel.norm whose result kernel.quantize_rows reads -> kernel.norm_quantized.
+/// kernel.norm whose result kernel.quantize_rows or kernel.quantize_tensor reads ->
+/// kernel.norm_quantized or kernel.norm_quantized_tensor.
 void formQuantizedNorms(mlir::func::FuncOp function, const PlanTarget &target);
 /// Everything else -> kernel.loops and kernel.view.
 mlir::LogicalResult formLoops(mlir::func::FuncOp function);

@@ -6,6 +6,8 @@
 
 #include "llmopt/CodeGen/CPU/IntegerGemm.h"
 
+#include <algorithm>
+#include <functional>
 #include <string>
 
 namespace llmopt::cpu {

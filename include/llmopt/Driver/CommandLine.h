@@ -39,6 +39,7 @@ struct CommandLine {
   EmitKind emit = EmitKind::So;
   bool embedWeights = false;
   bool kvCache = false;
+  bool kvCacheInt8 = false;
   std::string subgraph; ///< of a search; empty: its decoder
   std::string symbolPrefix;
   std::vector<ShapePin> shapes;

@@ -176,31 +176,40 @@ SizeFormula quantizeTensorTiles(const QuantizeTensorSpec &spec) {
   return rowTiles(spec.rows, defaultRowBlock(spec.width));
 }
 
+TensorScale loadTensorScale(KernelBuilder &kb, const Operand &scale, const Operand &zeroPoint, bool narrow) {
+  TensorScale s;
+  s.scale = kb.load(kb.at(kb.arg(scale.arg), kb.size(scale.offset)));
+  // The quotient is limited so that the sum with the zero point fits: limits are
+  // integers, so rounding first or last makes no difference. NaN is not above any.
+  s.lowest = kb.f(narrow ? -127 : -128);
+  s.highest = kb.f(127);
+  if (zeroPoint) {
+    V at = kb.at(kb.arg(zeroPoint.arg), kb.size(zeroPoint.offset), kb.i8());
+    s.zero = kb.toFloat(kb.convert(kb.load(at, kb.i8()), kb.i32()), kb.f32());
+    s.lowest = s.lowest - s.zero;
+    s.highest = s.highest - s.zero;
+  }
+  return s;
+}
+
+void emitQuantizeRow(KernelBuilder &kb, int64_t width, V x, V q, const TensorScale &s) {
+  storeQuantized(
+      kb, width, x, q, [&](V t) { return t / broadcast(s.scale, t); },
+      [&](V t) {
+        t = kb.minimum(kb.maximum(t, broadcast(s.lowest, t)), broadcast(s.highest, t)) + kRounding;
+        return s.zero ? t + broadcast(s.zero, t) : t;
+      });
+}
+
 void emitQuantizeTensor(KernelBuilder &kb, const QuantizeTensorSpec &spec) {
   kb.beginKernel(spec.name);
   V xBase = kb.at(kb.arg(spec.x.arg), kb.size(spec.x.offset));
   V qBase = kb.at(kb.arg(spec.q.arg), kb.size(spec.q.offset), kb.i8());
-  V scale = kb.load(kb.at(kb.arg(spec.scale.arg), kb.size(spec.scale.offset)));
-  // The quotient is limited so that the sum with the zero point fits: limits are
-  // integers, so rounding first or last makes no difference. NaN is not above any.
-  V lowest = kb.f(spec.narrow ? -127 : -128), highest = kb.f(127), zero;
-  if (spec.zeroPoint) {
-    zero = kb.toFloat(
-        kb.convert(kb.load(kb.at(kb.arg(spec.zeroPoint.arg), kb.size(spec.zeroPoint.offset), kb.i8()), kb.i8()),
-                   kb.i32()),
-        kb.f32());
-    lowest = lowest - zero;
-    highest = highest - zero;
-  }
+  TensorScale scale = loadTensorScale(kb, spec.scale, spec.zeroPoint, spec.narrow);
   RowRange rows = tileRows(kb, spec.rows, defaultRowBlock(spec.width));
   kb.loop(rows.first, rows.end, 1, [&](V r) {
     V x = kb.at(xBase, r * spec.width), q = kb.at(qBase, r * spec.width, kb.i8());
-    storeQuantized(
-        kb, spec.width, x, q, [&](V t) { return t / broadcast(scale, t); },
-        [&](V t) {
-          t = kb.minimum(kb.maximum(t, broadcast(lowest, t)), broadcast(highest, t)) + kRounding;
-          return spec.zeroPoint ? t + broadcast(zero, t) : t;
-        });
+    emitQuantizeRow(kb, spec.width, x, q, scale);
   });
   kb.finish();
 }

@@ -54,5 +54,14 @@ void emitNormRow(KernelBuilder &kb, const NormRow &norm,
 /// QuantizeRowsSpec.
 void emitQuantizeRows(KernelBuilder &kb, int64_t width, V x, V q, V scales, V rows);
 
+/// One scale, zero point (or none) and limits of quotients for a whole tensor, loaded
+/// once.
+struct TensorScale {
+  V scale, zero, lowest, highest;
+};
+TensorScale loadTensorScale(KernelBuilder &kb, const Operand &scale, const Operand &zeroPoint, bool narrow);
+/// q from `width` elements of x: see QuantizeTensorSpec.
+void emitQuantizeRow(KernelBuilder &kb, int64_t width, V x, V q, const TensorScale &scale);
+
 } // namespace llmopt::cpu
 #endif

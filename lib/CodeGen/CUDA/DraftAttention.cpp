@@ -33,6 +33,8 @@ int64_t flashSharedBytes(int64_t rows, int64_t dim, int64_t valueDim, int64_t si
 } // namespace
 
 LogicalResult cuda::draftAttention(kernel::AttentionOp attention, Draft &d) {
+  if (attention.getKeyScale())
+    return attention.emitError() << "expected keys and values of float32 on a GPU, but got int8";
   SmallVector<SymExpr> q = getDims(attention.getQuery()), k = getDims(attention.getKey()),
                        v = getDims(attention.getValue());
   Type element = getElementTypeOrSelf(attention.getQuery());

@@ -19,6 +19,7 @@ namespace {
 constexpr int64_t kMatmulThreads = 256; // of batched_matmul, one per element
 /// Blocks that fill a GPU: a H100 has 132 multiprocessors.
 constexpr int64_t kEnoughBlocks = 128;
+constexpr int64_t kFewThreads = 128; // kGemvThreads
 
 /// The tiles of mma_gemm.cuh; the generated text asserts threads and bytes.
 struct Tile {
@@ -44,6 +45,23 @@ const Tile &chooseTile(const SymExpr &rows, int64_t n, bool wide) {
   return kTiles[3];
 }
 
+/// AnyRows of gemm_any_rows.cuh: wide products give every warp its columns, narrow ones
+/// share K between the warps so that there are enough blocks.
+struct FewRows {
+  int64_t perWarp, sharing;
+  int64_t columns() const { return perWarp * 4 / sharing; }
+};
+/// kFewRows of an element type of `size` bytes.
+int64_t getFewRows(int64_t size) { return size == 4 ? 4 : 8; }
+FewRows chooseFewRows(int64_t n) {
+  return n >= 16 * kEnoughBlocks ? FewRows{4, 1} : n >= 4 * kEnoughBlocks ? FewRows{4, 4} : FewRows{1, 4};
+}
+
+/// 1 for up to `limit`, else 0.
+SymExpr isAtMost(const SymExpr &value, int64_t limit) {
+  return SymExpr::min(SymExpr::max(SymExpr(limit + 1) - value, SymExpr(0)), SymExpr(1));
+}
+
 struct Product {
   Value x;
   SymExpr rows, stride, offset;
@@ -61,11 +79,24 @@ LogicalResult finish(const Product &p, const std::string &mma, const std::string
   const std::string name = std::string("llmopt::") + tile.name;
   d.threads = static_cast<int>(tile.threads);
   d.sharedBytes = tile.sharedBytes;
+  const SymExpr tiles = SymExpr::ceilDiv(p.rows, tile.m) * SymExpr(static_cast<int64_t>(llvm::divideCeil(p.n, tile.n)));
+  // Whether there are few rows, mostly shows at run time.
+  const bool anyRows = p.rows.getConstant().value_or(0) <= getFewRows(size) && !getElementTypeOrSelf(p.x).isInteger() &&
+                       tile.threads == kFewThreads;
+  const FewRows few = chooseFewRows(p.n);
+  std::string call = "llmopt::mma_gemm<llmopt::" + mma + ", Tile, ";
+  d.step.tiles = tiles;
+  if (anyRows) {
+    call = "llmopt::gemm_any_rows<llmopt::" + mma + ", Tile, llmopt::AnyRows<" + std::to_string(few.perWarp) + ", " +
+           std::to_string(few.sharing) + ">, ";
+    const SymExpr isFew = isAtMost(p.rows, getFewRows(size)), some = SymExpr::min(p.rows, SymExpr(1));
+    d.step.tiles = isFew * some * SymExpr(static_cast<int64_t>(llvm::divideCeil(p.n, few.columns()))) +
+                   (SymExpr(1) - isFew) * tiles;
+  }
   d.body = "using Tile = " + name + ";\n  static_assert(Tile::kThreads == " + std::to_string(tile.threads) +
            " && Tile::kSharedBytes == " + std::to_string(tile.sharedBytes) +
-           ", \"as launched\");\n  using Epilogue = " + epilogue + "};\n  llmopt::mma_gemm<llmopt::" + mma +
-           ", Tile, " + std::to_string(align) + ">(" + x + ", " + w + ", " + shape + ", epilogue);";
-  d.step.tiles = SymExpr::ceilDiv(p.rows, tile.m) * SymExpr(static_cast<int64_t>(llvm::divideCeil(p.n, tile.n)));
+           ", \"as launched\");\n  using Epilogue = " + epilogue + "};\n  " + call + std::to_string(align) + ">(" + x +
+           ", " + w + ", " + shape + ", epilogue);";
   return success();
 }
 

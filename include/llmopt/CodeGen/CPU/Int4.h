@@ -1,10 +1,10 @@
 // Products with int4 weights, quantized in groups of G along K, by int8 rows.
 //
 // C[m][n] = act(sum_g (sx[m][g] sw[g][n]) sum_{k in g} q[m][k] (u[k][n] - z[g][n]) + bias) + residual.
-// Within a group sums are int32 and exact on every ISA. Groups are added in their
-// order, one fused multiply-add each: bits do not depend on M, tile or thread, and
-// differ only between levels with and without FMA. With one scale per row, sx[m]
-// multiplies the finished sum.
+// Within a group sums are int32 and exact on every ISA; sx[m][g] is rounded to 22 bits,
+// and the product of both to f32. Groups are added in their order, one fused
+// multiply-add each: bits do not depend on M, tile or thread, and differ only between
+// levels with and without FMA. With one scale per row, sx[m] multiplies the finished sum.
 //
 // The weight is what kernel.pack_groups describes: panels of TargetInfo::gemmNR()
 // columns; per panel and group one block of scales, zero points and nibbles. A dword

@@ -55,11 +55,13 @@ LogicalResult KVAppendOp::verify() {
     return emitOpError() << "expected an argument with lm.cache that nothing else uses";
   for (Operation *user : getResult().getUsers()) { // (C2)
     auto attention = dyn_cast<AttentionOp>(user);
-    if (!attention || attention.getQuery() == getResult())
+    if (!attention || attention.getQuery() == getResult() || attention.getMask() == getResult())
       return emitOpError() << "expected only attention to read the cache, but got " << user->getName();
   }
   SmallVector<SymExpr> cache = getDims(getCache()), input = getDims(getInput());
-  if (cache.size() != 3 || input.size() != 3 || cache[2] != input[2])
+  Type element = getElementTypeOrSelf(getCache());
+  if (cache.size() != 3 || input.size() != 3 || cache[2] != input[2] || element != getElementTypeOrSelf(getInput()) ||
+      (!element.isF32() && !element.isSignlessInteger(8)))
     return emitOpError() << "expected rows like those of the cache, " << getCache().getType() << ", but got "
                          << getInput().getType();
   return success();
@@ -221,6 +223,16 @@ LogicalResult AttentionOp::verify() {
   if ((getMaskKind() != lm::MaskKind::None) != bool(getMask())) // (C3)
     return emitOpError() << "expected a mask exactly when mask_kind is not none, but got "
                          << lm::stringifyMaskKind(getMaskKind());
+  auto isStored = [&](Value value, Value scale) { // (C4)
+    if (!scale || !getKeyScale() || !getValueScale())
+      return !getKeyScale() && !getValueScale() && getElementTypeOrSelf(value).isF32();
+    SmallVector<SymExpr> dims = getDims(scale);
+    return getElementTypeOrSelf(value).isSignlessInteger(8) && getElementTypeOrSelf(scale).isF32() &&
+           dims.size() == 3 && !mayDiffer(dims[2], kvHeads);
+  };
+  if (!isStored(getKey(), getKeyScale()) || !isStored(getValue(), getValueScale()))
+    return emitOpError() << "expected key and value of f32, or both of i8 with a scale per token and head, but got "
+                         << getKey().getType() << " and " << getValue().getType();
   return success();
 }
 

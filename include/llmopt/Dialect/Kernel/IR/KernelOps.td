@@ -135,7 +135,7 @@ def Kernel_BatchedMatmulOp : Kernel_Op<"batched_matmul"> {
   let hasVerifier = 1;
 }
 
-def Kernel_AttentionOp : Kernel_Op<"attention"> {
+def Kernel_AttentionOp : Kernel_Op<"attention", [AttrSizedOperandSegments]> {
   let summary = "scaled dot-product attention over token-major operands";
   let description = [{
     As `lm.attention`, but query, key and value may be columns of wider tensors:
@@ -145,14 +145,19 @@ def Kernel_AttentionOp : Kernel_Op<"attention"> {
     - (C1) operands have rank 3, and their widths hold the columns.
     - (C2) `num_heads` is a multiple of `kv_num_heads`.
     - (C3) `mask` is present exactly when `mask_kind` is not none.
+    - (C4) key and value are f32; or both are i8, each with scales [B, Sk, kv_num_heads],
+      and stand for integers times the scale of their token and head.
   }];
-  let arguments = (ins LM_FloatTensor:$query, LM_FloatTensor:$key, LM_FloatTensor:$value,
-                       Optional<LM_AnyTensor>:$mask, I64Attr:$num_heads, I64Attr:$kv_num_heads,
-                       I64Attr:$head_dim, I64Attr:$value_head_dim, I64Attr:$q_offset, I64Attr:$k_offset,
-                       I64Attr:$v_offset, F64Attr:$scale, LM_MaskKindAttr:$mask_kind,
-                       DefaultValuedAttr<BoolAttr, "false">:$causal, LM_FullyMaskedAttr:$fully_masked);
+  let arguments = (ins LM_FloatTensor:$query, LM_RankedTensor:$key, LM_RankedTensor:$value,
+      Optional<LM_AnyTensor>:$mask, Optional<LM_FloatTensor>:$key_scale, Optional<LM_FloatTensor>:$value_scale,
+      I64Attr:$num_heads, I64Attr:$kv_num_heads, I64Attr:$head_dim, I64Attr:$value_head_dim, I64Attr:$q_offset,
+      I64Attr:$k_offset, I64Attr:$v_offset, F64Attr:$scale, LM_MaskKindAttr:$mask_kind,
+      DefaultValuedAttr<BoolAttr, "false">:$causal, LM_FullyMaskedAttr:$fully_masked);
   let results = (outs LM_FloatTensor:$result);
-  let assemblyFormat = "$query `,` $key `,` $value (`mask` $mask^)? attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat = [{
+    $query `,` $key `,` $value (`mask` $mask^)? (`scales` $key_scale^ `,` $value_scale)? attr-dict `:`
+    functional-type(operands, results)
+  }];
   let hasVerifier = 1;
 }
 
@@ -163,10 +168,10 @@ def Kernel_KVAppendOp : Kernel_Op<"kv_append"> {
     lies at (b C + t) W, not at (b (past + S) + t) W, which readers must know.
 
     - (C1) the cache is an argument with `lm.cache`, and appended to once.
-    - (C2) the result is only read as the key or value of `kernel.attention`.
+    - (C2) the result is only read as key or value of `kernel.attention`, or as their scales.
   }];
-  let arguments = (ins LM_FloatTensor:$cache, LM_FloatTensor:$input, LM_SymValuesAttr:$past);
-  let results = (outs LM_FloatTensor:$result);
+  let arguments = (ins LM_RankedTensor:$cache, LM_RankedTensor:$input, LM_SymValuesAttr:$past);
+  let results = (outs LM_RankedTensor:$result);
   let assemblyFormat = "$cache `,` $input attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }

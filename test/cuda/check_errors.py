@@ -77,8 +77,13 @@ def check_runtime(check, llmopt, run, driver, folder):
     on_standin("old driver", 4, ["CUDA 12.0 or later", "11.8"], fail="version:11080")
     on_standin("old device", 4, ["sm_80", "sm_90,compute_90", "-cuda-arch=sm_80"], fail="arch:80")
     on_standin("later device", 0, [], fail="arch:100")
-    on_standin("no room for weights", 4, ["out of memory", "182144", "weights", "of 6000"], fail="memory:6000")
-    on_standin("no room for values", 4, ["out of memory", "intermediate values", "expected"], fail="memory:187000")
+    info = call([run, model, "--info"]).stdout
+    weights = int(re.search(r"tensors, (\d+) bytes", info)[1])
+    constants = 5000  # ids of positions, about
+    on_standin("no room for weights", 4, ["out of memory", str(weights), "weights", f"of {constants + 1000}"],
+               fail=f"memory:{constants + 1000}")
+    on_standin("no room for values", 4, ["out of memory", "intermediate values", "expected"],
+               fail=f"memory:{weights + constants}")
     for call_ in range(1, 8):
         on_standin(f"copy {call_}", 4, ["cop", "CUDA error"], fail=f"copy:{call_}")
     for call_ in (1, 9, 17):

@@ -139,18 +139,23 @@ std::string cuda::printReadme(const Sources &sources) {
         "which\n"
      << "runs the same kernels on the CPU: slow, and right.\n\n";
   os << "## Change a kernel\n\n"
-     << "Every kernel is one function of `model.cu`, under a comment with its ONNX nodes and shapes; its body calls the\n"
+     << "Every kernel is one function of `model.cu`, under a comment with its ONNX nodes and shapes; its body calls "
+        "the\n"
      << "header library. It starts as many blocks as its row of `steps` in `model_tables.cpp` has tiles.\n\n";
   if (const CudaKernel *example = findExample(sources))
     os << "What a matrix product does with its sums is its epilogue. Take `" << example->name << "`:\n\n"
-       << "1. For another activation change `llmopt::Activation::` in its `using Epilogue` (`llmopt/cuda/common.cuh` has\n"
+       << "1. For another activation change `llmopt::Activation::` in its `using Epilogue` (`llmopt/cuda/common.cuh` "
+          "has\n"
        << "   the list).\n"
-       << "2. For anything else copy `struct GemmEpilogue` of `llmopt/cuda/epilogue.cuh` under a new name into `model.cu`\n"
-       << "   (in `namespace llmopt`), change what it stores, and name it in `using Epilogue`: it gets runs of sums with\n"
+       << "2. For anything else copy `struct GemmEpilogue` of `llmopt/cuda/epilogue.cuh` under a new name into "
+          "`model.cu`\n"
+       << "   (in `namespace llmopt`), change what it stores, and name it in `using Epilogue`: it gets runs of sums "
+          "with\n"
        << "   their row and first column.\n"
        << "3. Run the emulated build and compare outputs: `llmopt-run model-emulated.so --input in.npz --output "
           "out.npz`.\n"
-       << "4. `cmake --build build`. `model.weights` and the tables stay as they are, as long as parameters, block size\n"
+       << "4. `cmake --build build`. `model.weights` and the tables stay as they are, as long as parameters, block "
+          "size\n"
        << "   and tiles do.\n\n";
   os << "Parameters of a kernel are its buffers in the order of the step's arguments, then its sizes, then scratch "
         "memory\n"

@@ -7,6 +7,7 @@
 #include "llmopt/CodeGen/Plan/BuildPlan.h"
 
 #include "mlir/IR/TypeUtilities.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 using namespace llmopt;
@@ -71,15 +72,20 @@ std::string CudaStepEmitter::uniqueName(StringRef hint) {
 }
 
 /// Where a line of at most `room` characters may end: behind a comma of its outermost
-/// call, outside of braces. npos: nowhere.
+/// call, outside of braces and template arguments. npos: nowhere.
 static size_t findBreak(StringRef line, size_t room, int parentheses) {
   size_t found = StringRef::npos;
-  int braces = 0;
+  int braces = 0, angles = 0;
   for (size_t i = 0; i + 1 < line.size() && i < room; ++i) {
     char c = line[i];
     parentheses += c == '(' ? 1 : c == ')' ? -1 : 0;
     braces += c == '{' ? 1 : c == '}' ? -1 : 0;
-    if (c == ',' && line[i + 1] == ' ' && braces == 0 && parentheses == 1)
+    // What is printed compares with spaces around.
+    if (c == '<' && i > 0 && llvm::isAlnum(line[i - 1]) && line[i + 1] != ' ')
+      ++angles;
+    else if (c == '>' && angles > 0)
+      --angles;
+    if (c == ',' && line[i + 1] == ' ' && braces == 0 && angles == 0 && parentheses == 1)
       found = i;
   }
   return found;

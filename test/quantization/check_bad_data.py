@@ -23,7 +23,8 @@ GOOD = dict(input_ids=IDS, attention_mask=np.ones_like(IDS), token_type_ids=np.z
 
 
 def run(*options):
-    return subprocess.run([LLMOPT, MODEL, *options, "-calib-cache=off"], cwd=FOLDER, capture_output=True, text=True, timeout=300)
+    return subprocess.run([LLMOPT, MODEL, "-calib-cache=off", *options], cwd=FOLDER, capture_output=True, text=True,
+                          timeout=300)
 
 
 def check(name, code, words, *options, writes=False):

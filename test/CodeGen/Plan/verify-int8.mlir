@@ -136,7 +136,7 @@ func.func @norm_zero_point(%x: tensor<4x8xf32>, %s: tensor<f32>, %z: tensor<ui8>
 
 // (C4) of kernel.attention
 func.func @attention_scales(%q: tensor<1x4x16xf32>, %k: tensor<1x4x16xi8>, %s: tensor<1x4x3xf32>) {
-  // expected-error @+1 {{expected key and value of f32, or both of i8 with a scale per token and head, but got 'tensor<1x4x16xi8>' and 'tensor<1x4x16xi8>'}}
+  // expected-error @+1 {{expected key and value of the type of the query, or both of i8 with a scale per token and head, but got 'tensor<1x4x16xi8>' and 'tensor<1x4x16xi8>'}}
   %0 = kernel.attention %q, %k, %k scales %s, %s {num_heads = 2 : i64, kv_num_heads = 2 : i64, head_dim = 8 : i64, value_head_dim = 8 : i64, q_offset = 0 : i64, k_offset = 0 : i64, v_offset = 0 : i64, scale = 1.0 : f64, mask_kind = #lm.mask_kind<none>, fully_masked = #lm.fully_masked<source>} : (tensor<1x4x16xf32>, tensor<1x4x16xi8>, tensor<1x4x16xi8>, tensor<1x4x3xf32>, tensor<1x4x3xf32>) -> tensor<1x4x16xf32>
   return
 }

@@ -225,13 +225,13 @@ LogicalResult AttentionOp::verify() {
                          << lm::stringifyMaskKind(getMaskKind());
   auto isStored = [&](Value value, Value scale) { // (C4)
     if (!scale || !getKeyScale() || !getValueScale())
-      return !getKeyScale() && !getValueScale() && getElementTypeOrSelf(value).isF32();
+      return !getKeyScale() && !getValueScale() && getElementTypeOrSelf(value) == getElementTypeOrSelf(getQuery());
     SmallVector<SymExpr> dims = getDims(scale);
     return getElementTypeOrSelf(value).isSignlessInteger(8) && getElementTypeOrSelf(scale).isF32() &&
            dims.size() == 3 && !mayDiffer(dims[2], kvHeads);
   };
   if (!isStored(getKey(), getKeyScale()) || !isStored(getValue(), getValueScale()))
-    return emitOpError() << "expected key and value of f32, or both of i8 with a scale per token and head, but got "
+    return emitOpError() << "expected key and value of the type of the query, or both of i8 with a scale per token and head, but got "
                          << getKey().getType() << " and " << getValue().getType();
   return success();
 }

@@ -145,7 +145,7 @@ def Kernel_AttentionOp : Kernel_Op<"attention", [AttrSizedOperandSegments]> {
     - (C1) operands have rank 3, and their widths hold the columns.
     - (C2) `num_heads` is a multiple of `kv_num_heads`.
     - (C3) `mask` is present exactly when `mask_kind` is not none.
-    - (C4) key and value are f32; or both are i8, each with scales [B, Sk, kv_num_heads],
+    - (C4) key and value have the query's type; or both are i8, each with scales [B, Sk, kv_num_heads],
       and stand for integers times the scale of their token and head.
   }];
   let arguments = (ins LM_FloatTensor:$query, LM_RankedTensor:$key, LM_RankedTensor:$value,

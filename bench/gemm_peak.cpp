@@ -1,27 +1,16 @@
 // How much of the FMA peak of one thread the generated fp32 GEMM reaches.
 // usage: bench-gemm [mcpu...]   (default: every x86 level this CPU has)
-#include "KernelLibrary.h"
+#include "Harness.h"
 
 #include "llmopt/CodeGen/CPU/Gemm.h"
 #include "llmopt/CodeGen/CPU/Link.h"
 #include "llmopt/CodeGen/CPU/Packing.h"
 
-#include <algorithm>
-#include <cmath>
 #include <cstdio>
-#include <random>
-#include <sched.h>
-#include <time.h>
-#include <vector>
 
 using namespace llmopt;
 using namespace llmopt::cpu;
-
-static double now() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec + 1e-9 * t.tv_nsec;
-}
+using namespace llmopt::bench;
 
 /// A kernel of independent FMA chains: 2 * lanes * chains flops per step.
 static void emitPeak(KernelBuilder &kb, int64_t chains) {
@@ -30,13 +19,12 @@ static void emitPeak(KernelBuilder &kb, int64_t chains) {
   Values sums;
   for (int64_t c = 0; c < chains; ++c)
     sums.push_back(kb.loadVec(kb.at(kb.arg(0), c)));
-  sums = kb.loop(kb.i(0), kb.size(Size::dim(0)), 1, sums,
-                 [&](V, llvm::ArrayRef<V> s) {
-                   Values next;
-                   for (V v : s)
-                     next.push_back(kb.fma(v, x, y));
-                   return next;
-                 });
+  sums = kb.loop(kb.i(0), kb.size(Size::dim(0)), 1, sums, [&](V, llvm::ArrayRef<V> s) {
+    Values next;
+    for (V v : s)
+      next.push_back(kb.fma(v, x, y));
+    return next;
+  });
   for (int64_t c = 0; c < chains; ++c)
     kb.store(sums[c], kb.at(kb.arg(0), c * kb.lanes()));
   kb.finish();
@@ -44,8 +32,7 @@ static void emitPeak(KernelBuilder &kb, int64_t chains) {
 
 static double measurePeak(const TargetInfo &target) {
   const int64_t chains = 12;
-  KernelLibrary library(target,
-                        [&](KernelBuilder &kb) { emitPeak(kb, chains); });
+  KernelLibrary library(target, [&](KernelBuilder &kb) { emitPeak(kb, chains); });
   llmopt_kernel_fn kernel = library["peak"];
   std::vector<float> data(chains * 16 + 64, 0.5f);
   void *args[] = {data.data()};
@@ -65,17 +52,13 @@ struct Shape {
   Activation activation;
 };
 
-static void benchLevel(const TargetInfo &target, int64_t mBlock,
-                       int64_t nBlock) {
+static void benchLevel(const TargetInfo &target, int64_t mBlock, int64_t nBlock) {
   double peak = measurePeak(target);
-  printf("%s (tile %ldx%ld): FMA peak %.1f GFLOP/s\n", target.cpu.c_str(),
-         target.gemmMR, target.gemmNR(), peak);
+  printf("%s (tile %ldx%ld): FMA peak %.1f GFLOP/s\n", target.cpu.c_str(), target.gemmMR, target.gemmNR(), peak);
   const Shape shapes[] = {
-      {128, 768, 768, Activation::None},  {128, 3072, 768, Activation::None},
-      {128, 768, 3072, Activation::None}, {128, 3072, 768, Activation::GeluErf},
-      {512, 3072, 768, Activation::None}, {16, 768, 768, Activation::None},
-      {4, 768, 768, Activation::None},    {1, 768, 768, Activation::None},
-      {1, 3072, 768, Activation::None}};
+      {128, 768, 768, Activation::None},     {128, 3072, 768, Activation::None}, {128, 768, 3072, Activation::None},
+      {128, 3072, 768, Activation::GeluErf}, {512, 3072, 768, Activation::None}, {16, 768, 768, Activation::None},
+      {4, 768, 768, Activation::None},       {1, 768, 768, Activation::None},    {1, 3072, 768, Activation::None}};
   for (const Shape &s : shapes) {
     GemmSpec spec;
     spec.name = "gemm";
@@ -91,67 +74,35 @@ static void benchLevel(const TargetInfo &target, int64_t mBlock,
     spec.activation = s.activation;
     spec.mBlock = mBlock;
     spec.nBlock = nBlock;
-    KernelLibrary library(target,
-                          [&](KernelBuilder &kb) { emitGemm(kb, spec); });
+    KernelLibrary library(target, [&](KernelBuilder &kb) { emitGemm(kb, spec); });
     llmopt_kernel_fn kernel = library["gemm"];
 
-    std::mt19937 rng(1);
-    std::uniform_real_distribution<float> uniform(-1, 1);
-    auto filled = [&](size_t n) {
-      float *p =
-          static_cast<float *>(aligned_alloc(64, (n * 4 + 4159) / 64 * 64));
-      for (size_t i = 0; i < n; ++i)
-        p[i] = uniform(rng);
-      return p;
-    };
     PanelLayout layout = PanelLayout::forGemm(target, s.n, s.k);
-    float *a = filled(s.m * s.k), *b = filled(s.n * s.k),
-          *c = filled(s.m * s.n), *bias = filled(s.n);
-    float *packed = filled(layout.bytes() / 4);
-    packB(layout, b, s.n, 1, packed);
+    Buffer a = Buffer::floats(s.m * s.k), b = Buffer::floats(s.n * s.k), c = Buffer::floats(s.m * s.n),
+           bias = Buffer::floats(s.n), packed(layout.bytes());
+    auto floats = [](const Buffer &buffer) { return reinterpret_cast<float *>(buffer.data()); };
+    packB(layout, floats(b), s.n, 1, floats(packed));
     int64_t dims[] = {s.m};
-    float *scratch = filled(gemmScratch(spec, target).eval(dims) / 4);
+    Buffer scratch(gemmScratch(spec, target).eval(dims));
     int64_t tiles = gemmTiles(spec, target).eval(dims);
     void *args[] = {a, packed, c, bias};
-    double best = 1e9, flops = 2.0 * s.m * s.n * s.k;
-    std::vector<double> perTile(tiles, 1e9), times;
-    int reps = flops < 2e7 ? 2000 : 50;
-    for (int rep = 0; rep < reps; ++rep) {
-      double start = now(), t = start;
-      for (int64_t tile = 0; tile < tiles; ++tile) {
-        kernel(args, dims, tile, scratch);
-        double end = now();
-        perTile[tile] = std::min(perTile[tile], end - t);
-        t = end;
-      }
-      times.push_back(t - start);
-    }
-    std::sort(times.begin(), times.end());
-    best = times[0];
-    double median = times[times.size() / 2], quiet = 0;
-    for (double t : perTile)
-      quiet += t;
+    double flops = 2.0 * s.m * s.n * s.k;
+    Times times = timeTiles(kernel, args, dims, tiles, scratch, flops < 2e7 ? 2000 : 50);
+    const double best = times.best(), median = times.median(), quiet = times.bestOfEachTile;
     auto percent = [&](double t) { return 100 * flops / t * 1e-9 / peak; };
     printf("  M=%-4ld N=%-5ld K=%-5ld %-5s tiles %-3ld best %8.1f us %6.1f "
            "GFLOP/s %5.1f %% of peak (median %5.1f %%, best of each tile %5.1f "
            "%%), B %5.1f GB/s\n",
-           s.m, s.n, s.k, s.activation == Activation::None ? "" : "gelu", tiles,
-           best * 1e6, flops / best * 1e-9, percent(best), percent(median),
-           percent(quiet), 4.0 * s.n * s.k / best * 1e-9);
+           s.m, s.n, s.k, s.activation == Activation::None ? "" : "gelu", tiles, best * 1e6, flops / best * 1e-9,
+           percent(best), percent(median), percent(quiet), 4.0 * s.n * s.k / best * 1e-9);
     fflush(stdout);
-    for (float *p : {a, b, c, bias, packed, scratch})
-      free(p);
   }
 }
 
 int main(int argc, char **argv) {
   if (auto code = runLinkerChild(argc, argv))
     return *code;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(sched_getcpu(), &set);
-  sched_setaffinity(0, sizeof(set), &set);
-
+  pin(0);
   int64_t mBlock = getenv("MBLOCK") ? atoll(getenv("MBLOCK")) : 0;
   int64_t nBlock = getenv("NBLOCK") ? atoll(getenv("NBLOCK")) : 0;
   std::vector<std::string> levels(argv + 1, argv + argc);

@@ -1,66 +1,34 @@
 // Times of the attention and row kernels, one thread.
 // usage: bench-kernels [mcpu...]   (default: x86 levels with vectors of 256
 // bits and more)
-#include "KernelLibrary.h"
+#include "Harness.h"
 
 #include "llmopt/CodeGen/CPU/Attention.h"
 #include "llmopt/CodeGen/CPU/Link.h"
 #include "llmopt/CodeGen/CPU/Rows.h"
 
-#include <algorithm>
-#include <cmath>
-#include <random>
-#include <sched.h>
-#include <time.h>
-#include <vector>
-
 using namespace llmopt;
 using namespace llmopt::cpu;
+using namespace llmopt::bench;
 
-static double now() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec + 1e-9 * t.tv_nsec;
-}
+static Buffer filled(size_t count) { return Buffer::floats(count); }
 
-static std::vector<float> filled(size_t n) {
-  std::mt19937 rng(1);
-  std::uniform_real_distribution<float> uniform(-1, 1);
-  std::vector<float> v(n);
-  for (float &x : v)
-    x = uniform(rng);
-  return v;
-}
-
-static void time(const TargetInfo &target, const char *what,
-                 const std::function<void(KernelBuilder &)> &emit,
-                 std::vector<void *> args, std::vector<int64_t> dims,
-                 int64_t tiles, int64_t scratchBytes, double flops,
+static void time(const TargetInfo &target, const char *what, const std::function<void(KernelBuilder &)> &emit,
+                 std::vector<void *> args, std::vector<int64_t> dims, int64_t tiles, int64_t scratchBytes, double flops,
                  double bytes) {
   KernelLibrary library(target, emit);
   llmopt_kernel_fn kernel = library["kernel"];
-  void *scratch = aligned_alloc(64, (scratchBytes + 127) / 64 * 64);
-  std::vector<double> times;
-  for (int rep = 0; rep < 200; ++rep) {
-    double t = now();
-    for (int64_t tile = 0; tile < tiles; ++tile)
-      kernel(args.data(), dims.data(), tile, scratch);
-    times.push_back(now() - t);
-  }
-  free(scratch);
-  std::sort(times.begin(), times.end());
-  printf("  %-44s %4ld tiles, best %8.1f us, median %8.1f us", what, tiles,
-         times[0] * 1e6, times[100] * 1e6);
+  Times times = timeTiles(kernel, args.data(), dims.data(), tiles, Buffer(scratchBytes), 200);
+  printf("  %-44s %4ld tiles, best %8.1f us, median %8.1f us", what, tiles, times.best() * 1e6, times.median() * 1e6);
   if (flops)
-    printf(", %6.1f GFLOP/s", flops / times[0] * 1e-9);
+    printf(", %6.1f GFLOP/s", flops / times.best() * 1e-9);
   if (bytes)
-    printf(", %5.1f GB/s", bytes / times[0] * 1e-9);
+    printf(", %5.1f GB/s", bytes / times.best() * 1e-9);
   printf("\n");
   fflush(stdout);
 }
 
-static void attention(const TargetInfo &target, const char *what, int64_t sq,
-                      int64_t sk, bool mask, bool causal) {
+static void attention(const TargetInfo &target, const char *what, int64_t sq, int64_t sk, bool mask, bool causal) {
   AttentionSpec s;
   s.name = "kernel";
   s.batch = 1;
@@ -78,24 +46,18 @@ static void attention(const TargetInfo &target, const char *what, int64_t sq,
     s.mask = Operand(2);
   }
   s.causal = causal;
-  auto qkv = filled(std::max(sq, sk) * 2304), out = filled(sq * 768),
-       maskData = filled(sk);
+  auto qkv = filled(std::max(sq, sk) * 2304), out = filled(sq * 768), maskData = filled(sk);
   std::vector<int64_t> dims = {sq, sk};
   time(
-      target, what, [&](KernelBuilder &kb) { emitAttention(kb, s); },
-      {qkv.data(), out.data(), maskData.data()}, dims,
-      attentionTiles(s, target).eval(dims.data()),
-      attentionScratch(s, target).eval(dims.data()), 4.0 * 12 * 64 * sq * sk,
-      0);
+      target, what, [&](KernelBuilder &kb) { emitAttention(kb, s); }, {qkv, out, maskData}, dims,
+      attentionTiles(s, target).eval(dims.data()), attentionScratch(s, target).eval(dims.data()),
+      4.0 * 12 * 64 * sq * sk, 0);
 }
 
 int main(int argc, char **argv) {
   if (auto code = runLinkerChild(argc, argv))
     return *code;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(sched_getcpu(), &set);
-  sched_setaffinity(0, sizeof(set), &set);
+  pin(0);
   std::vector<std::string> levels(argv + 1, argv + argc);
   if (levels.empty())
     levels = {"x86-64-v4", "x86-64-v3"};
@@ -109,18 +71,14 @@ int main(int argc, char **argv) {
     if (!runsOnHost(*target))
       continue;
     printf("%s\n", target->cpu.c_str());
-    attention(*target, "attention 12x64, S 128, key mask", 128, 128, true,
-              false);
+    attention(*target, "attention 12x64, S 128, key mask", 128, 128, true, false);
     attention(*target, "attention 12x64, S 128", 128, 128, false, false);
     attention(*target, "attention 12x64, S 128, causal", 128, 128, false, true);
-    attention(*target, "attention 12x64, S 512, key mask", 512, 512, true,
-              false);
-    attention(*target, "attention 12x64, 1 query, 512 keys", 1, 512, false,
-              false);
+    attention(*target, "attention 12x64, S 512, key mask", 512, 512, true, false);
+    attention(*target, "attention 12x64, 1 query, 512 keys", 1, 512, false, false);
 
     const int64_t rows = 128, width = 768;
-    auto x = filled(rows * width), skip = filled(rows * width),
-         out = filled(rows * width), scale = filled(width),
+    auto x = filled(rows * width), skip = filled(rows * width), out = filled(rows * width), scale = filled(width),
          bias = filled(width);
     std::vector<int64_t> dims = {rows, width};
     NormSpec norm;
@@ -132,17 +90,14 @@ int main(int argc, char **argv) {
     norm.out = Operand(2);
     norm.scale = Operand(3);
     norm.bias = Operand(4);
-    std::vector<void *> args = {x.data(), skip.data(), out.data(), scale.data(),
-                                bias.data()};
+    std::vector<void *> args = {x, skip, out, scale, bias};
     time(
-        *target, "layer_norm(x + residual), 128 x 768",
-        [&](KernelBuilder &kb) { emitNorm(kb, norm); }, args, dims,
+        *target, "layer_norm(x + residual), 128 x 768", [&](KernelBuilder &kb) { emitNorm(kb, norm); }, args, dims,
         normTiles(norm).eval(dims.data()), 0, 0, 12.0 * rows * width);
     norm.rms = true;
     norm.residual = norm.bias = Operand();
     time(
-        *target, "rms_norm(x), 128 x 768",
-        [&](KernelBuilder &kb) { emitNorm(kb, norm); }, args, dims,
+        *target, "rms_norm(x), 128 x 768", [&](KernelBuilder &kb) { emitNorm(kb, norm); }, args, dims,
         normTiles(norm).eval(dims.data()), 0, 0, 8.0 * rows * width);
     SoftmaxSpec softmax;
     softmax.name = "kernel";
@@ -151,8 +106,7 @@ int main(int argc, char **argv) {
     softmax.x = Operand(0);
     softmax.out = Operand(2);
     time(
-        *target, "softmax, 128 x 768",
-        [&](KernelBuilder &kb) { emitSoftmax(kb, softmax); }, args, dims,
+        *target, "softmax, 128 x 768", [&](KernelBuilder &kb) { emitSoftmax(kb, softmax); }, args, dims,
         softmaxTiles(softmax).eval(dims.data()), 0, 0, 8.0 * rows * width);
     EmbeddingSpec embed;
     embed.name = "kernel";
@@ -173,9 +127,7 @@ int main(int argc, char **argv) {
     embed.tables = {word, position};
     embed.out = Operand(3);
     time(
-        *target, "embed + layer_norm, 128 x 768",
-        [&](KernelBuilder &kb) { emitEmbedding(kb, embed); },
-        {words.data(), ids.data(), positions.data(), out.data()}, dims,
-        embeddingTiles(embed).eval(dims.data()), 0, 0, 12.0 * rows * width);
+        *target, "embed + layer_norm, 128 x 768", [&](KernelBuilder &kb) { emitEmbedding(kb, embed); },
+        {words, ids.data(), positions, out}, dims, embeddingTiles(embed).eval(dims.data()), 0, 0, 12.0 * rows * width);
   }
 }

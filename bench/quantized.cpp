@@ -3,30 +3,19 @@
 // rows only stream weights.
 // usage: bench-quantized [--asm] [mcpu...]   (default: x86 levels with vectors of 256
 // bits and more; --asm prints the kernels)
-#include "KernelLibrary.h"
+#include "Harness.h"
 
 #include "llmopt/CodeGen/CPU/Gemm.h"
 #include "llmopt/CodeGen/CPU/Int4.h"
 #include "llmopt/CodeGen/CPU/Int8.h"
 #include "llmopt/CodeGen/CPU/Link.h"
 
-#include <algorithm>
 #include <atomic>
-#include <cstring>
-#include <random>
-#include <sched.h>
 #include <thread>
-#include <time.h>
-#include <vector>
 
 using namespace llmopt;
 using namespace llmopt::cpu;
-
-static double now() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec + 1e-9 * t.tv_nsec;
-}
+using namespace llmopt::bench;
 
 /// Cycles per nanosecond, by a chain of multiplications; 0 where it is not known.
 static double measureClock() {
@@ -47,17 +36,9 @@ static double measureClock() {
 #endif
 }
 
-/// Random bytes, or, where scales are among them, floats in [1, 2): others would be
-/// subnormal at times, which takes hundreds of cycles.
-static char *filled(size_t size, bool floats) {
-  char *p = static_cast<char *>(aligned_alloc(64, (size + 4223) / 64 * 64));
-  std::mt19937 rng(1);
-  for (size_t i = 0; i + 4 <= size; i += 4) {
-    uint32_t bits = rng();
-    float value = 1 + (bits >> 9) * 0x1p-23f;
-    memcpy(p + i, floats ? static_cast<void *>(&value) : &bits, 4);
-  }
-  return p;
+/// Random bytes, or, where scales are among them, floats in [1, 2).
+static Buffer filled(size_t size, bool floats) {
+  return floats ? Buffer::floats((size + 3) / 4, 1, 2) : Buffer::bytes(size);
 }
 
 namespace {
@@ -70,18 +51,6 @@ struct Kernel {
   size_t weightBytes;
   bool floatRows;
 };
-
-/// Pins a thread to the CPU of this index among those it may use.
-void pin(int index) {
-  cpu_set_t all, one;
-  sched_getaffinity(0, sizeof all, &all);
-  CPU_ZERO(&one);
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
-    if (CPU_ISSET(cpu, &all) && index-- == 0)
-      CPU_SET(cpu, &one);
-  if (CPU_COUNT(&one))
-    sched_setaffinity(0, sizeof one, &one);
-}
 } // namespace
 
 static Kernel int8Kernel(const TargetInfo &target, int64_t n, int64_t k) {
@@ -150,35 +119,19 @@ static void benchGemm(const TargetInfo &target, const Kernel &kernel, int64_t m,
   KernelLibrary library(target, kernel.emit);
   llmopt_kernel_fn function = library["kernel"];
   int64_t dims[] = {m}, tiles = kernel.tiles.eval(dims);
-  char *a = filled(m * kernel.k * 4, kernel.floatRows), *scales = filled(m * kernel.k, true),
-       *columns = filled(kernel.n * 4 + 256, true), *c = filled(m * kernel.n * 4, true),
-       *b = filled(kernel.weightBytes + 8192, true), *scratch = filled(kernel.scratch.eval(dims), true);
+  Buffer a = filled(m * kernel.k * 4, kernel.floatRows), scales = filled(m * kernel.k, true),
+         columns = filled(kernel.n * 4 + 256, true), c = filled(m * kernel.n * 4, true),
+         b = filled(kernel.weightBytes + 8192, true), scratch = filled(kernel.scratch.eval(dims), true);
   void *args[] = {a, scales, b, c, columns};
-  std::vector<double> times;
-  std::vector<double> perTile(tiles, 1e9);
-  for (int rep = 0; rep < 60; ++rep) {
-    double start = now(), t = start;
-    for (int64_t tile = 0; tile < tiles; ++tile) {
-      function(args, dims, tile, scratch);
-      double end = now();
-      perTile[tile] = std::min(perTile[tile], end - t);
-      t = end;
-    }
-    times.push_back(t - start);
-  }
-  std::sort(times.begin(), times.end());
-  double quiet = 0, macs = double(m) * kernel.n * kernel.k;
-  for (double t : perTile)
-    quiet += t;
+  Times times = timeTiles(function, args, dims, tiles, scratch, 60);
+  double macs = double(m) * kernel.n * kernel.k;
   printf("  M=%-4ld N=%-5ld K=%-5ld %-28s best %9.1f us, median %9.1f us, %6.1f GOP/s", m, kernel.n, kernel.k,
-         kernel.name.c_str(), times[0] * 1e6, times[times.size() / 2] * 1e6, 2 * macs / times[0] * 1e-9);
+         kernel.name.c_str(), times.best() * 1e6, times.median() * 1e6, 2 * macs / times.best() * 1e-9);
   if (clock)
-    printf(", %5.1f MAC/cycle (%5.1f by best of each tile)", macs / times[0] * 1e-9 / clock,
-           macs / quiet * 1e-9 / clock);
+    printf(", %5.1f MAC/cycle (%5.1f by best of each tile)", macs / times.best() * 1e-9 / clock,
+           macs / times.bestOfEachTile * 1e-9 / clock);
   printf("\n");
   fflush(stdout);
-  for (char *p : {a, scales, columns, c, b, scratch})
-    free(p);
 }
 
 namespace {
@@ -186,7 +139,6 @@ namespace {
 class Pair {
 public:
   explicit Pair(int threads) : threads(threads) {
-    pin(0);
     if (threads > 1)
       helper = std::thread([this] {
         pin(1);
@@ -232,26 +184,26 @@ private:
 };
 } // namespace
 
-static void benchGemv(const TargetInfo &target, const Kernel &kernel, int64_t m) {
+static void benchGemv(const TargetInfo &target, const Kernel &kernel, int64_t m, int cpus) {
   KernelLibrary library(target, kernel.emit);
   llmopt_kernel_fn function = library["kernel"];
   int64_t dims[] = {m}, tiles = kernel.tiles.eval(dims), scratchBytes = kernel.scratch.eval(dims);
   // Weights take turns, so that they come from memory and not from caches. A sample is
   // one product: short, so that some of them run undisturbed.
   const int64_t copies = std::max<int64_t>(2, (int64_t(800) << 20) / kernel.weightBytes);
-  char *a = filled(m * kernel.k * 4, kernel.floatRows), *scales = filled(m * kernel.k, true),
-       *columns = filled(kernel.n * 4 + 256, true), *c = filled(m * kernel.n * 4, true),
-       *weights = filled(copies * kernel.weightBytes + 8192, true);
-  char *scratch[] = {filled(scratchBytes, true), filled(scratchBytes, true)};
+  Buffer a = filled(m * kernel.k * 4, kernel.floatRows), scales = filled(m * kernel.k, true),
+         columns = filled(kernel.n * 4 + 256, true), c = filled(m * kernel.n * 4, true),
+         weights = filled(copies * kernel.weightBytes + 8192, true);
+  Buffer scratch[] = {filled(scratchBytes, true), filled(scratchBytes, true)};
   static std::atomic<long> sink;
-  cpu_set_t before;
-  sched_getaffinity(0, sizeof before, &before);
   for (int threads : {1, 2}) {
+    if (threads > cpus)
+      continue;
     std::vector<double> ours, plain;
     {
       Pair pair(threads);
       for (int64_t i = 0; i < 3 * copies; ++i) {
-        char *at = weights + i % copies * kernel.weightBytes;
+        char *at = weights.data() + i % copies * kernel.weightBytes;
         auto product = [&](int64_t tile, int thread) {
           void *args[] = {a, scales, at, c, columns};
           function(args, dims, tile, scratch[thread]);
@@ -274,7 +226,6 @@ static void benchGemv(const TargetInfo &target, const Kernel &kernel, int64_t m)
           plain.push_back(pair.run(kernel.weightBytes / piece, read));
       }
     }
-    sched_setaffinity(0, sizeof before, &before);
     std::sort(ours.begin(), ours.end());
     std::sort(plain.begin(), plain.end());
     auto rate = [&](const std::vector<double> &times, double part) {
@@ -288,13 +239,13 @@ static void benchGemv(const TargetInfo &target, const Kernel &kernel, int64_t m)
         100 * rate(ours, 0.25) / rate(plain, 0.25));
     fflush(stdout);
   }
-  for (char *p : {a, scales, columns, c, weights, scratch[0], scratch[1]})
-    free(p);
 }
 
 int main(int argc, char **argv) {
   if (auto code = runLinkerChild(argc, argv))
     return *code;
+  const int cpus = countCpus();
+  pin(0);
   std::vector<std::string> levels(argv + 1, argv + argc);
   auto flag = std::remove(levels.begin(), levels.end(), "--asm");
   bool assembly = flag != levels.end();
@@ -331,19 +282,15 @@ int main(int argc, char **argv) {
       }
       continue;
     }
-    cpu_set_t before;
-    sched_getaffinity(0, sizeof before, &before);
-    pin(0);
     double clock = measureClock();
     printf("%s, %.2f GHz\n", level.c_str(), clock);
     if (!getenv("GEMV"))
       for (auto [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{128, 3072, 768}, {128, 768, 3072}, {16, 768, 768}})
         for (const Kernel &kernel : all(n, k))
           benchGemm(*target, kernel, m, clock);
-    sched_setaffinity(0, sizeof before, &before);
     if (!getenv("GEMM"))
       for (const Kernel &kernel : all(4096, 4096))
         for (int64_t m : {1, 3})
-          benchGemv(*target, kernel, m);
+          benchGemv(*target, kernel, m, cpus);
   }
 }

@@ -72,3 +72,8 @@ fit("cos f64", lambda z: tail(mp.cos, lambda r: 1 - r * r / 2, 4)(mp.sqrt(z)), l
 #atan(x) = x + x ^ 3 P(x ^ 2), | x | <= 1
 fit("atan f32", lambda z: (mp.atan(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, lambda z: z * mp.sqrt(z) / mp.atan(mp.sqrt(z)),
     mp.mpf("1e-12"), 1, 8)
+# Phi(-a) = 2^(a Q(a) - 1), the normal distribution's tail, for GELU; 2^r = P(r), |r| <= 1/2
+tail_of_normal = lambda a: mp.erfc(a / mp.sqrt(2)) / 2
+fit("gelu f32", lambda a: (mp.log(tail_of_normal(a), 2) + 1) / a, lambda a: a * tail_of_normal(a),
+    mp.mpf("1e-12"), mp.mpf("5.6"), 7)
+fit("exp2 f32", lambda r: mp.mpf(2) ** r, lambda r: mp.mpf(2) ** -r, mp.mpf("-0.501"), mp.mpf("0.501"), 6)

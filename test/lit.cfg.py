@@ -1,5 +1,6 @@
 # Tests that run tools on text: `lit build/test`, or ninja check-llmopt-lit.
 import os
+import shutil
 
 import lit.formats
 
@@ -18,3 +19,5 @@ venv = os.path.join(config.llmopt_source_dir, ".venv", "bin", "python")
 config.substitutions.append(("%python", venv if os.path.exists(venv) else "python3"))
 if os.path.exists(venv):
     config.available_features.add("venv")
+if shutil.which("nvcc"):
+    config.available_features.add("nvcc")

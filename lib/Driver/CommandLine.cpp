@@ -149,10 +149,12 @@ bool parseEmit(StringRef text, CommandLine &line, raw_ostream &errors) {
                                      .Case("obj", EmitKind::Obj)
                                      .Case("so", EmitKind::So)
                                      .Case("cuda", EmitKind::Cuda)
+                                     .Case("cubin", EmitKind::Cubin)
+                                     .Case("ptx", EmitKind::Ptx)
                                      .Case("onnx", EmitKind::Onnx)
                                      .Default(std::nullopt);
   if (!kind)
-    return fail(errors, "expected -emit=lm, kernels, llvm, asm, obj, so, cuda or onnx, but got " + text);
+    return fail(errors, "expected -emit=lm, kernels, llvm, asm, obj, so, cuda, cubin, ptx or onnx, but got " + text);
   line.emit = *kind;
   return true;
 }
@@ -198,6 +200,11 @@ bool applyQuantize(unsigned id, StringRef value, QuantizeOptions &options, raw_o
   case OPT_calib_EQ:
     good = parseCalib(value, options, error);
     break;
+  case OPT_calib_cache_EQ:
+    good = !value.empty();
+    error = "expected -calib-cache=<folder>|off";
+    options.calibCache = value == "off" ? "" : value.str();
+    break;
   case OPT_eval_EQ:
     options.eval = value.str();
     break;
@@ -216,6 +223,15 @@ bool applyQuantize(unsigned id, StringRef value, QuantizeOptions &options, raw_o
     break;
   case OPT_search_time_EQ:
     good = parseDuration("-search-time", value, options.searchTime, error);
+    break;
+  case OPT_tune:
+  case OPT_tune_EQ:
+    good = parseTune(value, options, error);
+    break;
+  case OPT_tune_file_EQ:
+    options.tuneFile = value.str();
+    good = !value.empty();
+    error = "expected a path behind -tune-file=";
     break;
   case OPT_allow_slower:
     options.allowSlower = true;
@@ -236,6 +252,11 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
   case OPT_kv_cache:
     line.kvCache = true;
     return true;
+  case OPT_kv_cache_EQ:
+    line.kvCache = true;
+    line.kvCacheInt8 = value == "type:int8";
+    return line.kvCacheInt8 || value == "type:float" ||
+           fail(errors, "expected -kv-cache=type:float|int8, but got -kv-cache=" + value);
   case OPT_embed_weights:
     line.embedWeights = true;
     return true;
@@ -261,7 +282,7 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
     return true;
   case OPT_cuda_arch_EQ:
     line.cudaArch = value.str();
-    return value.starts_with("sm_") || fail(errors, "expected -cuda-arch=sm_<number>, but got " + value);
+    return value.starts_with("sm_") || fail(errors, "expected -cuda-arch=sm_<number>+.., but got " + value);
   case OPT_prune_EQ:
     return parsePrune(value, line, errors);
   case OPT_train:
@@ -286,12 +307,16 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
   case OPT_quantize_include_EQ:
   case OPT_quantize_exclude_EQ:
   case OPT_calib_EQ:
+  case OPT_calib_cache_EQ:
   case OPT_eval_EQ:
   case OPT_metric_EQ:
   case OPT_accuracy_budget_EQ:
   case OPT_max_size_EQ:
   case OPT_max_latency_EQ:
   case OPT_search_time_EQ:
+  case OPT_tune:
+  case OPT_tune_EQ:
+  case OPT_tune_file_EQ:
   case OPT_allow_slower:
     return applyQuantize(arg.getOption().getID(), value, line.quantize, errors);
   case OPT_report_EQ:
@@ -343,10 +368,15 @@ bool checkCombinations(const CommandLine &line, raw_ostream &errors) {
   if (line.emit == EmitKind::Onnx && (line.kvCache || line.train))
     return fail(errors, llvm::Twine("expected no ") + (line.train ? "-train" : "-kv-cache") +
                             " with -emit=onnx: ONNX has no form for values that stay between runs");
+  bool isCuda = llvm::is_contained({EmitKind::Cuda, EmitKind::Cubin, EmitKind::Ptx}, line.emit);
+  if (isCuda && line.kvCacheInt8)
+    return fail(errors, "expected -kv-cache=type:float for a GPU: int8 caches are read on CPUs only");
+  if ((isCuda || line.emit == EmitKind::Onnx) && (line.quantize.tune || !line.quantize.tuneFile.empty()))
+    return fail(errors, "expected no -tune with -emit=cuda or onnx: times are those of a CPU");
   if (std::string error; !checkQuantizeOptions(line.quantize, error))
     return fail(errors, error);
-  if (line.train && line.quantize.any() && !line.quantize.calib.empty())
-    return fail(errors, "expected no -calib with -train: weights change after it");
+  if (line.train && line.quantize.any() && !line.quantize.fake && !line.quantize.calib.empty())
+    return fail(errors, "expected no -calib with -train: weights change after it; mode:fake trains with fixed scales");
   if (!line.expect.empty() && line.verify.empty())
     return fail(errors, "expected -verify=<m.so> with -expect");
   return true;

@@ -15,7 +15,15 @@ int llmopt::runDriver(const CommandLine &line, llvm::StringRef commandText, llvm
   else if (line.info)
     phases.append({raiseModel, printInfo});
   else
-    phases.append({raiseModel, pruneModel, reportFusion, trainModel, quantizeModel, keepCache, narrowModel, emitModel});
+    phases.append({raiseModel, pruneModel, reportFusion});
+  if (line.verify.empty() && !line.info) {
+    // Rounding that training is to see comes before it, integers behind it.
+    if (line.quantize.fake)
+      phases.append({quantizeModel, trainModel});
+    else
+      phases.append({trainModel, quantizeModel});
+    phases.append({keepCache, narrowModel, emitModel});
+  }
   for (Phase phase : phases)
     if (int code = phase(session); code != kOk)
       return code;

@@ -92,21 +92,33 @@ int emitForCPU(Session &session) {
 
 int emitForCuda(Session &session) {
   const CommandLine &line = session.line;
+  bool isLibrary = line.emit == EmitKind::Cuda && (line.emulate || StringRef(line.output).ends_with(".so"));
+  std::string error;
+  std::optional<std::vector<std::string>> architectures = cuda::parseArchitectures(line.cudaArch, error);
+  if (!architectures)
+    return session.fail(kUsage, "-cuda-arch: " + error);
+  if (line.emit != EmitKind::Cuda && architectures->size() > 1)
+    return session.fail(kUsage,
+                        "expected one architecture with -emit=cubin or ptx, but got -cuda-arch=" + line.cudaArch);
+  if (line.embedWeights && !isLibrary)
+    return session.fail(kUsage, "expected -o <m.so> with -embed-weights");
   if (int code = planModel(session, cuda::CudaPlanTarget()); code != kOk)
     return code;
   session.beginPhase("emit");
-  bool isLibrary = StringRef(line.output).ends_with(".so");
-  if (line.emulate) {
-    if (failed(cuda::emitCudaEmulation(*session.module, outputPath(line, ".so"), line.symbolPrefix)))
-      return session.lastFailure();
-    return kOk;
+  ModuleOp plan = *session.module;
+  LogicalResult result = success();
+  if (line.emit != EmitKind::Cuda) {
+    bool isPtx = line.emit == EmitKind::Ptx;
+    result = cuda::emitCudaCode(plan, outputPath(line, isPtx ? ".ptx" : ".cubin"), architectures->front(),
+                                isPtx ? cuda::CudaCode::Ptx : cuda::CudaCode::Cubin);
+  } else if (line.emulate) {
+    result = cuda::emitCudaEmulation(plan, {outputPath(line, ".so"), line.symbolPrefix, line.embedWeights});
+  } else if (isLibrary) {
+    result = cuda::emitCudaLibrary(plan, *architectures, {line.output, line.symbolPrefix, line.embedWeights});
+  } else {
+    result = cuda::emitCudaProject(plan, outputPath(line, ".cuda"), *architectures, line.symbolPrefix);
   }
-  if (isLibrary)
-    return session.fail(kUsage, "expected -emulate with -emit=cuda -o " + line.output +
-                                    "; without it -emit=cuda writes a project folder");
-  if (failed(cuda::emitCudaProject(*session.module, outputPath(line, ".cuda"), line.cudaArch)))
-    return session.lastFailure();
-  return kOk;
+  return succeeded(result) ? int(kOk) : session.lastFailure();
 }
 
 int emitOnnx(Session &session) {
@@ -124,5 +136,6 @@ int llmopt::emitModel(Session &session) {
     return emitOnnx(session);
   if (session.line.emit == EmitKind::LM)
     return writeModule(session);
-  return session.line.emit == EmitKind::Cuda ? emitForCuda(session) : emitForCPU(session);
+  bool isCuda = llvm::is_contained({EmitKind::Cuda, EmitKind::Cubin, EmitKind::Ptx}, session.line.emit);
+  return isCuda ? emitForCuda(session) : emitForCPU(session);
 }

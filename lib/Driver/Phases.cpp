@@ -53,7 +53,7 @@ int llmopt::raiseModel(Session &session) {
     RaisePipelineOptions options;
     // Pruning cuts single projections; they are joined behind it. ONNX keeps weights
     // as they are named.
-    options.fuseQKV = !session.line.keepHeads && session.line.emit != EmitKind::Onnx;
+    options.fuseQKV = !session.line.keepHeads && session.line.emit != EmitKind::Onnx && !session.line.quantize.fake;
     buildRaisePipeline(manager, options);
   });
 }
@@ -66,7 +66,7 @@ int llmopt::pruneModel(Session &session) {
     options.keep = *session.line.keepHeads;
     manager.addNestedPass<func::FuncOp>(createPruneHeadsPass(options));
     RaisePipelineOptions raise;
-    raise.fuseQKV = session.line.emit != EmitKind::Onnx;
+    raise.fuseQKV = session.line.emit != EmitKind::Onnx && !session.line.quantize.fake;
     buildRaisePipeline(manager, raise); // joins the projections that are left
   });
 }
@@ -86,7 +86,9 @@ int llmopt::keepCache(Session &session) {
   if (!session.line.kvCache)
     return kOk;
   int code = session.runPasses("cache", [&](OpPassManager &manager) {
-    manager.addNestedPass<func::FuncOp>(createKVCachePass());
+    KVCachePassOptions options;
+    options.int8 = session.line.kvCacheInt8;
+    manager.addNestedPass<func::FuncOp>(createKVCachePass(options));
     manager.addPass(createCleanupPass());
   });
   if (code != kOk)

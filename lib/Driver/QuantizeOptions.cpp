@@ -24,7 +24,10 @@ template <typename Apply> static bool forEachPair(StringRef text, Apply apply) {
   return true;
 }
 
-static bool parseEmbeddings(StringRef key, StringRef value, QuantizeOptions &options) {
+/// Keys that both formats have.
+static bool parseCommon(StringRef key, StringRef value, QuantizeOptions &options) {
+  if (key == "mode" && (value == "fake" || value == "integer"))
+    return options.fake = value == "fake", true;
   if (key != "embeddings" || (value != "int8" && value != "float"))
     return false;
   options.embeddings = value == "int8";
@@ -42,10 +45,10 @@ bool llmopt::parseQuantizeInt8(StringRef text, QuantizeOptions &options, std::st
       return true;
     if (key == "bias" && (value == "corrected" || value == "kept"))
       return options.biasCorrection = value == "corrected", true;
-    if (parseEmbeddings(key, value, options))
+    if (parseCommon(key, value, options))
       return true;
     return fail(error, "expected -quantize-int8=inputs:dynamic|static,smooth:<0..1>,bias:corrected|kept,"
-                       "embeddings:int8|float, but got " +
+                       "embeddings:int8|float,mode:integer|fake, but got " +
                            key + ":" + value);
   });
 }
@@ -71,10 +74,10 @@ bool llmopt::parseQuantizeInt4(StringRef text, QuantizeOptions &options, std::st
       if (options.method)
         return true;
     }
-    if (parseEmbeddings(key, value, options))
+    if (parseCommon(key, value, options))
       return true;
     return fail(error, "expected -quantize-int4=group:32|64|128,method:nearest|gptq|awq,inputs:int8|float,"
-                       "zero:symmetric|asymmetric,embeddings:int8|float, but got " +
+                       "zero:symmetric|asymmetric,embeddings:int8|float,mode:integer|fake, but got " +
                            key + ":" + value);
   });
 }
@@ -99,6 +102,27 @@ bool llmopt::parseCalib(StringRef text, QuantizeOptions &options, std::string &e
     return fail(error, "expected -calib=<data>,range:minmax|average|percentile|entropy|mse,mask:<input>,samples:<n>, "
                        "but got " +
                            key + ":" + value);
+  });
+}
+
+bool llmopt::parseTune(StringRef text, QuantizeOptions &options, std::string &error) {
+  options.tune = true;
+  if (text.empty())
+    return true;
+  return forEachPair(text, [&](StringRef key, StringRef value) {
+    std::vector<int64_t> sizes;
+    llvm::SmallVector<StringRef> parts;
+    value.split(parts, '+');
+    bool good = !key.empty();
+    for (StringRef part : parts) {
+      int64_t size = 0;
+      good &= !part.getAsInteger(10, size) && size > 0;
+      sizes.push_back(size);
+    }
+    if (!good)
+      return fail(error, "expected -tune=<size>:<n>+<n>,.., e.g. batch:1,sequence:16+128, but got " + text);
+    options.tuneSizes.emplace_back(key.str(), std::move(sizes));
+    return true;
   });
 }
 
@@ -167,8 +191,16 @@ bool llmopt::checkQuantizeOptions(const QuantizeOptions &options, std::string &e
                    (options.method && *options.method != WeightMethod::Nearest);
   if (needsData && options.calib.empty())
     return fail(error, "expected -calib=<data>: static inputs, smooth, bias:corrected, gptq and awq need data");
+  if (options.fake && options.method.value_or(WeightMethod::Nearest) != WeightMethod::Nearest)
+    return fail(error, "expected method:nearest with mode:fake: weights that were solved do not follow training");
+  if (options.fake && (options.asymmetric || options.smooth > 0 || options.biasCorrection))
+    return fail(error, "expected no zero:asymmetric, smooth or bias:corrected with mode:fake");
+  if (options.fake && options.hasBudget())
+    return fail(error, "expected no budget with mode:fake: choose layers with -quantize-include and -quantize-exclude");
   if (!options.calib.empty() && !options.any())
     return fail(error, "expected -quantize-int8 or -quantize-int4 with -calib");
+  if ((options.tune || !options.tuneFile.empty()) && (!options.any() || options.fake))
+    return fail(error, "expected -quantize-int8 or -quantize-int4 in integers with -tune: times choose formats");
   if (options.hasBudget() && !options.any())
     return fail(error, "expected -quantize-int8 or -quantize-int4 with a budget");
   if ((options.accuracyBudget || options.classBudget) && options.eval.empty())

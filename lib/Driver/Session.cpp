@@ -147,6 +147,9 @@ int Session::lastFailure() const {
                          std::errc::is_a_directory, std::errc::not_enough_memory, std::errc::io_error})
     if (StringRef(lastError).contains(std::make_error_code(code).message()))
       return kEnvironment;
+  for (StringRef compiler : {"nvcc ", "the C++ compiler ", "no C++ compiler"})
+    if (StringRef(lastError).starts_with(compiler))
+      return kEnvironment;
   return StringRef(lastError).contains(": cannot write: ") ? kEnvironment : kBadModel;
 }
 

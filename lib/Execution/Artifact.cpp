@@ -26,20 +26,52 @@ NamedArray toArray(const std::string &name, const llmopt_tensor_type &type, cons
           std::vector<char>(data, data + size)};
 }
 
-std::vector<NamedArray> runOnce(llmopt_model *model, llvm::ArrayRef<NamedArray> inputs, uint32_t numThreads) {
+/// A session with bound shapes and memory for its outputs.
+class PreparedRun : public RepeatedRun {
+public:
+  PreparedRun(llmopt_model *model, llvm::ArrayRef<NamedArray> inputs, uint32_t numThreads);
+  void runOrThrow() {
+    llmopt_error error;
+    run::check(llmopt_session_run(session.get(), data.data(), data.size(), outputs.data(), outputs.size(), &error),
+               error);
+  }
+  llvm::Error run() override;
+  std::vector<NamedArray> takeResults();
+
+private:
+  llmopt_tensor_type getOutputType(uint32_t i) {
+    llmopt_error error;
+    llmopt_tensor_type type;
+    run::check(llmopt_session_get_output_type(session.get(), i, &type, &error), error);
+    return type;
+  }
+
+  std::unique_ptr<llmopt_session, SessionDeleter> session;
+  std::vector<llmopt_input> data;
+  std::vector<NamedArray> results;
+  std::vector<llmopt_output> outputs;
+};
+
+size_t countBytes(const llmopt_tensor_type &type) {
+  size_t size = llmopt_dtype_size(type.dtype);
+  for (uint32_t d = 0; d < type.rank; ++d)
+    size *= type.dims[d];
+  return size;
+}
+
+PreparedRun::PreparedRun(llmopt_model *model, llvm::ArrayRef<NamedArray> inputs, uint32_t numThreads) {
   llmopt_error error;
   llmopt_session_options options{};
   options.struct_size = sizeof(options);
   options.num_threads = numThreads;
   llmopt_session *rawSession = nullptr;
   run::check(llmopt_session_create(model, &options, &rawSession, &error), error);
-  std::unique_ptr<llmopt_session, SessionDeleter> session(rawSession);
+  session.reset(rawSession);
   llmopt_model_info info{};
   info.struct_size = sizeof(info);
   run::check(llmopt_model_get_info(model, &info, &error), error);
 
   std::vector<llmopt_tensor_type> types;
-  std::vector<llmopt_input> data;
   for (uint32_t i = 0; i < info.num_inputs; ++i) {
     const char *name;
     llmopt_tensor_type type;
@@ -60,33 +92,32 @@ std::vector<NamedArray> runOnce(llmopt_model *model, llvm::ArrayRef<NamedArray> 
   }
   run::check(llmopt_session_bind(session.get(), types.data(), types.size(), &error), error);
 
-  std::vector<NamedArray> results(info.num_outputs);
-  std::vector<llmopt_output> outputs;
+  results.resize(info.num_outputs);
   for (uint32_t i = 0; i < info.num_outputs; ++i) {
     const char *name;
     llmopt_tensor_type type;
     run::check(llmopt_model_get_output(model, i, &name, &type, &error), error);
-    run::check(llmopt_session_get_output_type(session.get(), i, &type, &error), error);
-    size_t size = llmopt_dtype_size(type.dtype);
-    for (uint32_t d = 0; d < type.rank; ++d)
-      size *= type.dims[d];
+    type = getOutputType(i);
     results[i] = toArray(name, type, nullptr, 0);
-    results[i].data.resize(size);
-    outputs.push_back({results[i].data.data(), size});
+    results[i].data.resize(countBytes(type));
+    outputs.push_back({results[i].data.data(), results[i].data.size()});
   }
-  run::check(llmopt_session_run(session.get(), data.data(), data.size(), outputs.data(), outputs.size(), &error),
-             error);
+}
+
+std::vector<NamedArray> PreparedRun::takeResults() {
   // Branches and loops may give less than they need room for.
-  for (uint32_t i = 0; i < info.num_outputs; ++i) {
-    llmopt_tensor_type type;
-    run::check(llmopt_session_get_output_type(session.get(), i, &type, &error), error);
-    size_t size = llmopt_dtype_size(type.dtype);
-    for (uint32_t d = 0; d < type.rank; ++d)
-      size *= type.dims[d];
+  for (uint32_t i = 0; i < results.size(); ++i) {
+    llmopt_tensor_type type = getOutputType(i);
     results[i].dims.assign(type.dims, type.dims + type.rank);
-    results[i].data.resize(size);
+    results[i].data.resize(countBytes(type));
   }
-  return results;
+  return std::move(results);
+}
+
+std::vector<NamedArray> runOnce(llmopt_model *model, llvm::ArrayRef<NamedArray> inputs, uint32_t numThreads) {
+  PreparedRun prepared(model, inputs, numThreads);
+  prepared.runOrThrow();
+  return prepared.takeResults();
 }
 
 template <typename Function> auto guarded(Function function) -> llvm::Expected<decltype(function())> {
@@ -101,6 +132,14 @@ template <typename Function> auto guarded(Function function) -> llvm::Expected<d
 }
 
 } // namespace
+
+llvm::Error PreparedRun::run() {
+  return guarded([&] {
+           runOrThrow();
+           return true;
+         })
+      .takeError();
+}
 
 llvm::Expected<std::vector<NamedArray>> llmopt::readArrays(llvm::StringRef npzPath) {
   return guarded([&] {
@@ -131,4 +170,10 @@ llvm::Expected<std::vector<NamedArray>> llmopt::runArtifact(llvm::StringRef path
 llvm::Expected<std::vector<NamedArray>> llmopt::runModel(llmopt_model *model, llvm::ArrayRef<NamedArray> inputs,
                                                          uint32_t numThreads) {
   return guarded([&] { return runOnce(model, inputs, numThreads); });
+}
+
+llvm::Expected<std::unique_ptr<RepeatedRun>> llmopt::prepareRun(llmopt_model *model, llvm::ArrayRef<NamedArray> inputs,
+                                                                uint32_t numThreads) {
+  return guarded(
+      [&]() -> std::unique_ptr<RepeatedRun> { return std::make_unique<PreparedRun>(model, inputs, numThreads); });
 }

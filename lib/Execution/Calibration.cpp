@@ -90,31 +90,21 @@ llmopt::collectStatistics(ModuleOp module, const cpu::TargetInfo &target, ArrayR
   return statistics;
 }
 
-llvm::Expected<std::vector<NamedArray>> llmopt::runDataset(InProcessModel &model, const Dataset &data,
-                                                           int64_t batchSize, const Progress &progress) {
-  std::vector<NamedArray> all;
-  int64_t step = data.getBatchSize(batchSize);
-  for (int64_t first = 0; first < data.size(); first += step) {
+llvm::Error llmopt::runBatches(InProcessModel &model, const Dataset &data, int64_t limit, int64_t batchSize,
+                               OnOutputs onOutputs) {
+  int64_t step = data.getBatchSize(batchSize), end = std::min(limit, data.size());
+  for (int64_t first = 0; first < end; first += step) {
     int64_t count = std::min(step, data.size() - first);
     if (count < data.getBatchSize(1))
-      break;
-    llvm::Expected<std::vector<NamedArray>> outputs = model.run(data.getBatch(first, count), /*numThreads=*/0);
+      break; // a fixed batch that the last samples do not fill
+    if (step > data.getBatchSize(1))
+      count = std::min(count, end - first);
+    std::vector<NamedArray> batch = data.getBatch(first, count);
+    llvm::Expected<std::vector<NamedArray>> outputs = model.run(batch, /*numThreads=*/0);
     if (!outputs)
       return outputs.takeError();
-    for (auto [i, output] : llvm::enumerate(*outputs)) {
-      if (output.dims.empty() || output.dims[0] != count)
-        return llvm::createStringError("output '" + output.name + "': expected a dimension of samples first");
-      if (i == all.size()) {
-        all.push_back(std::move(output));
-        continue;
-      }
-      if (!llvm::equal(llvm::drop_begin(all[i].dims), llvm::drop_begin(output.dims)))
-        return llvm::createStringError("output '" + output.name + "': its shape differs between samples");
-      all[i].dims[0] += count;
-      all[i].data.insert(all[i].data.end(), output.data.begin(), output.data.end());
-    }
-    if (progress)
-      progress(first + count, data.size());
+    if (llvm::Error error = onOutputs(first, batch, *outputs))
+      return error;
   }
-  return all;
+  return llvm::Error::success();
 }

@@ -84,6 +84,11 @@ llvm::Expected<std::unique_ptr<InProcessModel>> InProcessModel::compile(ModuleOp
   return std::unique_ptr<InProcessModel>(new InProcessModel(std::move(impl)));
 }
 
+llvm::Expected<std::unique_ptr<RepeatedRun>> InProcessModel::prepare(llvm::ArrayRef<NamedArray> inputs,
+                                                                     unsigned numThreads) {
+  return prepareRun(impl->model, inputs, numThreads);
+}
+
 llvm::Expected<std::vector<NamedArray>> InProcessModel::run(llvm::ArrayRef<NamedArray> inputs,
                                                                unsigned numThreads) {
   return runModel(impl->model, inputs, numThreads);

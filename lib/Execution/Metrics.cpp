@@ -37,7 +37,25 @@ bool llmopt::needsLabels(Metric metric) { return metric == Metric::Accuracy || m
 
 int llmopt::getDirection(Metric metric) { return metric == Metric::Perplexity || metric == Metric::KL ? -1 : 1; }
 
-llvm::Expected<Answers> llmopt::getAnswers(ArrayRef<NamedArray> outputs, const Dataset &data, StringRef mask) {
+void Answers::append(const Answers &more) {
+  width = more.width;
+  rows += more.rows;
+  values.insert(values.end(), more.values.begin(), more.values.end());
+  keep.insert(keep.end(), more.keep.begin(), more.keep.end());
+}
+
+Answers Answers::slice(int64_t first, int64_t count) const {
+  Answers part;
+  part.rows = count;
+  part.width = width;
+  part.isPerToken = isPerToken;
+  part.values.assign(values.begin() + first * width, values.begin() + (first + count) * width);
+  if (!keep.empty())
+    part.keep.assign(keep.begin() + first, keep.begin() + first + count);
+  return part;
+}
+
+llvm::Expected<Answers> llmopt::getAnswers(ArrayRef<NamedArray> outputs, ArrayRef<NamedArray> inputs, StringRef mask) {
   for (const NamedArray &output : outputs) {
     if (output.dtype != LLMOPT_F32 || output.dims.size() < 2 || output.dims.size() > 3)
       continue;
@@ -46,8 +64,11 @@ llvm::Expected<Answers> llmopt::getAnswers(ArrayRef<NamedArray> outputs, const D
     answers.rows = countElements(output) / std::max<int64_t>(1, answers.width);
     answers.values.resize(countElements(output));
     std::memcpy(answers.values.data(), output.data.data(), output.data.size());
-    if (output.dims.size() == 3)
-      for (const NamedArray &input : data.getBatch(0, output.dims[0]))
+    answers.isPerToken = output.dims.size() == 3;
+    if (output.dims[0] != inputs.front().dims[0])
+      return llvm::createStringError("output '" + output.name + "': expected a dimension of samples first");
+    if (answers.isPerToken)
+      for (const NamedArray &input : inputs)
         if (input.name == mask && countElements(input) == answers.rows)
           for (int64_t i = 0; i < answers.rows; ++i)
             answers.keep.push_back(getElement(input, i) != 0);
@@ -56,31 +77,26 @@ llvm::Expected<Answers> llmopt::getAnswers(ArrayRef<NamedArray> outputs, const D
   return llvm::createStringError("expected an output of f32 [N, C] or [N, S, C] to evaluate");
 }
 
-/// As many labels as rows, each a class.
-static llvm::Error checkLabels(ArrayRef<int64_t> labels, const Answers &answers) {
-  if (static_cast<int64_t>(labels.size()) != answers.rows)
-    return llvm::createStringError("expected " + llvm::Twine(answers.rows) + " labels, but got " +
-                                   llvm::Twine(labels.size()));
+llvm::Expected<std::vector<int64_t>> llmopt::getNextTokens(ArrayRef<NamedArray> inputs, const Answers &answers) {
+  std::vector<int64_t> labels;
+  for (const NamedArray &input : inputs)
+    if (input.name == "input_ids" && input.dims.size() == 2 && countElements(input) == answers.rows)
+      for (int64_t i = 0, length = input.dims[1]; i < answers.rows; ++i) {
+        bool hasNext = (i + 1) % length != 0 && (answers.keep.empty() || (answers.keep[i] && answers.keep[i + 1]));
+        labels.push_back(hasNext ? static_cast<int64_t>(getElement(input, i + 1)) : -100);
+      }
+  if (labels.empty())
+    return llvm::createStringError("expected an input 'input_ids' [N, S] and logits [N, S, V] for perplexity");
   for (int64_t label : labels)
     if (label != -100 && (label < 0 || label >= answers.width))
-      return llvm::createStringError("expected labels in [0, " + llvm::Twine(answers.width) + "), but got " +
+      return llvm::createStringError("expected ids in [0, " + llvm::Twine(answers.width) + "), but got " +
                                      llvm::Twine(label));
-  return llvm::Error::success();
+  return labels;
 }
 
-llvm::Expected<std::vector<int64_t>> llmopt::getLabels(const Dataset &data, Metric metric, const Answers &answers) {
+llvm::Expected<std::vector<int64_t>> llmopt::readLabels(const Dataset &data, Metric metric, int64_t rows,
+                                                        int64_t width) {
   std::vector<int64_t> labels;
-  if (metric == Metric::Perplexity) {
-    for (const NamedArray &input : data.getBatch(0, data.size()))
-      if (input.name == "input_ids" && input.dims.size() == 2 && countElements(input) == answers.rows)
-        for (int64_t i = 0, length = input.dims[1]; i < answers.rows; ++i) {
-          bool hasNext = (i + 1) % length != 0 && (answers.keep.empty() || (answers.keep[i] && answers.keep[i + 1]));
-          labels.push_back(hasNext ? static_cast<int64_t>(getElement(input, i + 1)) : -100);
-        }
-    if (labels.empty())
-      return llvm::createStringError("expected an input 'input_ids' [N, S] and logits [N, S, V] for perplexity");
-    return labels;
-  }
   if (!needsLabels(metric))
     return labels;
   const NamedArray *array = data.find("labels");
@@ -95,10 +111,14 @@ llvm::Expected<std::vector<int64_t>> llmopt::getLabels(const Dataset &data, Metr
   }
   for (int64_t i = 0, count = countElements(*array); i < count; ++i)
     labels.push_back(static_cast<int64_t>(getElement(*array, i)));
-  // Samples that a fixed batch left over did not run.
-  labels.resize(std::min<size_t>(labels.size(), answers.rows));
-  if (llvm::Error error = checkLabels(labels, answers))
-    return std::move(error);
+  // Samples that a fixed batch left over do not run.
+  labels.resize(std::min<size_t>(labels.size(), rows));
+  if (static_cast<int64_t>(labels.size()) != rows)
+    return llvm::createStringError("expected " + llvm::Twine(rows) + " labels, but got " + llvm::Twine(labels.size()));
+  for (int64_t label : labels)
+    if (label != -100 && (label < 0 || label >= width))
+      return llvm::createStringError("expected labels in [0, " + llvm::Twine(width) + "), but got " +
+                                     llvm::Twine(label));
   return labels;
 }
 
@@ -125,14 +145,7 @@ static double cosine(const float *a, const float *b, int64_t width) {
   return aa > 0 && bb > 0 ? ab / std::sqrt(aa * bb) : aa == bb;
 }
 
-namespace {
-/// Answers per class.
-struct Counts {
-  int64_t label = 0, predicted = 0, right = 0, originalRight = 0;
-};
-} // namespace
-
-static double meanF1(ArrayRef<Counts> classes) {
+double Comparer::getMeanF1() const {
   double sum = 0;
   int64_t present = 0;
   for (const Counts &c : classes)
@@ -143,19 +156,17 @@ static double meanF1(ArrayRef<Counts> classes) {
   return present ? sum / static_cast<double>(present) : 0;
 }
 
-Comparison llmopt::compare(Metric metric, const Answers &answers, const Answers &original, ArrayRef<int64_t> labels) {
-  Comparison result;
+Comparer::Comparer(Metric metric, int64_t width) : metric(metric), classes(needsLabels(metric) ? width : 0) {}
+
+void Comparer::add(const Answers &answers, const Answers &original, ArrayRef<int64_t> labels) {
   int64_t width = answers.width;
-  std::vector<Counts> classes(needsLabels(metric) ? width : 0);
-  int64_t labelled = 0, right = 0, onlyNow = 0, onlyBefore = 0;
-  double likelihood = 0, kl = 0, cosines = 0;
   for (int64_t r = 0; r < answers.rows; ++r) {
     if (!answers.keep.empty() && !answers.keep[r])
       continue;
     const float *now = &answers.values[r * width], *before = &original.values[r * width];
     int64_t choice = argmax(now, width), originalChoice = argmax(before, width);
-    ++result.rows;
-    result.flips += choice != originalChoice;
+    ++rows;
+    flips += choice != originalChoice;
     cosines += cosine(now, before, width);
     std::vector<double> p = logSoftmax(before, width), q = logSoftmax(now, width);
     for (int64_t i = 0; i < width; ++i)
@@ -175,10 +186,16 @@ Comparison llmopt::compare(Metric metric, const Answers &answers, const Answers 
       classes[label].originalRight += originalChoice == label;
     }
   }
-  double rows = static_cast<double>(std::max<int64_t>(1, result.rows));
+}
+
+Comparison Comparer::finish() const {
+  Comparison result;
+  result.rows = rows;
+  result.flips = flips;
+  double seen = static_cast<double>(std::max<int64_t>(1, rows));
   double count = static_cast<double>(std::max<int64_t>(1, labelled));
-  result.kl = kl / rows;
-  result.cosine = cosines / rows;
+  result.kl = kl / seen;
+  result.cosine = cosines / seen;
   // McNemar: only samples that changed sides carry variance.
   double change = (onlyNow - onlyBefore) / count;
   result.interval = 1.96 * std::sqrt(std::max(0.0, (onlyNow + onlyBefore) / count - change * change) / count);
@@ -195,7 +212,7 @@ Comparison llmopt::compare(Metric metric, const Answers &answers, const Answers 
     result.value = right / count;
     break;
   case Metric::F1:
-    result.value = meanF1(classes);
+    result.value = getMeanF1();
     break;
   case Metric::Cosine:
     result.value = result.cosine;
@@ -207,7 +224,7 @@ Comparison llmopt::compare(Metric metric, const Answers &answers, const Answers 
     result.value = result.kl;
     break;
   case Metric::Top1:
-    result.value = 1 - result.flips / rows;
+    result.value = 1 - static_cast<double>(flips) / seen;
     break;
   }
   return result;

@@ -11,6 +11,10 @@ namespace llmopt {
 llvm::Expected<std::vector<NamedArray>> runModel(llmopt_model *model, llvm::ArrayRef<NamedArray> inputs,
                                                  uint32_t numThreads);
 
+/// The same in a session that stays, as the bytes of `inputs` must.
+llvm::Expected<std::unique_ptr<RepeatedRun>> prepareRun(llmopt_model *model, llvm::ArrayRef<NamedArray> inputs,
+                                                        uint32_t numThreads);
+
 } // namespace llmopt
 
 #endif

@@ -451,20 +451,22 @@ llmopt_status Binding::checkIndices(const llmopt_model &model, const llmopt_inpu
   return LLMOPT_OK;
 }
 
-void Binding::place(const llmopt_model &model, char *arena, char *caches) {
+void Binding::place(const llmopt_model &model, const Memory &memory) {
   const llmopt_model_desc &desc = model.desc;
   // The address of a location; NULL for what the caller brings to a run.
   auto address = [&](const Location &at) -> const char * {
     const llmopt_buffer &base = desc.buffers[at.buffer];
     switch (base.kind) {
     case LLMOPT_BUFFER_ARENA:
-      return arena + items[itemOf[at.buffer]].offset + at.offset;
+      return memory.arena + items[itemOf[at.buffer]].offset + at.offset;
     case LLMOPT_BUFFER_CACHE:
-      return caches + cacheOffsets[base.index] + at.offset;
+      return memory.caches + cacheOffsets[base.index] + at.offset;
     case LLMOPT_BUFFER_WEIGHT:
-      return model.weights.data() + at.offset;
+      return memory.weights + at.offset;
     case LLMOPT_BUFFER_CONSTANT:
-      return static_cast<const char *>(base.data) + at.offset;
+      return (memory.constants ? memory.constants + memory.constantOffsets[at.buffer]
+                               : static_cast<const char *>(base.data)) +
+             at.offset;
     }
     return nullptr;
   };

@@ -38,6 +38,14 @@ struct CacheState {
   int64_t past = 0, capacity = 0;
 };
 
+/// Where the memory of a session and its model is: on the host, or a device.
+struct Memory {
+  char *arena, *caches;
+  const char *weights;
+  const char *constants;           ///< NULL: where the artefact has them
+  const uint64_t *constantOffsets; ///< per buffer, behind `constants`
+};
+
 class Binding {
 public:
   /// All memory a binding ever needs, except for arena and scratch.
@@ -49,7 +57,7 @@ public:
 
   /// Fills in pointers, once there is an arena of `arenaSize` bytes, and caches of
   /// `cacheSize`.
-  void place(const llmopt_model &model, char *arena, char *caches);
+  void place(const llmopt_model &model, const Memory &memory);
 
   /// A number of the data: checks it, and evaluates what waits for it.
   llmopt_status publish(const llmopt_model &model, uint32_t dataSymbol, int64_t number, llmopt_error *error);

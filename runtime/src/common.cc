@@ -98,6 +98,10 @@ extern "C" const char *llmopt_status_name(llmopt_status status) {
     return "input/output error";
   case LLMOPT_BAD_VALUE:
     return "bad value";
+  case LLMOPT_NO_DEVICE:
+    return "no device";
+  case LLMOPT_DEVICE_ERROR:
+    return "device error";
   case LLMOPT_INTERNAL:
     return "internal error";
   }

@@ -70,6 +70,7 @@ extern "C" llmopt_status llmopt_model_get_info(const llmopt_model *model, llmopt
   filled.compiler = desc.compiler;
   filled.target = desc.target;
   filled.cpu_features = desc.cpu_features;
+  filled.architectures = desc.device ? desc.device->architectures : "";
   filled.metadata = desc.metadata ? desc.metadata : "";
   filled.path = model->path.c_str();
   filled.weights_path = model->weightsPath.c_str();

@@ -9,6 +9,7 @@
 #include <climits>
 #include <dlfcn.h>
 #include <new>
+#include <pthread.h>
 
 using namespace llmopt::rt;
 
@@ -16,10 +17,34 @@ void llmopt_model::release() {
   if (references.fetch_sub(1, std::memory_order_acq_rel) != 1)
     return;
   void *code = library;
+  if (onDevice) {
+    onDevice->~DeviceModel();
+    std::free(onDevice);
+  }
   this->~llmopt_model();
   std::free(this);
   if (code)
     dlclose(code);
+}
+
+llmopt_status llmopt_model::useDevice(const DeviceModel **device, llmopt_error *error) {
+  static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+  pthread_mutex_lock(&mutex);
+  llmopt_status status = LLMOPT_OK;
+  if (!onDevice) {
+    void *memory = std::malloc(sizeof(DeviceModel));
+    DeviceModel *made = memory ? new (memory) DeviceModel() : nullptr;
+    status = made ? made->open(*this, error) : fail(error, LLMOPT_OUT_OF_MEMORY, "out of memory for a model");
+    if (!status) {
+      onDevice = made;
+    } else if (made) {
+      made->~DeviceModel();
+      std::free(made);
+    }
+  }
+  *device = onDevice;
+  pthread_mutex_unlock(&mutex);
+  return status;
 }
 
 namespace {

@@ -7,6 +7,8 @@
 #include "expr.h"
 #include "weights.h"
 
+#include "../cuda/src/device_model.h"
+
 #include <atomic>
 
 struct llmopt_model {
@@ -16,9 +18,13 @@ struct llmopt_model {
   llmopt::rt::Weights weights;
   llmopt::rt::String path;
   llmopt::rt::String weightsPath;
+  /// Of models that run on a device: made for the first session.
+  llmopt::rt::DeviceModel *onDevice = nullptr;
 
   void retain() { references.fetch_add(1, std::memory_order_relaxed); }
   void release();
+  /// The device's part, shared by all sessions; safe from any thread.
+  llmopt_status useDevice(const llmopt::rt::DeviceModel **device, llmopt_error *error);
 
   /// False on overflow; see expr.h.
   bool evaluate(uint32_t expr, const int64_t *symbols, int64_t *result) const {

@@ -3,6 +3,8 @@
 #include "control.h"
 #include "fp_state.h"
 
+#include "../cuda/src/device_session.h"
+
 #include <ctime>
 #include <new>
 
@@ -20,6 +22,8 @@ struct llmopt_session {
   uint64_t scratchStride = 0;
   CacheState cache;
   uint64_t boundCacheBytes = 0;
+  DeviceSession device; // unused by models for CPUs
+  bool onDevice = false;
 
   bool profile = false;
   uint64_t runs = 0;
@@ -28,10 +32,9 @@ struct llmopt_session {
   Binding &binding() { return bindings[active]; }
   const Binding &binding() const { return bindings[active]; }
 
-  ~llmopt_session() {
-    if (model)
-      model->release();
-  }
+  llmopt_session() = default;
+  llmopt_session(const llmopt_session &) = delete;
+  llmopt_session &operator=(const llmopt_session &) = delete;
 };
 
 namespace {
@@ -40,8 +43,11 @@ constexpr uint64_t defaultCacheCapacity = 2048; // tokens
 constexpr uint64_t maxCacheCapacity = uint64_t(1) << 40;
 
 void destroySession(llmopt_session *session) {
+  llmopt_model *model = session->model;
   session->~llmopt_session();
   std::free(session);
+  if (model)
+    model->release(); // behind what the session holds of a device
 }
 
 /// Marks a session as in use for its lifetime.
@@ -75,6 +81,8 @@ uint64_t nowNs() {
 
 /// Makes room for a binding; nothing changes where memory is short.
 llmopt_status makeRoom(llmopt_session *session, const Binding &next, llmopt_error *error) {
+  if (session->onDevice)
+    return session->device.makeRoom(next, error);
   // Room between the threads' parts, so that no cache line is shared.
   uint64_t stride, allThreads;
   if (__builtin_add_overflow(next.scratchBytes, 128, &stride) || !alignUp(stride, 128, &stride) ||
@@ -206,7 +214,21 @@ extern "C" llmopt_status llmopt_session_create(llmopt_model *model, const llmopt
     destroySession(session);
     return fail(error, LLMOPT_OUT_OF_MEMORY, "out of memory for a session");
   }
-  uint32_t threads = options.num_threads ? options.num_threads : availableCpus();
+  if (model->desc.device) {
+    const DeviceModel *device = nullptr;
+    llmopt_status status = model->useDevice(&device, error);
+    if (!status)
+      status = session->device.open(*model, *device, options, error);
+    if (status) {
+      destroySession(session);
+      return status;
+    }
+    session->onDevice = true;
+  } else if (options.device_pointers) {
+    destroySession(session);
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "session options: device_pointers is for models that run on a device");
+  }
+  uint32_t threads = session->onDevice ? 1 : options.num_threads ? options.num_threads : availableCpus();
   if (llmopt_status status = session->pool.start(threads < maxThreads ? threads : maxThreads, error)) {
     destroySession(session);
     return status;
@@ -247,7 +269,8 @@ extern "C" llmopt_status llmopt_session_bind(llmopt_session *session, const llmo
                 "expected the batch size of the tokens in the cache; truncate it to 0 tokens first");
   if (llmopt_status status = makeRoom(session, next, error))
     return status;
-  next.place(model, session->arena.data(), session->caches.data());
+  Memory host = {session->arena.data(), session->caches.data(), model.weights.data(), nullptr, nullptr};
+  next.place(model, session->onDevice ? session->device.memory() : host);
   session->boundCacheBytes = next.cacheBytes;
   session->active = 1 - session->active;
   return LLMOPT_OK;
@@ -286,12 +309,22 @@ extern "C" llmopt_status llmopt_session_run(llmopt_session *session, const llmop
   for (uint32_t i = 0; i < desc.num_inputs; ++i)
     if (llmopt_status status = checkData("input", desc.inputs[i], inputs[i], binding.inputBytes[i], error))
       return status;
-  if (llmopt_status status = binding.checkIndices(*session->model, inputs, error))
-    return status;
+  if (!session->onDevice)
+    if (llmopt_status status = binding.checkIndices(*session->model, inputs, error))
+      return status;
   for (uint32_t o = 0; o < desc.num_outputs; ++o)
     if (llmopt_status status = checkData("output", desc.outputs[o], outputs[o], binding.outputBytes[o], error))
       return status;
 
+  if (session->onDevice) {
+    if (llmopt_status status =
+            session->device.run(binding, inputs, outputs, session->profile ? session->totalNs.data() : nullptr,
+                                session->profile ? session->lastNs.data() : nullptr, error))
+      return status;
+    ++session->runs;
+    session->cache.past += binding.newTokens;
+    return LLMOPT_OK;
+  }
   for (size_t p = 0; p < binding.numInputPatches; ++p) {
     const Patch &patch = binding.inputPatches[p];
     binding.args[patch.argument] = static_cast<char *>(const_cast<void *>(inputs[patch.index].data)) + patch.offset;
@@ -341,12 +374,12 @@ extern "C" llmopt_status llmopt_session_get_info(const llmopt_session *session, 
   filled.bound = binding.valid;
   filled.arena_size = binding.valid ? binding.arenaSize : 0;
   filled.arena_lower_bound = binding.valid ? binding.arenaLowerBound : 0;
-  filled.arena_capacity = session->arena.size();
-  filled.scratch_size = session->scratch.size();
+  filled.arena_capacity = session->onDevice ? session->device.arenaCapacity() : session->arena.size();
+  filled.scratch_size = session->onDevice ? session->device.scratchSize() : session->scratch.size();
   if (session->model->desc.num_caches) {
     filled.cache_tokens = static_cast<uint64_t>(session->cache.past);
     filled.cache_capacity = static_cast<uint64_t>(session->cache.capacity);
-    filled.cache_size = session->caches.size();
+    filled.cache_size = session->onDevice ? session->device.cacheCapacity() : session->caches.size();
   }
   return writeInfo(info, &filled, "session info", error);
 }
@@ -367,7 +400,7 @@ extern "C" llmopt_status llmopt_session_get_profile(const llmopt_session *sessio
     filled.last_ns = session->lastNs[step];
   }
   if (session->binding().valid)
-    filled.tiles = desc.steps[step].kernel ? session->binding().steps[step].tiles : 0;
+    filled.tiles = desc.steps[step].control == LLMOPT_CONTROL_NONE ? session->binding().steps[step].tiles : 0;
   return writeInfo(profile, &filled, "step profile", error);
 }
 

@@ -16,7 +16,7 @@ public:
         !checkTensors(desc.inputs, desc.num_inputs, "input", LLMOPT_BUFFER_INPUT) ||
         !checkTensors(desc.outputs, desc.num_outputs, "output", LLMOPT_BUFFER_OUTPUT) || !checkSymbols() ||
         !checkSteps() || !checkWeights() || !checkConstraints() || !checkDataSymbols() || !checkCaches() ||
-        !checkIndexChecks())
+        !checkIndexChecks() || !checkDevice())
       return status;
     return LLMOPT_OK;
   }
@@ -203,8 +203,10 @@ private:
   bool checkSteps() {
     for (uint32_t i = 0; i < desc.num_steps; ++i) {
       const llmopt_step &s = desc.steps[i];
-      if (!s.kernel && s.control == LLMOPT_CONTROL_NONE)
+      if (!s.kernel && s.control == LLMOPT_CONTROL_NONE && !desc.device)
         return bad("step", i, "has no kernel");
+      if (s.kernel && desc.device)
+        return bad("step", i, "has a kernel of the CPU, but the model runs on a device");
       if (!s.name)
         return bad("step", i, "has no name");
       if (s.first_arg > desc.num_step_args || s.num_args > desc.num_step_args - s.first_arg)
@@ -322,6 +324,40 @@ private:
         return bad("index check", i, "names no input or no size");
       if (desc.inputs[c.input].dtype != LLMOPT_I64 && desc.inputs[c.input].dtype != LLMOPT_I32)
         return bad("index check", i, "is not of integers");
+    }
+    return true;
+  }
+
+  /// The kernels of a device, and that steps have what these take.
+  bool checkDevice() {
+    if (!desc.device)
+      return true;
+    const llmopt_device &d = *desc.device;
+    if (d.struct_size < sizeof(llmopt_device) || d.kind != LLMOPT_DEVICE_CUDA)
+      return bad("device", 0, "is of an unknown kind");
+    auto from = reinterpret_cast<uintptr_t>(d.image), to = reinterpret_cast<uintptr_t>(d.image_end);
+    if (!d.architectures || !from || to <= from || !d.step_kernels || (d.num_kernels && !d.kernels))
+      return bad("device", 0, "has no code");
+    for (uint32_t i = 0; i < d.num_kernels; ++i) {
+      const llmopt_device_kernel &k = d.kernels[i];
+      if (!k.name || k.threads < 1 || k.threads > 1024)
+        return bad("device kernel", i, "has no name or no sound number of threads");
+      if (k.num_buffers > desc.num_step_args || k.num_dims > desc.num_step_dims ||
+          (k.scratch_dim != LLMOPT_NONE && k.scratch_dim >= k.num_dims))
+        return bad("device kernel", i, "has unsound parameters");
+    }
+    for (uint32_t i = 0; i < desc.num_steps; ++i) {
+      const llmopt_step &s = desc.steps[i];
+      uint32_t k = d.step_kernels[i];
+      if (s.control != LLMOPT_CONTROL_NONE ? k != LLMOPT_NONE : k >= d.num_kernels)
+        return bad("step", i, "names no kernel of the device");
+      if (k == LLMOPT_NONE)
+        continue;
+      if (s.num_args < d.kernels[k].num_buffers || s.num_dims < d.kernels[k].num_dims)
+        return bad("step", i, "has too few arguments for its kernel");
+      for (uint32_t a = 0; a < d.kernels[k].num_buffers; ++a)
+        if (desc.step_args[s.first_arg + a] == LLMOPT_NONE)
+          return bad("step", i, "lacks an argument of its kernel");
     }
     return true;
   }

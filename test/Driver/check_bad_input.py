@@ -76,6 +76,11 @@ def usage(folder):
         ("bad count", [MODEL, "-prune=heads:none"], ["heads"]),
         ("bad shape", [MODEL, "-shape=input_ids:1xA"], ["shape"]),
         ("unknown cpu", [MODEL, "-mcpu=no-such-cpu"], ["no-such-cpu"]),
+        ("unknown cache", [MODEL, "-kv-cache=type:int4"], ["type:float|int8", "int4"]),
+        ("int8 cache on a GPU", [MODEL, "-kv-cache=type:int8", "-emit=cuda"], ["type:float", "GPU"]),
+        ("tune for a GPU", [MODEL, "-quantize-int8", "-tune", "-emit=cuda"], ["-tune"]),
+        ("bad tune", [MODEL, "-quantize-int8", "-tune=batch:none"], ["batch:1,sequence:16+128", "batch:none"]),
+        ("no cache folder", [MODEL, "-quantize-int8", "-calib-cache="], ["-calib-cache=<folder>|off"]),
         ("expect without verify", [MODEL, "-expect=a.npz"], ["-verify"]),
     ]:
         check(name, [LLMOPT, *arguments], [2], folder, words)

@@ -28,9 +28,10 @@ IDS = [3, 17, 96, 5, 44, 8, 61, 2, 30, 12, 7]
 
 def build(folder, compilers, name):
     """classify and the runtime, by the C++ and the C compiler given."""
-    flags = ["-O2", f"-I{ROOT}/include", f"-I{ROOT}/runtime/include"]
+    flags = ["-O2", f"-I{ROOT}/include", f"-I{ROOT}/runtime/include", f"-I{ROOT}/runtime/src"]
     objects = []
-    for source in [*sorted((ROOT / "runtime/src").glob("*.cc")), ROOT / "examples/c/classify.c"]:
+    sources = [source for folder in ("runtime/src", "runtime/cuda/src") for source in sorted((ROOT / folder).glob("*.cc"))]
+    for source in [*sources, ROOT / "examples/c/classify.c"]:
         out = folder / f"{name}-{source.stem}.o"
         extra = [] if source.suffix == ".c" else ["-std=c++17", "-fno-exceptions", "-fno-rtti",
                                                   "-fno-threadsafe-statics", "-D_GNU_SOURCE", '-DLLMOPT_VERSION="test"']

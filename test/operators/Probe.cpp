@@ -159,7 +159,7 @@ Answer Sample::tryCuda() const {
   if (!directory.ok)
     return {Answer::Wrong, "cannot create a temporary directory"};
   if (failed(buildPlan(*module, cuda::CudaPlanTarget())) ||
-      failed(cuda::emitCudaProject(*module, directory.path, "sm_80")))
+      failed(cuda::emitCudaProject(*module, directory.path, std::string("80"), "")))
     return {Answer::No, listener.said};
   return {Answer::Yes, ""};
 }
@@ -236,7 +236,7 @@ Answer operators::tryEmulation(ArrayRef<Sample> samples) {
   if (!directory.ok)
     return {Answer::Wrong, "cannot create a temporary directory"};
   std::string path = (directory.path + "/all.so").str();
-  if (failed(buildPlan(*module, cuda::CudaPlanTarget())) || failed(cuda::emitCudaEmulation(*module, path, "")))
+  if (failed(buildPlan(*module, cuda::CudaPlanTarget())) || failed(cuda::emitCudaEmulation(*module, {path, "", false})))
     return {Answer::Wrong, listener.said};
   auto actual = runArtifact(path, nameInputs(getMain(*source), inputs));
   if (!actual)

@@ -159,6 +159,11 @@ func.func @define_symbol(%x: tensor<?xf32, #lm.dims<"n">>) -> tensor<?xi64, #lm.
   return %r : tensor<?xi64, #lm.dims<"count_b">>
 }
 
+func.func @fake_quantize(%x: tensor<2x3xf32> {test.range = [-1.0, 1.0]}, %s: tensor<3xf32> {test.range = [0.02, 0.05]}, %z: tensor<i8>) -> tensor<2x3xf32> {
+  %r = lm.fake_quantize %x scale %s zero_point %z as i8 : (tensor<2x3xf32>, tensor<3xf32>, tensor<i8>) -> tensor<2x3xf32>
+  return %r : tensor<2x3xf32>
+}
+
 func.func @dequantize(%x: tensor<2x3xi8> {test.range = [-100.0, 100.0]}, %s: tensor<f32>, %z: tensor<i8>) -> tensor<2x3xf32> {
   %r = lm.dequantize %x scale %s zero_point %z : (tensor<2x3xi8>, tensor<f32>, tensor<i8>) -> tensor<2x3xf32>
   return %r : tensor<2x3xf32>

@@ -23,7 +23,8 @@ GOOD = dict(input_ids=IDS, attention_mask=np.ones_like(IDS), token_type_ids=np.z
 
 
 def run(*options):
-    return subprocess.run([LLMOPT, MODEL, *options], cwd=FOLDER, capture_output=True, text=True, timeout=300)
+    return subprocess.run([LLMOPT, MODEL, "-calib-cache=off", *options], cwd=FOLDER, capture_output=True, text=True,
+                          timeout=300)
 
 
 def check(name, code, words, *options, writes=False):
@@ -81,6 +82,11 @@ def main():
     check("malformed size", 2, ["-max-size", "big"], "-quantize-int8", "-max-size=big")
     check("group of 48", 2, ["32|64|128", "48"], "-quantize-int4=group:48")
     check("unknown metric", 2, ["accuracy, f1", "bleu"], "-quantize-int8", "-metric=bleu")
+    check("fake gptq", 2, ["method:nearest"], "-quantize-int4=mode:fake,method:gptq", good)
+    check("fake budget", 2, ["mode:fake"], "-quantize-int8=mode:fake", "-max-size=1MB")
+    check("fake smooth", 2, ["smooth"], "-quantize-int8=mode:fake,smooth:0.5", good)
+    check("fake times", 2, ["-tune"], "-quantize-int8=mode:fake", "-tune")
+    check("unknown mode", 2, ["mode:integer|fake", "mode:real"], "-quantize-int8=mode:real")
     check("no such layer", 1, ["*nose*", "encoder.layer.0"], "-quantize-int8", "-quantize-exclude=*nose*")
     check("budget that cannot be met", 3, ["budget", "int4"], "-quantize-int4", "-max-size=1KB", writes=True)
 

@@ -16,6 +16,7 @@ must get it back.
 """
 
 import json
+import os
 import pathlib
 import random
 import subprocess
@@ -34,6 +35,7 @@ import tokenize_text  # noqa: E402
 
 SEED = 20  # of the splits that the classifier was trained with
 WORK = pathlib.Path(tempfile.mkdtemp())
+os.environ["XDG_CACHE_HOME"] = str(WORK / "cache")  # not the user's
 failed = []
 
 

@@ -65,9 +65,13 @@ void llmopt::run::measure(llmopt_model *model, const Options &options, BoundSess
     std::printf("input    %s: %s\n", tensor.name.c_str(), format(tensor.type).c_str());
   if (synthetic)
     std::printf("inputs   %s\n", syntheticText);
-  std::printf("threads  %u\nruns     %zu\nmedian   %.4f ms\nmin      %.4f ms\n"
+  if (*infoOf(model).architectures)
+    std::printf("device   the first CUDA device%s\n", options.noGraphs ? ", without graphs" : "");
+  else
+    std::printf("threads  %u\n", threads);
+  std::printf("runs     %zu\nmedian   %.4f ms\nmin      %.4f ms\n"
               "max      %.4f ms\n",
-              threads, n, median, ms.front(), ms.back());
+              n, median, ms.front(), ms.back());
   if (options.profile)
     printProfile(model, session);
 }

@@ -36,6 +36,8 @@ inline void check(llmopt_status status, const llmopt_error &error) {
   case LLMOPT_UNSUPPORTED_CPU:
   case LLMOPT_OUT_OF_MEMORY:
   case LLMOPT_IO_ERROR:
+  case LLMOPT_NO_DEVICE:
+  case LLMOPT_DEVICE_ERROR:
     throw Failure{Environment, error.message};
   case LLMOPT_INVALID_ARGUMENT:
     throw Failure{Usage, error.message};

@@ -51,6 +51,14 @@ public:
   /// of the last one.
   const float *run(const int64_t *ids, int64_t count, int64_t past);
   bool hasCache() const { return cached; }
+  /// Allocated for past keys and values.
+  uint64_t cacheBytes() const {
+    llmopt_session_info info = {};
+    info.struct_size = sizeof(info);
+    llmopt_error error;
+    check(llmopt_session_get_info(session.get(), &info, &error), error);
+    return info.cache_size;
+  }
   int64_t vocabulary() const { return vocabularySize; }
 
 private:
@@ -285,5 +293,7 @@ void llmopt::run::generate(llmopt_model *model, const Options &options) {
   if (made > 1)
     std::fprintf(stderr, ", %.2f ms each (%.1f tokens/s)", tokenSeconds * 1e3 / double(made - 1),
                  double(made - 1) / tokenSeconds);
+  if (uint64_t bytes = decoder.cacheBytes())
+    std::fprintf(stderr, "; cache of %.3f MB", double(bytes) * 1e-6);
   std::fprintf(stderr, "\n");
 }

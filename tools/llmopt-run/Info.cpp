@@ -13,6 +13,8 @@ void llmopt::run::printInfo(llmopt_model *model, const Options &options) {
   std::printf("name      %s\n", info.name);
   std::printf("compiler  %s\n", info.compiler);
   std::printf("target    %s\n", info.target);
+  if (*info.architectures)
+    std::printf("gpu       %s\n", info.architectures);
   std::printf("needs     %s\n", *info.cpu_features ? info.cpu_features : "no particular CPU feature");
   std::printf("build id  ");
   for (uint8_t byte : info.build_id)

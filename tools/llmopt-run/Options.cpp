@@ -43,7 +43,9 @@ tokens of a decoder (compiled with -kv-cache: the session keeps the past)
 
 settings
   --threads N             threads to use (default: the CPUs of this process)
-  --weights FILE          weights file (default: embedded, else beside the model)
+  --no-graphs             on a GPU: launch kernels one by one, without CUDA graphs
+  --weights FILE          weights file (default: embedded, else beside the model);
+                          random:SEED makes weights up, for measurements
   --load=map|copy         map the weights (default), or read them into memory
   --runs N                at least N measured runs (default 10)
   --seconds S             measure for at least S seconds (default 1)
@@ -183,6 +185,7 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
       flag("json", options.json),
       flag("info", options.info),
       flag("profile", options.profile),
+      flag("no-graphs", options.noGraphs),
       flag("check", options.check),
       flag("help", options.help),
       flag("version", options.version),

@@ -1,13 +1,18 @@
 #include "Session.h"
 
 #include "Npz.h"
+#include "RandomWeights.h"
 
+#include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <unistd.h>
 
 using namespace llmopt::run;
 
-const char *const llmopt::run::syntheticText = "synthetic: integers 1 (token types 0), booleans true, floats uniform in [-1, 1)";
+const char *const llmopt::run::syntheticText =
+    "synthetic: integers 1 (token types 0), booleans true, floats uniform in [-1, 1)";
 
 Model llmopt::run::loadModel(const Options &options) {
   llmopt_load_options load = {};
@@ -17,7 +22,28 @@ Model llmopt::run::loadModel(const Options &options) {
   load.check_hash = options.check;
   llmopt_model *model = nullptr;
   llmopt_error error;
-  check(llmopt_model_load(options.model.c_str(), &load, &model, &error), error);
+  uint64_t seed = 0;
+  std::string made;
+  if (parseRandomWeights(options.weights, seed)) {
+    // A file without a name as soon as it is mapped.
+    const char *folder = getenv("TMPDIR");
+    made = std::string(folder && *folder ? folder : "/tmp") + "/llmopt-weights-XXXXXX";
+    int descriptor = mkstemp(&made[0]);
+    if (descriptor < 0)
+      throw Failure{Environment, made + ": cannot be created: " + strerror(errno)};
+    close(descriptor);
+    try {
+      writeRandomWeights(options.model, seed, made);
+    } catch (...) {
+      unlink(made.c_str());
+      throw;
+    }
+    load.weights_path = made.c_str();
+  }
+  llmopt_status status = llmopt_model_load(options.model.c_str(), &load, &model, &error);
+  if (!made.empty())
+    unlink(made.c_str());
+  check(status, error);
   return Model(model);
 }
 
@@ -248,6 +274,7 @@ BoundSession::BoundSession(llmopt_model *model, const Options &options, std::vec
   so.struct_size = sizeof(so);
   so.num_threads = options.threads;
   so.profile = options.profile;
+  so.no_device_graphs = options.noGraphs;
   llmopt_session *created = nullptr;
   llmopt_error error;
   check(llmopt_session_create(model, &so, &created, &error), error);

@@ -26,7 +26,7 @@ enum ExitCode {
   kInternal = 70,   ///< our bug
 };
 
-enum class EmitKind { LM, Kernels, LLVM, Asm, Obj, So, Cuda, Onnx };
+enum class EmitKind { LM, Kernels, LLVM, Asm, Obj, So, Cuda, Cubin, Ptx, Onnx };
 
 struct ShapePin {
   std::string input;
@@ -39,6 +39,7 @@ struct CommandLine {
   EmitKind emit = EmitKind::So;
   bool embedWeights = false;
   bool kvCache = false;
+  bool kvCacheInt8 = false;
   std::string subgraph; ///< of a search; empty: its decoder
   std::string symbolPrefix;
   std::vector<ShapePin> shapes;

@@ -3,6 +3,7 @@
 #define LLMOPT_DRIVER_QUANTIZEOPTIONS_H
 
 #include "llmopt/Execution/Metrics.h"
+#include "llmopt/Support/CacheFolder.h"
 #include "llmopt/Transforms/Quantization/Ranges.h"
 
 #include "llvm/ADT/ArrayRef.h"
@@ -24,6 +25,7 @@ struct QuantizeOptions {
   std::optional<WeightMethod> method; ///< absent: GPTQ with data, else to nearest
   double smooth = 0;                  ///< SmoothQuant's alpha; 0: off
   bool biasCorrection = false;
+  bool fake = false;          ///< lm.fake_quantize instead of integers
   bool embeddings = true;     ///< tables in int8, a scale per row
   std::vector<std::string> include, exclude; ///< globs over layer names
 
@@ -31,6 +33,11 @@ struct QuantizeOptions {
   RangeMethod range = RangeMethod::Percentile;
   std::string mask = "attention_mask";
   int64_t calibSamples = 512;
+  std::optional<std::string> calibCache; ///< a folder; empty: off; absent: the default one
+
+  bool tune = false;    ///< measure times of layers instead of estimating them
+  std::string tuneFile; ///< where measured times are kept; empty: in the cache alone
+  std::vector<std::pair<std::string, std::vector<int64_t>>> tuneSizes; ///< symbols of the inputs' shapes
 
   std::string eval; ///< data of evaluation; empty: none
   std::vector<Metric> metrics;
@@ -42,9 +49,13 @@ struct QuantizeOptions {
   double searchTime = 600;              ///< seconds
   bool allowSlower = false;
 
+  /// The folder of what is kept between runs; empty: none.
+  std::string getCalibCache() const { return calibCache ? *calibCache : CacheFolder::getDefaultPath(); }
   bool any() const { return int8 || int4; }
   bool hasBudget() const { return accuracyBudget || classBudget || maxSize || maxLatency; }
-  WeightMethod getMethod() const { return method.value_or(calib.empty() ? WeightMethod::Nearest : WeightMethod::GPTQ); }
+  WeightMethod getMethod() const {
+    return method.value_or(calib.empty() || fake ? WeightMethod::Nearest : WeightMethod::GPTQ);
+  }
 };
 
 /// Each takes what stands behind the `=` of its option; the error says what was
@@ -52,6 +63,8 @@ struct QuantizeOptions {
 bool parseQuantizeInt8(llvm::StringRef text, QuantizeOptions &options, std::string &error);
 bool parseQuantizeInt4(llvm::StringRef text, QuantizeOptions &options, std::string &error);
 bool parseCalib(llvm::StringRef text, QuantizeOptions &options, std::string &error);
+/// "batch:1,sequence:16+128".
+bool parseTune(llvm::StringRef text, QuantizeOptions &options, std::string &error);
 bool parseMetrics(llvm::StringRef text, QuantizeOptions &options, std::string &error);
 bool parseAccuracyBudget(llvm::StringRef text, QuantizeOptions &options, std::string &error);
 /// "20MB", "1.5GB", "800KB" (powers of 1000), "1234".

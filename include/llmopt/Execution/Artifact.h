@@ -6,6 +6,7 @@
 #include "llvm/Support/Error.h"
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,13 @@ struct NamedArray {
   uint32_t dtype = 0; ///< llmopt_dtype
   std::vector<int64_t> dims;
   std::vector<char> data;
+};
+
+/// A run that was prepared once, with its inputs, and may be repeated.
+class RepeatedRun {
+public:
+  virtual ~RepeatedRun() = default;
+  virtual llvm::Error run() = 0;
 };
 
 /// All arrays of a .npz file.

@@ -27,10 +27,13 @@ collectStatistics(mlir::ModuleOp module, const cpu::TargetInfo &target, llvm::Ar
                   llvm::ArrayRef<StatisticsOptions> options, const Dataset &data, llvm::StringRef maskName,
                   const Progress &progress = {});
 
-/// The outputs of a model for all samples, joined along the first dimension; those
-/// without a batch dimension are an error.
-llvm::Expected<std::vector<NamedArray>> runDataset(InProcessModel &model, const Dataset &data, int64_t batchSize = 8,
-                                                   const Progress &progress = {});
+/// Told the first sample of a batch, its inputs, and what the model made of them.
+using OnOutputs = llvm::function_ref<llvm::Error(int64_t first, llvm::ArrayRef<NamedArray> batch,
+                                                 llvm::ArrayRef<NamedArray> outputs)>;
+
+/// Runs a model over the first `limit` samples, `batchSize` at a time. Nothing is kept.
+llvm::Error runBatches(InProcessModel &model, const Dataset &data, int64_t limit, int64_t batchSize,
+                       OnOutputs onOutputs);
 
 } // namespace llmopt
 

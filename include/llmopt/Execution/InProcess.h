@@ -28,6 +28,10 @@ public:
   /// there are cores.
   llvm::Expected<std::vector<NamedArray>> run(llvm::ArrayRef<NamedArray> inputs, unsigned numThreads = 1);
 
+  /// Binds the shapes of `inputs`, so that only kernels are left to be timed. The
+  /// model and the bytes of `inputs` must outlive the result.
+  llvm::Expected<std::unique_ptr<RepeatedRun>> prepare(llvm::ArrayRef<NamedArray> inputs, unsigned numThreads = 1);
+
 private:
   struct Impl;
   explicit InProcessModel(std::unique_ptr<Impl> impl);

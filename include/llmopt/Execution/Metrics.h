@@ -29,15 +29,25 @@ struct Answers {
   std::vector<float> values;
   /// Rows that count; empty: all.
   std::vector<bool> keep;
+  bool isPerToken = false; ///< rows are tokens; else samples
+
+  void append(const Answers &more);
+  /// Rows [first, first + count).
+  Answers slice(int64_t first, int64_t count) const;
 };
 
 /// The first output of f32 [N, C] (rows are samples) or [N, S, C] (rows are tokens;
 /// those where the input `mask` is 0 do not count).
-llvm::Expected<Answers> getAnswers(llvm::ArrayRef<NamedArray> outputs, const Dataset &data, llvm::StringRef mask);
+llvm::Expected<Answers> getAnswers(llvm::ArrayRef<NamedArray> outputs, llvm::ArrayRef<NamedArray> inputs,
+                                   llvm::StringRef mask);
 
-/// Labels as integers, one per row of answers: the array `labels` (or `label`) of the
-/// data; for perplexity the next ids of `input_ids`, -100 where there is none.
-llvm::Expected<std::vector<int64_t>> getLabels(const Dataset &data, Metric metric, const Answers &answers);
+/// Labels of `rows` answers of all samples, classes below `width`: the array `labels`
+/// (or `label`) of the data. Empty where the metric needs none of it.
+llvm::Expected<std::vector<int64_t>> readLabels(const Dataset &data, Metric metric, int64_t rows, int64_t width);
+
+/// For each row of `answers` the next id of `input_ids`, -100 where there is none: what
+/// perplexity is about.
+llvm::Expected<std::vector<int64_t>> getNextTokens(llvm::ArrayRef<NamedArray> inputs, const Answers &answers);
 
 struct Comparison {
   double value = 0;          ///< of the metric
@@ -50,8 +60,26 @@ struct Comparison {
   double kl = 0, cosine = 1;
 };
 
-/// `answers` against `labels` (empty where the metric needs none) and the original's.
-Comparison compare(Metric metric, const Answers &answers, const Answers &original, llvm::ArrayRef<int64_t> labels);
+/// Answers against labels and against the original's, in any number of parts.
+class Comparer {
+public:
+  Comparer(Metric metric, int64_t width);
+  /// `labels` are empty where the metric needs none.
+  void add(const Answers &answers, const Answers &original, llvm::ArrayRef<int64_t> labels);
+  Comparison finish() const;
+
+private:
+  /// Answers of a class.
+  struct Counts {
+    int64_t label = 0, predicted = 0, right = 0, originalRight = 0;
+  };
+  double getMeanF1() const;
+
+  Metric metric;
+  std::vector<Counts> classes;
+  int64_t rows = 0, flips = 0, labelled = 0, right = 0, onlyNow = 0, onlyBefore = 0;
+  double likelihood = 0, kl = 0, cosines = 0;
+};
 
 } // namespace llmopt
 

@@ -170,14 +170,15 @@ typedef enum llmopt_control {
 /* A kernel runs its tiles to the end before the next step starts. */
 typedef struct llmopt_step {
   const char *name; /* ONNX nodes it computes, for profiles */
-  llmopt_kernel_fn kernel; /* NULL for steps of the runtime */
+  llmopt_kernel_fn kernel; /* NULL for steps of the runtime, and of a device */
   uint32_t first_arg; /* step_args[first_arg .. first_arg + num_args): buffer indices,
                          LLMOPT_NONE for an absent operand */
   uint32_t num_args;
   uint32_t first_dim; /* step_dims[first_dim .. first_dim + num_dims): expressions */
   uint32_t num_dims;
   uint32_t tiles;   /* expression: how many tiles; see llmopt_control */
-  uint32_t control; /* llmopt_control; NONE exactly where there is a kernel */
+  uint32_t control; /* llmopt_control; NONE exactly where there is a kernel (on a
+                       device: of llmopt_device) */
 } llmopt_step;
 
 /* A tensor in the weights file. `name` is the ONNX name where the bytes are
@@ -231,6 +232,40 @@ typedef struct llmopt_index_check {
   uint32_t rows;      /* expression, bound */
   const char *reason; /* the ONNX node that looks up, for the message */
 } llmopt_index_check;
+
+/* A kernel of a device. One block of `threads` runs one tile (blockIdx.x). Its
+ * parameters, eight bytes each: a device pointer for each of the step's first
+ * `num_buffers` arguments, the step's dims as int64_t, and, where it has scratch
+ * memory, a pointer to that of all blocks. */
+typedef struct llmopt_device_kernel {
+  const char *name;       /* of the function in the image */
+  uint32_t threads;       /* per block, 1 .. 1024 */
+  uint32_t shared_bytes;  /* dynamic shared memory of a block */
+  uint32_t num_buffers;   /* parameters that point to buffers */
+  uint32_t num_dims;      /* parameters that are sizes */
+  uint64_t scratch_bytes; /* device memory of a block; 0 for none */
+  uint32_t scratch_dim;   /* which of the dims says that instead; else LLMOPT_NONE */
+  uint32_t reserved;
+} llmopt_device_kernel;
+
+typedef enum llmopt_device_kind { LLMOPT_DEVICE_CUDA = 1 } llmopt_device_kind;
+
+/* Steps that run on a device. Their `kernel` is NULL, and buffers of all kinds are
+ * in device memory while they run: the runtime copies weights and constants there
+ * once, inputs and outputs with every run. */
+typedef struct llmopt_device {
+  uint32_t struct_size;
+  uint32_t kind; /* llmopt_device_kind */
+  uint32_t num_kernels;
+  uint32_t reserved;
+  const llmopt_device_kernel *kernels;
+  const uint32_t *step_kernels; /* [num_steps]: index into `kernels`; LLMOPT_NONE for
+                                   steps of the runtime */
+  const char *architectures;    /* what the image holds code for, comma separated:
+                                   "sm_80,sm_90a,compute_90a" */
+  const void *image;            /* a fat binary */
+  const void *image_end;
+} llmopt_device;
 
 typedef struct llmopt_model_desc {
   uint32_t struct_size;
@@ -291,6 +326,8 @@ typedef struct llmopt_model_desc {
   uint32_t num_index_checks;
   uint32_t reserved4;
   const llmopt_index_check *index_checks;
+
+  const llmopt_device *device; /* NULL: steps run on the CPU */
 } llmopt_model_desc;
 
 /* Returns the table and does nothing else, in instructions of the baseline ISA:

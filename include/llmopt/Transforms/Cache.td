@@ -20,7 +20,14 @@ def KVCachePass : Pass<"lm-kv-cache", "::mlir::func::FuncOp"> {
     It is an error when there is no such result, when one of them has another
     form, when a mask does not leave out what is behind the tokens in a buffer, or when
     an input of the past is left.
+
+    With `int8` a cache holds integers, [B, capacity, W] i8, and one of its own their
+    scales, [B, capacity, heads]: one for each token and head, found when it is
+    appended. Attention reads what is left of keys and values.
   }];
+  let options = [Option<"int8", "int8", "bool", "false",
+                        "Keep keys and values in int8, with a scale per token and head">,
+  ];
   let dependentDialects = ["::llmopt::lm::LMDialect"];
 }
 

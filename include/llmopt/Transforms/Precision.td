@@ -13,7 +13,8 @@ def MixedPrecisionPass : Pass<"lm-mixed-precision", "::mlir::func::FuncOp"> {
     casts, which run when the weights file is written. Elementwise operations and
     views follow when all that they read is narrow already, or a constant that `type`
     holds. Everything else stays f32 behind casts: masks, positions, softmax written
-    out, reductions, what quantization made, and the function's inputs and results.
+    out, reductions, and the function's inputs and results. A linear layer of quantized
+    operands stays as it is, too, but for its result.
     Sums inside of an operation are f32 by the definition of the operation; scales
     and biases of norms stay f32, too.
 

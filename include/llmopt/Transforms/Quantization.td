@@ -13,9 +13,13 @@ def QuantizeInt8Pass : Pass<"lm-quantize-int8", "::mlir::func::FuncOp"> {
     (computed when running). No data is needed. Linear layers with fewer than
     `min-width` inputs or outputs stay in float: their accuracy costs more than
     their time.
+
+    With `fake` both sides are rounded by lm.fake_quantize instead, through which
+    training can differentiate. Without, lm.fake_quantize that is there becomes
+    quantize/dequantize pairs with the same scales; so does `lm-quantize-int4`.
   }];
-  let options = [
-    Option<"minWidth", "min-width", "int64_t", "16", "Smallest K and N that are quantized">,
+  let options = [Option<"fake", "fake", "bool", "false", "Leave everything in float, rounded by lm.fake_quantize">,
+                 Option<"minWidth", "min-width", "int64_t", "16", "Smallest K and N that are quantized">,
   ];
   let dependentDialects = ["::llmopt::lm::LMDialect"];
 }
@@ -30,10 +34,10 @@ def QuantizeInt4Pass : Pass<"lm-quantize-int4", "::mlir::func::FuncOp"> {
     inputs are no multiple of `group` stays in float, with a warning, and so, without
     one, do layers with fewer than `min-width` inputs or outputs.
   }];
-  let options = [
-    Option<"group", "group", "int64_t", "32", "Inputs that share a scale: 32, 64 or 128">,
-    Option<"weightsOnly", "weights-only", "bool", "false", "Leave inputs in float">,
-    Option<"minWidth", "min-width", "int64_t", "16", "Smallest K and N that are quantized">,
+  let options = [Option<"group", "group", "int64_t", "32", "Inputs that share a scale: 32, 64 or 128">,
+                 Option<"weightsOnly", "weights-only", "bool", "false", "Leave inputs in float">,
+                 Option<"fake", "fake", "bool", "false", "Leave everything in float, rounded by lm.fake_quantize">,
+                 Option<"minWidth", "min-width", "int64_t", "16", "Smallest K and N that are quantized">,
   ];
   let dependentDialects = ["::llmopt::lm::LMDialect"];
 }

@@ -24,7 +24,7 @@ struct Layout {
   int64_t queryBlock, valueDim;
   int64_t depthBlocks; // of headDim
   int64_t valuePanels;
-  int64_t panel, sums, inverse, scores, chunk;
+  int64_t panel, sums, inverse, rows, scores, chunk;
 
   Layout(const AttentionSpec &spec, const TargetInfo &t) {
     queryBlock = spec.queryBlock ? spec.queryBlock : 64;
@@ -37,7 +37,8 @@ struct Layout {
     panel = depthBlocks * chunk; // the queries come first
     sums = panel + t.gemmKC * t.gemmNR();
     inverse = sums + valuePanels * queryBlock * t.gemmNR();
-    scores = inverse + ceilDiv(queryBlock, 16) * 16;
+    rows = inverse + ceilDiv(queryBlock, 16) * 16;
+    scores = rows + (spec.kScale.base ? t.gemmKC * t.gemmNR() : 0); // a panel of keys as floats
   }
 };
 
@@ -49,16 +50,33 @@ struct Emitter {
   V batch, head, firstQuery, queries; // this tile
   V keys;                             // keys this tile looks at
   V q, k, v, out; // this tile's first query, key, value, result
+  V kScale, vScale; // where keys and values are bytes
 
   Emitter(KernelBuilder &kb, const AttentionSpec &spec)
       : kb(kb), spec(spec), at(spec, kb.target), nr(kb.target.gemmNR()),
         kc(kb.target.gemmKC), stride(rowStride(kb.target)) {}
 
   V place(int64_t offset) { return kb.at(kb.scratch, offset); }
-  V tensor(const AttentionSpec::Tensor &t, V head, V token) {
+  V tensor(const AttentionSpec::Tensor &t, V head, V token, mlir::Type element = {}) {
     V offset = kb.size(t.base.offset) + batch * kb.size(t.batchStride) +
                head * kb.size(t.headStride) + token * kb.size(t.tokenStride);
-    return kb.at(kb.arg(t.base.arg), offset);
+    return kb.at(kb.arg(t.base.arg), offset, element);
+  }
+  bool isQuantized() const { return bool(spec.kScale.base); }
+
+  /// Rows of bytes as floats: integers times the scale of their row.
+  void dequantizeRows(V dst, int64_t dstStride, V src, V srcStride, V scale, V scaleStride, V rows, V cols) {
+    V zero = kb.intConstant(kb.vecOf(kb.i8()), 0);
+    kb.loop(kb.i(0), rows, 1, [&](V r) {
+      V factor = kb.splat(kb.load(kb.at(scale, r * scaleStride)));
+      V from = kb.at(src, r * srcStride, kb.i8()), to = kb.at(dst, r * dstStride);
+      kb.forVectors(cols, [&](V offset, V mask) {
+        V place = kb.at(from, offset, kb.i8());
+        V bytes = mask ? kb.loadMasked(place, mask, zero) : kb.load(place, zero.type());
+        V value = kb.toFloat(kb.convert(bytes, kb.i32()), kb.f32()) * factor;
+        kb.storeMaybeMasked(value, kb.at(to, offset), mask);
+      });
+    });
   }
 
   void locateTile() {
@@ -86,8 +104,13 @@ struct Emitter {
     int64_t group = spec.kvHeads ? spec.heads / spec.kvHeads : 1;
     V kvHead = group == 1 ? head : head / group;
     q = tensor(spec.q, head, firstQuery);
-    k = tensor(spec.k, kvHead, kb.i(0));
-    v = tensor(spec.v, kvHead, kb.i(0));
+    mlir::Type stored = isQuantized() ? kb.i8() : kb.f32();
+    k = tensor(spec.k, kvHead, kb.i(0), stored);
+    v = tensor(spec.v, kvHead, kb.i(0), stored);
+    if (isQuantized()) {
+      kScale = tensor(spec.kScale, kvHead, kb.i(0));
+      vScale = tensor(spec.vScale, kvHead, kb.i(0));
+    }
     out = tensor(spec.out, head, firstQuery);
   }
 
@@ -110,10 +133,17 @@ struct Emitter {
       kb.loop(kb.i(0), count, nr, [&](V j) {
         for (int64_t d = 0; d < at.depthBlocks; ++d) {
           V depth = kb.i(std::min(kc, spec.headDim - d * kc));
-          V panel = place(at.panel);
-          emitTranspose(kb, panel, nr,
-                        kb.at(k, (first + j) * keyStride + d * kc), keyStride,
-                        kb.minimum(count - j, kb.i(nr)), depth);
+          V panel = place(at.panel), tokens = kb.minimum(count - j, kb.i(nr));
+          V from = kb.at(k, (first + j) * keyStride + d * kc, isQuantized() ? kb.i8() : kb.f32());
+          V fromStride = keyStride;
+          if (isQuantized()) {
+            V scaleStride = kb.size(spec.kScale.tokenStride);
+            dequantizeRows(place(at.rows), kc, from, keyStride, kb.at(kScale, (first + j) * scaleStride), scaleStride,
+                           tokens, depth);
+            from = place(at.rows);
+            fromStride = kb.i(kc);
+          }
+          emitTranspose(kb, panel, nr, from, fromStride, tokens, depth);
           MicroArgs args{place(d * at.chunk),
                          panel,
                          kb.i(nr),
@@ -240,9 +270,14 @@ struct Emitter {
       V count = kb.minimum(keys - first, kb.i(kc));
       V weights = kb.at(place(at.scores), chunk * at.chunk);
       kb.loop(kb.i(0), panels, 1, [&](V panel) {
-        emitCopyRows(kb, place(at.panel), nr,
-                     kb.at(v, first * valueStride + panel * nr), valueStride,
-                     count, width(panel));
+        V from = kb.at(v, first * valueStride + panel * nr, isQuantized() ? kb.i8() : kb.f32());
+        if (isQuantized()) {
+          V scaleStride = kb.size(spec.vScale.tokenStride);
+          dequantizeRows(place(at.panel), nr, from, valueStride, kb.at(vScale, first * scaleStride), scaleStride, count,
+                         width(panel));
+        } else {
+          emitCopyRows(kb, place(at.panel), nr, from, valueStride, count, width(panel));
+        }
         MicroArgs args{weights,  place(at.panel), kb.i(nr),  sumsOfPanel(panel),
                        kb.i(nr), count,           chunk > 0, V{}};
         emitRowPanels(kb, args, queries);

@@ -19,7 +19,7 @@ static Rates getRates(const TargetInfo &target) {
   bool dot = target.features.find("vnni") != std::string::npos || target.features.find("dotprod") != std::string::npos;
   switch (target.isa) {
   case Isa::Avx512:
-    return dot ? Rates{155, 620, 430, 18, 4} : Rates{155, 150, 180, 18, 4};
+    return dot ? Rates{155, 620, 510, 18, 5} : Rates{155, 150, 180, 18, 4};
   case Isa::Avx2:
     return {86, 130, 175, 18, 2.5};
   case Isa::Neon:

@@ -114,6 +114,10 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::AttentionOp op) {
   spec.k = tensor(op.getKey(), op.getKOffset(), spec.headDim);
   spec.v = tensor(op.getValue(), op.getVOffset(), spec.valueDim);
   Operand mask = args.take(op.getMask());
+  if (op.getKeyScale()) {
+    spec.kScale = tensor(op.getKeyScale(), 0, 1);
+    spec.vScale = tensor(op.getValueScale(), 0, 1);
+  }
   spec.out = tensor(op.getResult(), 0, spec.valueDim);
   spec.scale = op.getScale().convertToDouble();
   spec.causal = op.getCausal();
@@ -158,46 +162,71 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::AttentionOp op) {
       << spec.valueDim << spec.scale << int64_t(spec.maskKind) << spec.mask << spec.maskBatchStride
       << spec.maskHeadStride << spec.maskQueryStride << spec.maskedValue << int64_t(spec.causal) << spec.causalOffset
       << spec.keyLengths << int64_t(spec.keyLengths64) << int64_t(spec.fullyMasked);
-  for (const AttentionSpec::Tensor &t : {spec.q, spec.k, spec.v, spec.out})
+  for (const AttentionSpec::Tensor &t : {spec.q, spec.k, spec.v, spec.kScale, spec.vScale, spec.out})
     key << t.base << t.batchStride << t.tokenStride << t.headStride;
-  shareKernel(spec, "attention_h" + std::to_string(spec.heads) + "_d" + std::to_string(spec.headDim), key.text,
-              emitAttention);
+  shareKernel(spec,
+              "attention_h" + std::to_string(spec.heads) + "_d" + std::to_string(spec.headDim) +
+                  (spec.kScale.base ? "_int8" : ""),
+              key.text, emitAttention);
   return StepKernel{spec.name, shape.dims, shape.expr(attentionTiles(spec, target)),
                     shape.expr(attentionScratch(spec, target))};
 }
 
-FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormOp op) { return emitNormSpec(op, {}, {}); }
-
-FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormQuantizedOp op) {
-  return emitNormSpec(op, op.getQuantized(), op.getQuantizedScale());
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormOp op) {
+  Arguments args;
+  NormSpec spec;
+  takeNormOperands(op, args, spec);
+  spec.out = args.take(op.getResult());
+  spec.sum = args.take(op.getSum());
+  return emitNormSpec(op, spec);
 }
 
-template <typename Norm>
-FailureOr<StepKernel> CPUStepEmitter::emitNormSpec(Norm op, Value quantized, Value quantizedScale) {
-  NormSpec spec;
-  Shape shape;
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormQuantizedOp op) {
   Arguments args;
-  spec.rows = shape.size(getRows(op.getInput()));
-  spec.width = *getDims(op.getInput()).back().getConstant();
-  spec.rms = op.getKind() == lm::NormKind::RMS;
-  spec.epsilon = op.getEpsilon().convertToDouble();
+  NormSpec spec;
+  takeNormOperands(op, args, spec);
+  spec.out = args.take(op.getResult());
+  spec.quantized = args.take(op.getQuantized());
+  spec.quantizedScale = args.take(op.getQuantizedScale());
+  spec.quantizedGroups = *getDims(op.getQuantizedScale()).back().getConstant();
+  spec.sum = args.take(op.getSum());
+  return emitNormSpec(op, spec);
+}
+
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::NormQuantizedTensorOp op) {
+  Arguments args;
+  NormSpec spec;
+  takeNormOperands(op, args, spec);
+  spec.tensorScale = args.take(op.getTensorScale());
+  spec.tensorZeroPoint = args.take(op.getTensorZeroPoint());
+  spec.narrow = op.getNarrowRange();
+  spec.out = args.take(op.getResult());
+  spec.quantized = args.take(op.getQuantized());
+  spec.sum = args.take(op.getSum());
+  return emitNormSpec(op, spec);
+}
+
+template <typename Norm> void CPUStepEmitter::takeNormOperands(Norm op, Arguments &args, NormSpec &spec) {
   spec.x = args.take(op.getInput());
   spec.residual = args.take(op.getResidual());
   spec.inputBias = args.take(op.getInputBias());
   spec.scale = args.take(op.getScale());
   spec.bias = args.take(op.getBias());
-  spec.out = args.take(op.getResult());
-  spec.quantized = args.take(quantized);
-  spec.quantizedScale = args.take(quantizedScale);
-  if (quantized)
-    spec.quantizedGroups = *getDims(quantizedScale).back().getConstant();
-  spec.sum = args.take(op.getSum());
+}
+
+template <typename Norm> FailureOr<StepKernel> CPUStepEmitter::emitNormSpec(Norm op, NormSpec &spec) {
+  Shape shape;
+  spec.rows = shape.size(getRows(op.getInput()));
+  spec.width = *getDims(op.getInput()).back().getConstant();
+  spec.rms = op.getKind() == lm::NormKind::RMS;
+  spec.epsilon = op.getEpsilon().convertToDouble();
   Key key;
   key << "norm" << spec.rows << spec.width << int64_t(spec.rms) << spec.epsilon << spec.x << spec.residual
-      << spec.inputBias << spec.scale << spec.bias << spec.out << spec.sum << spec.quantized << spec.quantizedGroups;
+      << spec.inputBias << spec.scale << spec.bias << spec.out << spec.sum << spec.quantized << spec.quantizedGroups
+      << spec.tensorScale << spec.tensorZeroPoint << int64_t(spec.narrow);
   shareKernel(spec,
               (spec.rms ? "rms_norm_" : "layer_norm_") + std::to_string(spec.width) +
-                  (spec.residual ? "_residual" : "") + (quantized ? "_quantized" : ""),
+                  (spec.residual ? "_residual" : "") + (spec.quantized ? "_quantized" : ""),
               key.text, emitNorm);
   return StepKernel{spec.name, shape.dims, shape.expr(normTiles(spec)), 0};
 }
@@ -214,9 +243,10 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::KVAppendOp op) {
   spec.capacity = shape.size(getDims(op.getCache())[1]);
   spec.cache = args.take(op.getCache());
   spec.input = args.take(op.getInput());
+  spec.bytes = getElementTypeOrSelf(op.getInput()).isInteger(8);
   Key key;
-  key << "kv_append" << spec.batch << spec.tokens << spec.width << spec.past << spec.capacity;
-  shareKernel(spec, "kv_append", key.text, emitKVAppend);
+  key << "kv_append" << int64_t(spec.bytes) << spec.batch << spec.tokens << spec.width << spec.past << spec.capacity;
+  shareKernel(spec, spec.bytes ? "kv_append_bytes" : "kv_append", key.text, emitKVAppend);
   return StepKernel{spec.name, shape.dims, shape.expr(kvAppendTiles(spec)), 0};
 }
 
@@ -307,7 +337,7 @@ std::unique_ptr<StepEmitter> llmopt::cpu::createStepEmitter(ModuleOp module, con
   return std::make_unique<CPUStepEmitter>(module, target);
 }
 
-PlanTarget::PackedLayout CPUPlanTarget::getGemmLayout(int64_t, int64_t) const {
+PlanTarget::PackedLayout CPUPlanTarget::getGemmLayout(int64_t, int64_t, Type) const {
   return {kernel::Layout::Panels, target.gemmNR()};
 }
 

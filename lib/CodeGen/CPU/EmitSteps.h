@@ -5,6 +5,7 @@
 
 #include "llmopt/CodeGen/CPU/EmitModel.h"
 #include "llmopt/CodeGen/CPU/Gemm.h"
+#include "llmopt/CodeGen/CPU/Rows.h"
 #include "llmopt/CodeGen/Loops/Loops.h"
 #include "llmopt/CodeGen/Plan/BuildPlan.h"
 
@@ -73,8 +74,8 @@ public:
     return llvm::TypeSwitch<mlir::Operation *, mlir::FailureOr<StepKernel>>(op)
         .Case<kernel::GemmOp, kernel::GemmS8Op, kernel::GemmW4A8Op, kernel::GemmWQOp, kernel::QuantizeRowsOp,
               kernel::QuantizeTensorOp, kernel::BatchedMatmulOp, kernel::AttentionOp, kernel::KVAppendOp,
-              kernel::NormOp, kernel::NormQuantizedOp, kernel::SoftmaxOp, kernel::EmbedOp, kernel::LoopsOp>(
-            [&](auto typed) { return emitOp(typed); })
+              kernel::NormOp, kernel::NormQuantizedOp, kernel::NormQuantizedTensorOp, kernel::SoftmaxOp,
+              kernel::EmbedOp, kernel::LoopsOp>([&](auto typed) { return emitOp(typed); })
         .Default([](mlir::Operation *other) -> mlir::FailureOr<StepKernel> {
           return other->emitError() << "expected an operation that has a CPU kernel, but got " << other->getName();
         });
@@ -92,8 +93,9 @@ private:
   mlir::FailureOr<StepKernel> emitOp(kernel::KVAppendOp op);
   mlir::FailureOr<StepKernel> emitOp(kernel::NormOp op);
   mlir::FailureOr<StepKernel> emitOp(kernel::NormQuantizedOp op);
-  template <typename Norm>
-  mlir::FailureOr<StepKernel> emitNormSpec(Norm op, mlir::Value quantized, mlir::Value quantizedScale);
+  mlir::FailureOr<StepKernel> emitOp(kernel::NormQuantizedTensorOp op);
+  template <typename Norm> void takeNormOperands(Norm op, Arguments &args, NormSpec &spec);
+  template <typename Norm> mlir::FailureOr<StepKernel> emitNormSpec(Norm op, NormSpec &spec);
   mlir::FailureOr<StepKernel> emitOp(kernel::SoftmaxOp op);
   mlir::FailureOr<StepKernel> emitOp(kernel::EmbedOp op);
   mlir::FailureOr<StepKernel> emitOp(kernel::LoopsOp op);

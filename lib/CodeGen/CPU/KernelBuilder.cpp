@@ -395,9 +395,8 @@ void KernelBuilder::storeMasked(V value, V pointer, V mask) {
       builder.getI32IntegerAttr(elementBytes(value.type())));
 }
 
-void KernelBuilder::prefetch(V pointer, int locality) {
-  LLVM::Prefetch::create(builder, loc, pointer.value, /*rw=*/0,
-                         /*hint=*/locality, /*cache=*/1);
+void KernelBuilder::prefetch(V pointer, int locality, bool toWrite) {
+  LLVM::Prefetch::create(builder, loc, pointer.value, /*rw=*/toWrite, /*hint=*/locality, /*cache=*/1);
 }
 
 // ---- control flow

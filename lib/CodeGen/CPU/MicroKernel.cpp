@@ -3,18 +3,14 @@
 // spill.
 #include "MicroKernel.h"
 
-#include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "RowKernels.h"
 
 using namespace mlir;
 
 namespace llmopt::cpu {
 namespace {
 
-std::string microName(int64_t rows) {
-  return "gemm_f32_rows" + std::to_string(rows);
-}
-constexpr const char *dispatchName = "gemm_f32_rows";
+constexpr const char *rowsName = "gemm_f32_rows";
 
 // The last argument is the distance between prefetched addresses of two steps.
 SmallVector<Type> argumentTypes(KernelBuilder &kb) {
@@ -29,9 +25,8 @@ SmallVector<Type> argumentTypes(KernelBuilder &kb) {
           kb.i64()};
 }
 
-void emitMicroKernel(KernelBuilder &kb, int64_t rows) {
+void emitMicroKernel(KernelBuilder &kb, int64_t rows, ArrayRef<V> v) {
   const int64_t vectors = kb.target.gemmNRVectors, lanes = kb.lanes();
-  Values v = kb.beginFunction(microName(rows), argumentTypes(kb));
   MicroArgs args{v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]};
   const V nextStep = v[8];
 
@@ -77,56 +72,24 @@ void emitMicroKernel(KernelBuilder &kb, int64_t rows) {
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t v = 0; v < vectors; ++v)
       kb.store(acc[r * vectors + v], kb.at(rowOfC[r], v * lanes));
-  kb.finish();
 }
 
 } // namespace
 
 void declareMicroKernels(KernelBuilder &kb) {
-  if (kb.hasFunction(dispatchName))
-    return;
-  const int64_t mr = kb.target.gemmMR;
-  for (int64_t rows = 1; rows <= mr; ++rows)
-    emitMicroKernel(kb, rows);
-
-  // gemm_f32_rows(args..., rows): a jump to the kernel for `rows`.
-  SmallVector<Type> types = argumentTypes(kb);
-  types.push_back(kb.i64());
-  Values arguments = kb.beginFunction(dispatchName, types);
-  Value rows =
-      arith::IndexCastOp::create(kb.builder, kb.loc, kb.builder.getIndexType(),
-                                 arguments.pop_back_val().value);
-  SmallVector<int64_t> cases;
-  for (int64_t r = 1; r < mr; ++r)
-    cases.push_back(r);
-  auto choice = scf::IndexSwitchOp::create(kb.builder, kb.loc, TypeRange{},
-                                           rows, cases, cases.size());
-  auto fill = [&](Region &region, int64_t r) {
-    OpBuilder::InsertionGuard guard(kb.builder);
-    kb.builder.createBlock(&region);
-    kb.call(microName(r), arguments);
-    scf::YieldOp::create(kb.builder, kb.loc);
-  };
-  for (auto [region, r] : llvm::zip(choice.getCaseRegions(), cases))
-    fill(region, r);
-  fill(choice.getDefaultRegion(), mr);
-  kb.finish();
+  declareRowKernels(
+      kb, rowsName, argumentTypes(kb), kb.target.gemmMR,
+      [&](int64_t rows, ArrayRef<V> arguments) { emitMicroKernel(kb, rows, arguments); });
 }
 
 void emitRowPanels(KernelBuilder &kb, const MicroArgs &args, V rows,
                    llvm::function_ref<void(V, V)> done) {
-  // Balanced: 128 rows are 8 x 13 + 2 x 12, not 9 x 14 + 2.
-  V panels = kb.ceilDiv(rows, kb.target.gemmMR);
   // A few rows only stream B, which the hardware prefetches well by itself.
   // Then, and without `next`, prefetches hit one line that is in the cache
   // anyway.
   V ahead = rows > 4;
-  V nextStep =
-      args.next ? kb.select(ahead, (panels + (kb.target.gemmNR() - 1)) / panels,
-                            kb.i(0))
-                : kb.i(0);
-  kb.loop(kb.i(0), panels, 1, [&](V panel) {
-    V first = rows * panel / panels, end = rows * (panel + 1) / panels;
+  forRowPanels(kb, rows, kb.target.gemmMR, [&](V first, V end, V panel, V panels) {
+    V nextStep = args.next ? kb.select(ahead, (panels + (kb.target.gemmNR() - 1)) / panels, kb.i(0)) : kb.i(0);
     MicroArgs local = args;
     local.a = kb.at(args.a, first * rowStride(kb.target));
     local.c = kb.at(args.c, first * args.ldc);
@@ -134,7 +97,7 @@ void emitRowPanels(KernelBuilder &kb, const MicroArgs &args, V rows,
                  ? kb.select(ahead, kb.at(args.next, panel * nextStep * args.k),
                              args.b)
                  : args.b;
-    kb.call(dispatchName,
+    kb.call(rowsName,
             {local.a, local.b, local.ldb, local.c, local.ldc, local.k,
              local.accumulate, next, nextStep, end - first});
     if (done)

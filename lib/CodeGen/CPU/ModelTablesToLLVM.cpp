@@ -22,7 +22,8 @@ static_assert(offsetof(llmopt_model_desc, name) == 24 && offsetof(llmopt_model_d
               offsetof(llmopt_model_desc, symbols) == 96 && offsetof(llmopt_model_desc, scratch_bytes) == 176 &&
               offsetof(llmopt_model_desc, metadata) == 192 && offsetof(llmopt_model_desc, constraints) == 208 &&
               offsetof(llmopt_model_desc, data_symbols) == 224 && offsetof(llmopt_model_desc, past_symbol) == 240 &&
-              offsetof(llmopt_model_desc, index_checks) == 272 && sizeof(llmopt_model_desc) == 280);
+              offsetof(llmopt_model_desc, index_checks) == 272 && offsetof(llmopt_model_desc, device) == 280 &&
+              sizeof(llmopt_model_desc) == 288);
 static_assert(sizeof(llmopt_data_symbol) == 16 && sizeof(llmopt_cache) == 16 && sizeof(llmopt_index_check) == 16);
 static_assert(sizeof(llmopt_constraint) == 24 && offsetof(llmopt_constraint, reason) == 16);
 
@@ -174,7 +175,8 @@ bool addModelTables(llvm::Module &module, const ModelTables &t, StringRef symbol
        w.u32(0),
        w.table(t.indexChecks, "index_checks", [&](const ModelTables::IndexCheck &c) {
          return w.record({w.u32(c.input), w.u32(c.rows), w.string(c.reason)});
-       })});
+       }),
+       w.null()});
   assert(module.getDataLayout().getTypeAllocSize(model->getType()) == sizeof(llmopt_model_desc));
 
   auto *type = FunctionType::get(PointerType::getUnqual(context), false);

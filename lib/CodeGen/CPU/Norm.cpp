@@ -19,6 +19,9 @@ void emitNorm(KernelBuilder &kb, const NormSpec &spec) {
     V step = stride.isConstant(0) ? kb.i(spec.width) : kb.size(stride);
     return kb.at(kb.arg(operand.arg), kb.size(operand.offset) + r * step);
   };
+  TensorScale tensorScale;
+  if (spec.tensorScale)
+    tensorScale = loadTensorScale(kb, spec.tensorScale, spec.tensorZeroPoint, spec.narrow);
   RowRange rows = tileRows(kb, spec.rows, rowBlock(spec));
   kb.loop(rows.first, rows.end, 1, [&](V r) {
     V x = row(spec.x, spec.ldx, r), out = row(spec.out, spec.ldOut, r),
@@ -48,12 +51,12 @@ void emitNorm(KernelBuilder &kb, const NormSpec &spec) {
     if (!spec.quantized)
       return;
     // The row is in the cache.
-    const int64_t part = spec.width / spec.quantizedGroups;
     V q = kb.at(kb.arg(spec.quantized.arg), kb.size(spec.quantized.offset) + r * spec.width, kb.i8());
+    if (spec.tensorScale)
+      return emitQuantizeRow(kb, spec.width, out, q, tensorScale);
+    const int64_t part = spec.width / spec.quantizedGroups;
     V scales = kb.at(kb.arg(spec.quantizedScale.arg), kb.size(spec.quantizedScale.offset) + r * spec.quantizedGroups);
-    kb.loop(kb.i(0), kb.i(spec.quantizedGroups), 1, [&](V g) {
-      emitQuantizeRow(kb, part, kb.at(out, g * part), kb.at(q, g * part, kb.i8()), kb.at(scales, g));
-    });
+    emitQuantizeRows(kb, part, out, q, scales, kb.i(spec.quantizedGroups));
   });
   kb.finish();
 }

@@ -50,8 +50,18 @@ struct NormRow {
 void emitNormRow(KernelBuilder &kb, const NormRow &norm,
                  llvm::function_ref<V(V, V)> load, V kept, V out);
 
-/// q and *scale from `width` elements of x: see QuantizeRowsSpec.
-void emitQuantizeRow(KernelBuilder &kb, int64_t width, V x, V q, V scale);
+/// q and scales of `rows` consecutive rows of `width` elements each, of x: see
+/// QuantizeRowsSpec.
+void emitQuantizeRows(KernelBuilder &kb, int64_t width, V x, V q, V scales, V rows);
+
+/// One scale, zero point (or none) and limits of quotients for a whole tensor, loaded
+/// once.
+struct TensorScale {
+  V scale, zero, lowest, highest;
+};
+TensorScale loadTensorScale(KernelBuilder &kb, const Operand &scale, const Operand &zeroPoint, bool narrow);
+/// q from `width` elements of x: see QuantizeTensorSpec.
+void emitQuantizeRow(KernelBuilder &kb, int64_t width, V x, V q, const TensorScale &scale);
 
 } // namespace llmopt::cpu
 #endif

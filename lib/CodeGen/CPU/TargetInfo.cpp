@@ -85,7 +85,7 @@ template <typename Has> void resolveX86(TargetInfo &t, Has has) {
   t.gemmMR = 14; // 28 accumulators + 2 of B + 1 of A = 31 of 32 registers
   t.gemmNRVectors = 2;
   if (has("avx512vnni")) {
-    t.features = "+avx512vnni";
+    t.features = "+avx512vnni,+prfchw"; // where it is not known it does nothing
     append(t.requiredFeatures, "avx512vnni");
   }
 }

@@ -166,6 +166,27 @@ V emitErf(KernelBuilder &kb, V x) {
   return kb.copySign(kb.select(a < 0.921875, small, large), x);
 }
 
+V emitGelu(KernelBuilder &kb, V x) {
+  if (isWide(x))
+    return x * 0.5 * (wide::erf(kb, x * std::sqrt(0.5)) + 1.0);
+  // The normal distribution of -|x| is 2^(|x| Q(|x|) - 1), of |x| what is left to 1:
+  // nothing cancels, and one polynomial serves all of them. Beyond `end` f32 has nothing
+  // of it.
+  const double end = 5.6;
+  V a = kb.abs(x), limited = clampAbove(a, end);
+  V power = limited * polynomial(limited, {-1.1511052063517062, -0.45920818735372768, -0.05249620703554123,
+                                           0.0070634615206956404, -0.00013696734739963975, -0.0001861680897609959,
+                                           3.9375368304069329e-5, -2.8347466262842165e-6});
+  V shifted = power + (roundMagic32 - 1);
+  V whole = shifted - (roundMagic32 - 1);
+  V p = polynomial(power - whole, {1.0000000005631689, 0.6931472060369594, 0.24022646844011973, 0.05550328124195174,
+                                   0.0096184919325672418, 0.0013400195350493305, 0.00015345556041430838});
+  // The low bits of `shifted` are the exponent; what else it holds is shifted out.
+  V below = kb.bitcast(intBits(p) + (intBits(shifted) << 23), kb.f32());
+  below = kb.select(a > end, kb.like(x, 0.0), below);
+  return x * kb.select(x < 0.0, below, 1.0 - below);
+}
+
 V emitSigmoid(KernelBuilder &kb, V x) {
   if (isWide(x))
     return wide::sigmoid(kb, x);
@@ -284,7 +305,7 @@ V emitActivation(KernelBuilder &kb, Activation activation, V x) {
   case Activation::Relu:
     return kb.select(x < 0.0, kb.like(x, 0.0), x);
   case Activation::GeluErf:
-    return x * 0.5 * (emitErf(kb, x * std::sqrt(0.5)) + 1.0);
+    return emitGelu(kb, x);
   case Activation::GeluTanh: {
     // 0.5 (1 + tanh u) = sigmoid(2u)
     V u = kb.fma(x * x * x, kb.like(x, 0.044715), x);

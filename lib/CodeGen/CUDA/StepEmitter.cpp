@@ -1,6 +1,5 @@
 // Sharing, naming and commenting of kernels, and what the plan asks of a target.
-#include "StepEmitter.h"
-
+#include "Drafts.h"
 #include "Names.h"
 
 #include "llmopt/CodeGen/CUDA/EmitCuda.h"
@@ -8,6 +7,7 @@
 #include "llmopt/CodeGen/Plan/BuildPlan.h"
 
 #include "mlir/IR/TypeUtilities.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 using namespace llmopt;
@@ -15,21 +15,38 @@ using namespace llmopt::cuda;
 using lm::getDims;
 using lm::SymExpr;
 
-static constexpr int64_t kGemmTile = 64;
 static constexpr int64_t kMaxValueDim = 1024;
 
-PlanTarget::PackedLayout CudaPlanTarget::getGemmLayout(int64_t, int64_t) const {
-  return {kernel::Layout::Panels, kGemmTile};
+PlanTarget::PackedLayout CudaPlanTarget::getGemmLayout(int64_t, int64_t, Type elementType) const {
+  return {kernel::Layout::Rows, kChunkBytes * 8 / static_cast<int64_t>(elementType.getIntOrFloatBitWidth())};
 }
 
 std::optional<PlanTarget::PackedLayout> CudaPlanTarget::getInt8Layout(int64_t, int64_t) const {
-  return PackedLayout{kernel::Layout::Panels, kGemmTile};
+  return PackedLayout{kernel::Layout::Rows, kChunkBytes};
 }
 
+bool CudaPlanTarget::hasGemm(Type elementType) const {
+  return elementType.isF32() || elementType.isF16() || elementType.isBF16();
+}
+
+bool CudaPlanTarget::hasRows(Type elementType) const { return hasGemm(elementType); }
+
 bool CudaPlanTarget::hasAttention(lm::AttentionOp op) const {
-  std::optional<int64_t> width = getDims(op.getValue())[2].getConstant();
-  return getElementTypeOrSelf(op.getQuery()).isF32() && width &&
-         *width / static_cast<int64_t>(op.getKvNumHeads()) <= kMaxValueDim;
+  SmallVector<SymExpr> q = getDims(op.getQuery()), v = getDims(op.getValue());
+  std::optional<int64_t> width = q[2].getConstant(), valueWidth = v[2].getConstant();
+  if (!width || !valueWidth || !hasGemm(getElementTypeOrSelf(op.getQuery())))
+    return false;
+  if (Value mask = op.getMask()) {
+    Type type = getElementTypeOrSelf(mask);
+    if (op.getMaskKind() == lm::MaskKind::Additive     ? !type.isF32()
+        : op.getMaskKind() == lm::MaskKind::KeyLengths ? !type.isSignlessInteger(64)
+                                                       : !type.isSignlessInteger(1))
+      return false;
+  }
+  const int64_t dim = *width / static_cast<int64_t>(op.getNumHeads()),
+                valueDim = *valueWidth / static_cast<int64_t>(op.getKvNumHeads());
+  return (dim <= kMaxFlashDim && valueDim <= kMaxFlashDim) ||
+         (getElementTypeOrSelf(op.getQuery()).isF32() && valueDim <= kMaxValueDim);
 }
 
 bool CudaPlanTarget::hasLoops(Operation *op, std::string &reason) const { return loops::isSupported(op, &reason); }
@@ -54,6 +71,49 @@ std::string CudaStepEmitter::uniqueName(StringRef hint) {
   return name;
 }
 
+/// Where a line of at most `room` characters may end: behind a comma of its outermost
+/// call, outside of braces and template arguments. npos: nowhere.
+static size_t findBreak(StringRef line, size_t room, int parentheses) {
+  size_t found = StringRef::npos;
+  int braces = 0, angles = 0;
+  for (size_t i = 0; i + 1 < line.size() && i < room; ++i) {
+    char c = line[i];
+    parentheses += c == '(' ? 1 : c == ')' ? -1 : 0;
+    braces += c == '{' ? 1 : c == '}' ? -1 : 0;
+    // What is printed compares with spaces around.
+    if (c == '<' && i > 0 && llvm::isAlnum(line[i - 1]) && line[i + 1] != ' ')
+      ++angles;
+    else if (c == '>' && angles > 0)
+      --angles;
+    if (c == ',' && line[i + 1] == ' ' && braces == 0 && angles == 0 && parentheses == 1)
+      found = i;
+  }
+  return found;
+}
+
+/// Breaks lines behind commas of calls, to at most 118 characters where that is possible.
+static std::string breakLines(StringRef text) {
+  constexpr size_t kColumns = 118;
+  std::string result;
+  while (!text.empty()) {
+    auto [line, rest] = text.split('\n');
+    std::string further(std::min(line.find_first_not_of(' '), line.size()) + 4, ' ');
+    bool continued = false;
+    for (;;) {
+      size_t room = kColumns - (continued ? further.size() : 0);
+      size_t end = line.size() > room ? findBreak(line, room, continued ? 1 : 0) : StringRef::npos;
+      if (end == StringRef::npos)
+        break;
+      result += (continued ? further : "") + line.take_front(end + 1).str() + "\n";
+      line = line.drop_front(end + 2);
+      continued = true;
+    }
+    result += (continued ? further : "") + line.str() + "\n";
+    text = rest;
+  }
+  return result;
+}
+
 StepKernel CudaStepEmitter::finish(Draft draft, Operation *op) {
   std::string parameters = llvm::join(draft.parameters, ", ");
   auto [it, isNew] = byForm.try_emplace(parameters + "\n" + draft.body, kernels.size());
@@ -61,9 +121,11 @@ StepKernel CudaStepEmitter::finish(Draft draft, Operation *op) {
     CudaKernel kernel;
     kernel.name = uniqueName(draft.hint);
     kernel.buffers = draft.buffers;
+    kernel.dims = draft.step.dims.size();
     kernel.threads = draft.threads;
-    kernel.text = "extern \"C\" __global__ void __launch_bounds__(" + std::to_string(draft.threads) + ") " +
-                  kernel.name + "(" + parameters + ") {\n  " + draft.body + "\n}\n";
+    kernel.sharedBytes = draft.sharedBytes;
+    kernel.text = breakLines("extern \"C\" __global__ void __launch_bounds__(" + std::to_string(draft.threads) + ") " +
+                             kernel.name + "(" + parameters + ") {\n  " + draft.body + "\n}\n");
     kernels.push_back(std::move(kernel));
   }
   CudaKernel &kernel = kernels[it->second];
@@ -92,10 +154,14 @@ FailureOr<StepKernel> CudaStepEmitter::emitLoops(Operation *op) {
     llvm::raw_string_ostream os(kernel.text);
     if (failed(loops::emitLoopsText(loopsOp.getBody(), kernel.name, os, loops::TextStyle::Cuda)))
       return failure();
-    if (std::optional<int64_t> bytes = spec->scratchBytes.getConstant())
+    kernel.dims = spec->dims.size();
+    if (std::optional<int64_t> bytes = spec->scratchBytes.getConstant()) {
+      kernel.scratchBytes = *bytes;
       kernel.scratch = std::to_string(*bytes);
-    else
-      kernel.scratch = "dims[" + std::to_string(llvm::find(spec->dims, spec->scratchBytes) - spec->dims.begin()) + "]";
+    } else {
+      kernel.scratchDim = llvm::find(spec->dims, spec->scratchBytes) - spec->dims.begin();
+      kernel.scratch = "dims[" + std::to_string(kernel.scratchDim) + "]";
+    }
     kernels.push_back(std::move(kernel));
   }
   CudaKernel &kernel = kernels[it->second];

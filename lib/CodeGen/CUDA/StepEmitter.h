@@ -15,10 +15,15 @@ namespace llmopt::cuda {
 struct CudaKernel {
   std::string name;
   std::string text;
-  size_t buffers = 0;
+  size_t buffers = 0, dims = 0; // parameters
   int threads = 256;
+  int64_t sharedBytes = 0; // dynamic shared memory of a block
   /// Bytes of scratch memory per block, as C over `dims`; "0" for none.
   std::string scratch = "0";
+  /// The same as a number, or as the index of a dim.
+  uint64_t scratchBytes = 0;
+  uint32_t scratchDim = LLMOPT_NONE;
+  bool hasScratch() const { return scratchBytes != 0 || scratchDim != LLMOPT_NONE; }
   /// What it computes, one line per step.
   std::vector<std::string> uses;
 };
@@ -31,6 +36,7 @@ struct Draft {
   StepKernel step;
   std::string body;
   int threads = 256;
+  int64_t sharedBytes = 0;
   size_t buffers = 0;
 
   /// Adds a buffer, and gives its name.

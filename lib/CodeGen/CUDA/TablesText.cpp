@@ -1,10 +1,11 @@
-#include "TablesText.h"
-
+// model_tables.cpp: the tables of Runtime/abi.h as C++ text.
 #include "Names.h"
+#include "Sources.h"
 
 #include "llvm/ADT/STLExtras.h"
 
 using namespace llmopt;
+using namespace llmopt::cuda;
 using llvm::raw_ostream;
 
 namespace {
@@ -67,7 +68,47 @@ void printBuffers(raw_ostream &os, const std::vector<ModelTables::Buffer> &buffe
 
 } // namespace
 
-void cuda::printTables(const ModelTables &t, llvm::StringRef symbolPrefix, raw_ostream &os) {
+/// Declarations of what steps run: functions of model_emulation.cpp, or device code.
+static void printCode(const Sources &sources, raw_ostream &os) {
+  os << "#ifdef LLMOPT_EMULATE\n#define LLMOPT_RUN(kernel) run_##kernel\n#define LLMOPT_DEVICE nullptr\nextern \"C\" "
+        "{\n";
+  for (const CudaKernel &kernel : sources.kernels)
+    os << "void run_" << kernel.name << "(void *const *args, const int64_t *dims, int64_t tile, void *scratch);\n";
+  os << "}\n#else\n#define LLMOPT_RUN(kernel) nullptr\n#define LLMOPT_DEVICE &device\n"
+        "// The fat binary of model.cu; LLMOPT_IMAGE is its path.\n"
+        "asm(\".section .rodata\\n.balign 64\\nllmopt_image:\\n.incbin \\\"\" LLMOPT_IMAGE "
+        "\"\\\"\\nllmopt_image_end:\\n.byte 0\\n.previous\");\n"
+        "extern \"C\" __attribute__((visibility(\"hidden\"))) const unsigned char llmopt_image[], "
+        "llmopt_image_end[];\n#endif\n\n";
+}
+
+/// How the kernels are started, and which step runs which.
+static void printDevice(const Sources &sources, raw_ostream &os) {
+  os << "#ifndef LLMOPT_EMULATE\n";
+  llvm::StringMap<size_t> indices;
+  for (auto [i, kernel] : llvm::enumerate(sources.kernels))
+    indices[kernel.name] = i;
+  printArray(os, "llmopt_device_kernel", "device_kernels", sources.kernels, [&](const CudaKernel &kernel) {
+    os << "{\"" << kernel.name << "\", " << kernel.threads << ", " << kernel.sharedBytes << ", " << kernel.buffers
+       << ", " << kernel.dims << ", " << kernel.scratchBytes << "ull, " << kernel.scratchDim << "u, 0}";
+  });
+  std::vector<uint32_t> kernels;
+  for (const ModelTables::Step &step : sources.model.tables.steps)
+    kernels.push_back(step.control == LLMOPT_CONTROL_NONE ? indices[step.kernel] : LLMOPT_NONE);
+  printIndices(os, "step_kernels", kernels);
+  os << "const llmopt_device device = {sizeof(llmopt_device), LLMOPT_DEVICE_CUDA, " << sources.kernels.size()
+     << ", 0,\n    device_kernels, step_kernels, \"" << getArchitectureList(sources)
+     << "\", llmopt_image, llmopt_image_end};\n#endif\n";
+}
+
+std::string cuda::printTables(const Sources &sources) {
+  const ModelTables &t = sources.model.tables;
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  os << "// The launch list of " << toComment(t.name)
+     << " as data: buffers, steps, sizes over shape symbols (llmopt/Runtime/abi.h).\n"
+        "#include \"model.h\"\n\n// clang-format off\n";
+  printCode(sources, os);
   os << "namespace {\n";
   printArray(os, "char *const", "symbols", t.symbols, [&](const std::string &s) { os << toLiteral(s); });
   printTensors(os, "inputs", t.inputs);
@@ -76,8 +117,9 @@ void cuda::printTables(const ModelTables &t, llvm::StringRef symbolPrefix, raw_o
   std::vector<uint32_t> args, dims;
   printArray(os, "llmopt_step", "steps", t.steps, [&](const ModelTables::Step &s) {
     os << "{" << toLiteral(s.name) << ", "
-       << (s.control == LLMOPT_CONTROL_NONE ? "run_" + s.kernel : std::string("nullptr")) << ", " << args.size() << ", "
-       << s.args.size() << ", " << dims.size() << ", " << s.dims.size() << ", " << s.tiles << "u, " << s.control << "}";
+       << (s.control == LLMOPT_CONTROL_NONE ? "LLMOPT_RUN(" + s.kernel + ")" : std::string("nullptr")) << ", "
+       << args.size() << ", " << s.args.size() << ", " << dims.size() << ", " << s.dims.size() << ", " << s.tiles
+       << "u, " << s.control << "}";
     args.insert(args.end(), s.args.begin(), s.args.end());
     dims.insert(dims.end(), s.dims.begin(), s.dims.end());
   });
@@ -108,6 +150,8 @@ void cuda::printTables(const ModelTables &t, llvm::StringRef symbolPrefix, raw_o
     os << "{" << c.input << ", " << c.rows << ", " << toLiteral(c.reason) << "}";
   });
 
+  printDevice(sources, os);
+
   os << "const llmopt_model_desc model = {\n    sizeof(llmopt_model_desc),\n    LLMOPT_ABI_VERSION,\n    {";
   for (uint8_t byte : t.buildId)
     os << unsigned(byte) << ",";
@@ -121,7 +165,8 @@ void cuda::printTables(const ModelTables &t, llvm::StringRef symbolPrefix, raw_o
      << t.constraints.size() << ", " << t.caches.size() << ", constraints, " << t.dataSymbols.size()
      << ", 0, data_symbols, " << (t.dataSymbols.empty() ? "nullptr" : "output_bounds") << ",\n    " << t.pastSymbol
      << "u, " << t.capacitySymbol << "u, " << t.newTokens << "u, " << t.maxTokens << ", caches,\n    "
-     << t.indexChecks.size() << ", 0, index_checks};\n"
+     << t.indexChecks.size() << ", 0, index_checks,\n    LLMOPT_DEVICE};\n"
      << "} // namespace\n\nextern \"C\" __attribute__((visibility(\"default\"))) const llmopt_model_desc *"
-     << symbolPrefix << "llmopt_model_v1() { return &model; }\n";
+     << sources.symbolPrefix << "llmopt_model_v1() { return &model; }\n";
+  return text;
 }

@@ -137,6 +137,8 @@ private:
   S divide(S a, S b);
   S modulo(S a, S b, bool fmod);
   S power(S base, S exponent);
+  /// A rounded number within the integers of `type`, still as a float; NaN: the smallest.
+  S saturate(S q, mlir::Type type, bool narrow);
   S isZero(S value);
   S shift(S x, S count, bool left);
   S logOnePlus(S x);

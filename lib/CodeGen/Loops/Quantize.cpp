@@ -10,6 +10,15 @@ using namespace mlir;
 using namespace llmopt;
 using namespace llmopt::loops;
 
+S Emitter::saturate(S q, Type type, bool narrow) {
+  unsigned bits = type.getIntOrFloatBitWidth();
+  bool isUnsigned = type.isUnsignedInteger();
+  S lowest = real(q.elem, isUnsigned ? 0 : -std::ldexp(1.0, bits - 1) + (narrow ? 1 : 0));
+  S highest = real(q.elem, std::ldexp(1.0, isUnsigned ? bits : bits - 1) - 1);
+  q = b.op(Opcode::Select, {b.op(Opcode::Gt, {q, lowest}), q, lowest}); // NaN: the lowest
+  return b.op(Opcode::Select, {b.op(Opcode::Lt, {q, highest}), q, highest});
+}
+
 std::optional<S> Emitter::emitQuantization(Operation *op, ArrayRef<Index> indices) {
   return llvm::TypeSwitch<Operation *, std::optional<S>>(op)
       .Case<lm::AbsMaxScaleOp>([&](lm::AbsMaxScaleOp scale) {
@@ -58,15 +67,24 @@ std::optional<S> Emitter::emitQuantization(Operation *op, ArrayRef<Index> indice
           q = cast(q, Elem::F64);
         if (quantize.getZeroPoint())
           q = b.op(Opcode::Add, {q, cast(emitBroadcast(quantize.getZeroPoint(), indices, dims), q.elem)});
-        unsigned bits = type.getIntOrFloatBitWidth();
-        double low = isUnsigned(to) ? 0 : -std::ldexp(1.0, bits - 1) + (quantize.getNarrowRange() ? 1 : 0);
-        double high = std::ldexp(1.0, isUnsigned(to) ? bits : bits - 1) - 1;
-        S lowest = real(q.elem, low), highest = real(q.elem, high);
-        q = b.op(Opcode::Select, {b.op(Opcode::Gt, {q, lowest}), q, lowest}); // NaN: the lowest
-        q = b.op(Opcode::Select, {b.op(Opcode::Lt, {q, highest}), q, highest});
-        if (bits >= 32)
+        q = saturate(q, type, quantize.getNarrowRange());
+        if (type.getIntOrFloatBitWidth() >= 32)
           return cast(q, to);
         return b.op(Opcode::Cast, {b.op(Opcode::Truncate, {q}, Elem::I32)}, to);
+      })
+      .Case<lm::FakeQuantizeOp>([&](lm::FakeQuantizeOp fake) {
+        SmallVector<SymExpr> dims = lm::getDims(fake.getInput());
+        S x = emit(fake.getInput(), indices), scale = cast(emitBroadcast(fake.getScale(), indices, dims), x.elem);
+        // Integers of at most 16 bits, and their differences, are exact in f32.
+        S q = b.op(Opcode::Round, {b.op(Opcode::Div, {x, scale})}), zero;
+        if (fake.getZeroPoint()) {
+          zero = cast(emitBroadcast(fake.getZeroPoint(), indices, dims), q.elem);
+          q = b.op(Opcode::Add, {q, zero});
+        }
+        q = saturate(q, fake.getStorage(), fake.getNarrowRange());
+        if (fake.getZeroPoint())
+          q = b.op(Opcode::Sub, {q, zero});
+        return b.op(Opcode::Mul, {q, scale});
       })
       .Case<lm::DequantizeOp>([&](lm::DequantizeOp dequantize) {
         SmallVector<SymExpr> dims = lm::getDims(dequantize.getInput());

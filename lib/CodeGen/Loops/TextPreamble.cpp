@@ -67,6 +67,6 @@ void llmopt::loops::printTextPreamble(llvm::raw_ostream &os, TextStyle style) {
   bool cuda = style == TextStyle::Cuda;
   os << "#ifndef LLMOPT_LOOP_HELPERS\n#define LLMOPT_LOOP_HELPERS\n"
      << "#include <math.h>\n#include <stdint.h>\n#include <string.h>\n"
-     << "#define LLMOPT_INLINE " << (cuda ? "static __device__ __forceinline__" : "static inline") << "\n"
+     << "#define LLMOPT_INLINE " << (cuda ? "__device__ __forceinline__" : "static inline") << "\n"
      << kHelpers << "#endif\n\n";
 }

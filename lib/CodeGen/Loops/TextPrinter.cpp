@@ -158,7 +158,7 @@ TextBuilder::Expression TextBuilder::renderOp(const Node &node) {
   case Opcode::Ge:
     return binary(">=", Comparison);
   case Opcode::Select:
-    return {in(0, LogicalOr) + " ? " + in(1, LogicalOr) + " : " + in(2, Conditional), Conditional};
+    return {in(0, LogicalOr) + " ? " + in(1, LogicalOr) + " : " + in(2, LogicalOr), Conditional};
   case Opcode::Cast:
   case Opcode::Truncate:
     return {"(" + type + ")" + in(0, Unary), Unary};
@@ -308,7 +308,7 @@ void TextBuilder::print(const LoopSpec &spec, llvm::raw_ostream &os) {
   for (auto [i, type] : llvm::enumerate(terminator->getOperandTypes()))
     add("y" + std::to_string(i), type, false);
   for (const std::string &table : tables)
-    os << table << "\n";
+    os << "// clang-format off\n" << table << "\n// clang-format on\n";
   if (cuda) {
     os << "extern \"C\" __global__ void __launch_bounds__(" << cudaThreads << ") " << name << "(";
     std::string separator = "\n    ";

@@ -74,9 +74,9 @@ bool llmopt::isElementwise(Operation *op) {
              lm::TanhOp, lm::SigmoidOp, lm::SoftplusOp, lm::ReluOp, lm::SignOp, lm::FloorOp, lm::CeilOp, lm::RoundOp,
              lm::NotOp, lm::LeakyReluOp, lm::EluOp, lm::IsNaNOp, lm::IsInfOp, lm::CastOp, lm::AddOp, lm::SubOp,
              lm::MulOp, lm::DivOp, lm::PowOp, lm::ModOp, lm::MinOp, lm::MaxOp, lm::AndOp, lm::OrOp, lm::XorOp,
-             lm::CompareOp, lm::WhereOp, lm::ClipOp, lm::GeluOp, lm::QuantizeOp, lm::DequantizeOp, lm::AcosOp,
-             lm::AsinOp, lm::AtanOp, lm::AcoshOp, lm::AsinhOp, lm::AtanhOp, lm::BitwiseAndOp, lm::BitwiseOrOp,
-             lm::BitwiseXorOp, lm::BitwiseNotOp, lm::ShiftLeftOp, lm::ShiftRightOp>(op);
+             lm::CompareOp, lm::WhereOp, lm::ClipOp, lm::GeluOp, lm::QuantizeOp, lm::DequantizeOp, lm::FakeQuantizeOp,
+             lm::AcosOp, lm::AsinOp, lm::AtanOp, lm::AcoshOp, lm::AsinhOp, lm::AtanhOp, lm::BitwiseAndOp,
+             lm::BitwiseOrOp, lm::BitwiseXorOp, lm::BitwiseNotOp, lm::ShiftLeftOp, lm::ShiftRightOp>(op);
 }
 
 static void collectNames(Location location, llvm::SetVector<StringAttr> &names) {
@@ -168,9 +168,11 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
     lowerDefineSymbol(function);
     lowerPatchConv(function);
     lowerEmbeddingGrad(function);
+    lowerFakeQuantize(function);
     lowerInt8Embedding(function);
     formInt8Products(function, target);
     formQuantizedProducts(function, target);
+    narrowInt8Products(function, target);
     formProducts(function, target);
     fuseEpilogues(function);
     formAttention(function, target);
@@ -201,7 +203,7 @@ struct PlanPass : llmopt::impl::PlanPassBase<PlanPass> {
     }
     std::optional<kernel::Layout> layout = kernel::symbolizeLayout(int8);
     if (!layout && int8 != "none") {
-      getOperation().emitError() << "expected int8 to be panels, pairs, quads or none, but got " << int8;
+      getOperation().emitError() << "expected int8 to be panels, pairs, quads, rows or none, but got " << int8;
       return signalPassFailure();
     }
     if (failed(buildPlan(getOperation(), PanelTarget(panelWidth, layout, quantizedWeights))))

@@ -152,6 +152,8 @@ LogicalResult RecipeBuilder::fill(Operation *op, Recipe::Node &node) {
         bool shifted = pack.getLayout() == kernel::Layout::Quads;
         node.op = Op::Panels;
         node.ints = {int64_t(pack.getWidth()), kernel::getPackedGroup(pack.getLayout()), shifted ? 128 : 0};
+        if (pack.getLayout() == kernel::Layout::Rows) // panels of one column
+          node.ints = {1, int64_t(pack.getWidth()), 0};
         return success();
       })
       .Case([&](kernel::PackGroupsOp pack) {

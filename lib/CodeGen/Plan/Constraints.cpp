@@ -1,30 +1,18 @@
 // What must hold of bound shapes for a plan to be right.
 #include "llmopt/CodeGen/Plan/BuildPlan.h"
 #include "llmopt/CodeGen/Plan/Tables.h"
+#include "llmopt/Dialect/LM/IR/Relation.h"
 
 using namespace mlir;
 using namespace llmopt;
 using lm::getDims;
 using lm::SymExpr;
 
-/// "sequence <= 512", "a == b", "a >= b", "a < b".
 static std::optional<ShapeConstraint> parseConstraint(StringRef text) {
-  static constexpr StringRef relations[] = {"<=", ">=", "==", "<", ">"};
-  for (StringRef relation : relations) {
-    size_t at = text.find(relation);
-    if (at == StringRef::npos)
-      continue;
-    std::optional<SymExpr> lhs = SymExpr::parse(text.take_front(at).trim());
-    std::optional<SymExpr> rhs = SymExpr::parse(text.drop_front(at + relation.size()).trim());
-    if (!lhs || !rhs || lhs->isUnknown() || rhs->isUnknown())
-      return std::nullopt;
-    if (relation.starts_with(">"))
-      std::swap(lhs, rhs);
-    if (relation.size() == 1)
-      lhs = *lhs + SymExpr(1);
-    return ShapeConstraint{*lhs, *rhs, relation == "==" ? LLMOPT_EQUAL : LLMOPT_AT_MOST, text.str()};
-  }
-  return std::nullopt;
+  std::optional<lm::Relation> relation = lm::Relation::parse(text);
+  if (!relation)
+    return std::nullopt;
+  return ShapeConstraint{relation->lhs, relation->rhs, relation->isEqual ? LLMOPT_EQUAL : LLMOPT_AT_MOST, text.str()};
 }
 
 namespace {

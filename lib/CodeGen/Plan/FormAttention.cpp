@@ -80,6 +80,50 @@ static Value withWholeRows(OpBuilder &builder, Value mask, const SymExpr &keys) 
   return lm::BroadcastOp::create(builder, mask.getLoc(), mask, dims);
 }
 
+namespace {
+/// Rows of a cache whose integers and scales are kept apart.
+struct QuantizedRows {
+  Value q, scale; ///< [B, T, W] i8 and [B, T, heads]; null where the rows are floats
+};
+} // namespace
+
+/// The rows behind dequantize(cache of integers, cache of scales), with one scale
+/// per token and head.
+static QuantizedRows matchQuantizedCache(Value value, int64_t heads) {
+  auto strip = [](Value v) {
+    while (auto reshape = v.getDefiningOp<lm::ReshapeOp>())
+      v = reshape.getInput();
+    return v;
+  };
+  auto dequantize = strip(value).getDefiningOp<lm::DequantizeOp>();
+  if (!dequantize || dequantize.getZeroPoint())
+    return {};
+  auto q = strip(dequantize.getInput()).getDefiningOp<lm::KVAppendOp>();
+  auto scale = strip(dequantize.getScale()).getDefiningOp<lm::KVAppendOp>();
+  SmallVector<SymExpr> dims = getDims(dequantize.getInput()), scaleDims = getDims(dequantize.getScale());
+  if (!q || !scale || dims.size() != 4 || scaleDims.size() != 4 || !dims[2].isConstant(heads) ||
+      !scaleDims[2].isConstant(heads) || !scaleDims[3].isConstant(1) || !getDims(scale)[2].isConstant(heads))
+    return {};
+  return {q, scale};
+}
+
+/// Rows that are quantized for a cache -> kernel.quantize_rows.
+static void formQuantizedAppend(lm::KVAppendOp append) {
+  Value input = append.getInput();
+  while (auto reshape = input.getDefiningOp<lm::ReshapeOp>())
+    input = reshape.getInput();
+  auto quantize = input.getDefiningOp<lm::QuantizeOp>();
+  if (!quantize || !isQuantizedRows(quantize))
+    return;
+  kernel::QuantizeRowsOp rows = getQuantizedRows(quantize);
+  Value scale = quantize.getScale();
+  quantize.getResult().replaceAllUsesWith(rows.getResult());
+  scale.replaceUsesWithIf(rows.getScale(), [&](OpOperand &use) {
+    return use.getOwner() != rows && use.getOwner()->getBlock() == rows->getBlock() &&
+           rows->isBeforeInBlock(use.getOwner());
+  });
+}
+
 void plan::formAttention(func::FuncOp function, const PlanTarget &target) {
   MaskNarrower masks;
   for (auto op : llvm::make_early_inc_range(function.getOps<lm::AttentionOp>())) {
@@ -89,18 +133,29 @@ void plan::formAttention(func::FuncOp function, const PlanTarget &target) {
     auto [q, qOffset] = getColumns(op.getQuery());
     auto [k, kOffset] = getColumns(op.getKey());
     auto [v, vOffset] = getColumns(op.getValue());
+    QuantizedRows keys = matchQuantizedCache(op.getKey(), op.getKvNumHeads());
+    QuantizedRows values = matchQuantizedCache(op.getValue(), op.getKvNumHeads());
+    bool quantized = keys.q && values.q;
+    if (quantized) {
+      k = keys.q;
+      v = values.q;
+      kOffset = vOffset = 0;
+    }
     int64_t headDim = *getDims(op.getQuery())[2].getConstant() / op.getNumHeads();
     int64_t valueDim = *getDims(op.getValue())[2].getConstant() / op.getKvNumHeads();
     Value mask = op.getMask();
     if (mask && op.getMaskKind() != lm::MaskKind::KeyLengths)
       mask = withWholeRows(builder, masks.narrow(mask), getDims(op.getKey())[1]);
-    auto fused = kernel::AttentionOp::create(builder, op.getLoc(), op.getType(), q, k, v, mask, op.getNumHeads(),
-                                             op.getKvNumHeads(), headDim, valueDim, qOffset, kOffset, vOffset,
-                                             op.getScale(), op.getMaskKind(), op.getCausal(), op.getFullyMasked());
+    auto fused = kernel::AttentionOp::create(
+        builder, op.getLoc(), op.getType(), q, k, v, mask, quantized ? keys.scale : Value(),
+        quantized ? values.scale : Value(), op.getNumHeads(), op.getKvNumHeads(), headDim, valueDim, qOffset, kOffset,
+        vOffset, op.getScale(), op.getMaskKind(), op.getCausal(), op.getFullyMasked());
     op.getResult().replaceAllUsesWith(fused.getResult());
     op.erase();
   }
   for (auto op : llvm::make_early_inc_range(function.getOps<lm::KVAppendOp>())) {
+    if (getElementTypeOrSelf(op.getInput()).isSignlessInteger(8))
+      formQuantizedAppend(op);
     OpBuilder builder(op);
     auto append = kernel::KVAppendOp::create(builder, op.getLoc(), op.getType(), op.getCache(), op.getInput(),
                                              op.getPast());

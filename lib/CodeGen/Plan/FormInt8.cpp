@@ -17,18 +17,22 @@ static constexpr int64_t kMaxDepthWithZeroPoint = 65793;
 
 static bool isInt8(Value value) { return getElementTypeOrSelf(value).isSignlessInteger(8); }
 
+bool plan::isQuantizedRows(lm::QuantizeOp quantize) {
+  if (quantize.getZeroPoint() || !quantize.getNarrowRange() || !isInt8(quantize.getResult()) ||
+      !getElementTypeOrSelf(quantize.getInput()).isF32())
+    return false;
+  auto scale = quantize.getScale().getDefiningOp<lm::AbsMaxScaleOp>();
+  int64_t last = int64_t(getDims(quantize.getInput()).size()) - 1;
+  return scale && scale.getInput() == quantize.getInput() && scale.getAxes() == ArrayRef<int64_t>{last} &&
+         scale.getQmax().isExactlyValue(127.0);
+}
+
 lm::QuantizeOp plan::matchQuantizedRows(Value value) {
   auto dequantize = value.getDefiningOp<lm::DequantizeOp>();
   if (!dequantize || dequantize.getZeroPoint())
     return {};
   auto quantize = dequantize.getInput().getDefiningOp<lm::QuantizeOp>();
-  if (!quantize || quantize.getScale() != dequantize.getScale() || quantize.getZeroPoint() ||
-      !quantize.getNarrowRange() || !isInt8(quantize.getResult()) || !getElementTypeOrSelf(quantize.getInput()).isF32())
-    return {};
-  auto scale = quantize.getScale().getDefiningOp<lm::AbsMaxScaleOp>();
-  int64_t last = int64_t(getDims(quantize.getInput()).size()) - 1;
-  if (!scale || scale.getInput() != quantize.getInput() || scale.getAxes() != ArrayRef<int64_t>{last} ||
-      !scale.getQmax().isExactlyValue(127.0))
+  if (!quantize || quantize.getScale() != dequantize.getScale() || !isQuantizedRows(quantize))
     return {};
   return quantize;
 }

@@ -25,7 +25,7 @@ static constexpr int64_t kMaxInlineElements = 64;
 static bool isExpensive(Operation *op) {
   return isa<lm::ExpOp, lm::LogOp, lm::SqrtOp, lm::ReciprocalOp, lm::SinOp, lm::CosOp, lm::ErfOp, lm::TanhOp,
              lm::SigmoidOp, lm::SoftplusOp, lm::EluOp, lm::DivOp, lm::PowOp, lm::ModOp, lm::GeluOp, lm::QuantizeOp,
-             lm::AcosOp, lm::AsinOp, lm::AtanOp, lm::AcoshOp, lm::AsinhOp, lm::AtanhOp>(op);
+             lm::FakeQuantizeOp, lm::AcosOp, lm::AsinOp, lm::AtanOp, lm::AcoshOp, lm::AsinhOp, lm::AtanhOp>(op);
 }
 
 static bool isIndexing(Operation *op) {

@@ -114,7 +114,7 @@ static Value createGemm(OpBuilder &builder, Location loc, Type type, Value input
                         const PlanTarget &target) {
   auto matrix = cast<RankedTensorType>(weight.getType());
   int64_t k = matrix.getDimSize(0), n = matrix.getDimSize(1);
-  PlanTarget::PackedLayout layout = target.getGemmLayout(n, k);
+  PlanTarget::PackedLayout layout = target.getGemmLayout(n, k, matrix.getElementType());
   Value packed = kernel::PackOp::create(builder, weight.getLoc(), weight, layout.layout, layout.width);
   lm::SymValuesAttr stride, offset;
   if (std::optional<RowSlice> rows = getRowSlice(input, k)) {
@@ -122,8 +122,8 @@ static Value createGemm(OpBuilder &builder, Location loc, Type type, Value input
     stride = lm::getSymValues(builder.getContext(), rows->stride);
     offset = lm::getSymValues(builder.getContext(), rows->offset);
   }
-  return kernel::GemmOp::create(builder, loc, type, input, packed, bias, /*residual=*/Value(), n, k,
-                                llvm::APFloat(1.0), kernel::Activation::None, stride, offset);
+  return kernel::GemmOp::create(builder, loc, type, input, packed, bias, /*residual=*/Value(), n, k, llvm::APFloat(1.0),
+                                kernel::Activation::None, stride, offset, layout.layout);
 }
 
 /// Leading dimensions broadcast without comparing different symbols.
@@ -195,8 +195,7 @@ static void formMatMul(lm::MatMulOp op, const PlanTarget &target) {
     transposeB = true;
   }
   Type type = lm::getTensorType(out, getElementTypeOrSelf(op.getType()));
-  Value result =
-      kernel::BatchedMatmulOp::create(builder, loc, type, a, b, transposeA, transposeB, llvm::APFloat(1.0));
+  Value result = kernel::BatchedMatmulOp::create(builder, loc, type, a, b, transposeA, transposeB, llvm::APFloat(1.0));
   if (aDims.size() == 1 || bDims.size() == 1)
     result = lm::ReshapeOp::create(builder, loc, result, getDims(op.getType()));
   op.getResult().replaceAllUsesWith(result);

@@ -26,9 +26,42 @@ static kernel::NormOp getNorm(kernel::QuantizeRowsOp rows) {
   return norm;
 }
 
+/// Whether `value` is there before `norm`, after moving it if it is a constant.
+static bool bringBefore(kernel::NormOp norm, Value value) {
+  Operation *op = value ? value.getDefiningOp() : nullptr;
+  if (!op || op->getBlock() != norm->getBlock() || op->isBeforeInBlock(norm))
+    return true;
+  if (!isa<lm::ConstantOp>(op))
+    return false;
+  op->moveBefore(norm);
+  return true;
+}
+
+/// One scale for all rows, that is known before the norm.
+static void formWithTensorScale(kernel::QuantizeTensorOp quantize) {
+  auto norm = quantize.getInput().getDefiningOp<kernel::NormOp>();
+  if (!norm || quantize.getInput() == norm.getSum() || norm->getBlock() != quantize->getBlock() ||
+      !bringBefore(norm, quantize.getScale()) || !bringBefore(norm, quantize.getZeroPoint()))
+    return;
+  OpBuilder builder(norm);
+  Location loc = builder.getFusedLoc({norm.getLoc(), quantize.getLoc()});
+  auto fused = kernel::NormQuantizedTensorOp::create(
+      builder, loc, norm.getResult().getType(), quantize.getType(), norm.getSum() ? norm.getSum().getType() : Type(),
+      norm.getKind(), norm.getInput(), norm.getResidual(), norm.getInputBias(), norm.getScale(), norm.getBias(),
+      quantize.getScale(), quantize.getZeroPoint(), norm.getEpsilon(), quantize.getNarrowRange());
+  quantize.getResult().replaceAllUsesWith(fused.getQuantized());
+  norm.getResult().replaceAllUsesWith(fused.getResult());
+  if (norm.getSum())
+    norm.getSum().replaceAllUsesWith(fused.getSum());
+  quantize.erase();
+  norm.erase();
+}
+
 void plan::formQuantizedNorms(func::FuncOp function, const PlanTarget &target) {
   if (!target.hasQuantizedNorm())
     return;
+  for (auto quantize : llvm::make_early_inc_range(function.getOps<kernel::QuantizeTensorOp>()))
+    formWithTensorScale(quantize);
   for (auto rows : llvm::make_early_inc_range(function.getOps<kernel::QuantizeRowsOp>())) {
     kernel::NormOp norm = getNorm(rows);
     if (!norm || rows.getInput() == norm.getSum() || norm->getBlock() != rows->getBlock())

@@ -132,7 +132,9 @@ static void formNorm(lm::NormOp norm) {
       if (auto add = side->getDefiningOp<lm::AddOp>(); add && add->hasOneUse() && !inputBias) {
         bool left = getDims(add.getLhs()).size() == 1;
         Value vector = left ? add.getLhs() : add.getRhs(), other = left ? add.getRhs() : add.getLhs();
-        if (getDims(vector).size() == 1 && isRecipe(vector) && haveEqualDims(other.getType(), add.getType()) &&
+        // Vectors of a norm have one type.
+        Type vectorType = getElementTypeOrSelf(norm.getScale() ? norm.getScale() : norm.getInput());
+        if (getElementTypeOrSelf(vector) == vectorType && getDims(vector).size() == 1 && isRecipe(vector) && haveEqualDims(other.getType(), add.getType()) &&
             getDims(vector)[0] == getDims(add.getType()).back()) {
           inputBias = vector;
           *side = other;

@@ -61,6 +61,8 @@ bool llmopt::mayWriteInPlace(OpOperand &operand) {
     return !norm.getSum() && (value == norm.getInput() || value == norm.getResidual());
   if (auto norm = dyn_cast<kernel::NormQuantizedOp>(op))
     return !norm.getSum() && (value == norm.getInput() || value == norm.getResidual());
+  if (auto norm = dyn_cast<kernel::NormQuantizedTensorOp>(op))
+    return !norm.getSum() && (value == norm.getInput() || value == norm.getResidual());
   if (isa<kernel::SoftmaxOp>(op))
     return true;
   if (auto loops = dyn_cast<kernel::LoopsOp>(op))

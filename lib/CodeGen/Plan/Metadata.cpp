@@ -36,6 +36,8 @@ SymExpr llmopt::getFlops(Operation *op) {
   }
   if (auto norm = dyn_cast<kernel::NormQuantizedOp>(op))
     return SymExpr(norm.getKind() == lm::NormKind::Layer ? 12 : 8) * elements(norm.getResult());
+  if (auto norm = dyn_cast<kernel::NormQuantizedTensorOp>(op))
+    return SymExpr(norm.getKind() == lm::NormKind::Layer ? 10 : 6) * elements(norm.getResult());
   if (auto norm = dyn_cast<kernel::NormOp>(op))
     return SymExpr(norm.getKind() == lm::NormKind::Layer ? 8 : 4) * elements(norm.getResult());
   if (auto softmax = dyn_cast<kernel::SoftmaxOp>(op))

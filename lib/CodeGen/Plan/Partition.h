@@ -17,6 +17,8 @@ void storeReturned(mlir::ModuleOp module);
 void lowerPatchConv(mlir::func::FuncOp function);
 /// lm.embedding_grad -> one-hot rows, lm.matmul.
 void lowerEmbeddingGrad(mlir::func::FuncOp function);
+/// lm.fake_quantize of a constant weight -> lm.quantize and lm.dequantize: a recipe.
+void lowerFakeQuantize(mlir::func::FuncOp function);
 /// lm.embedding of a dequantized int8 table -> lm.gather of bytes and of scales.
 void lowerInt8Embedding(mlir::func::FuncOp function);
 /// lm.linear of quantized rows and a quantized weight -> kernel.quantize_rows or
@@ -26,6 +28,8 @@ void formInt8Products(mlir::func::FuncOp function, const PlanTarget &target);
 /// kernel.gemm_w4a8; of floats and an int4 or int8 weight -> kernel.gemm_wq. What
 /// formInt8Products takes must be taken.
 void formQuantizedProducts(mlir::func::FuncOp function, const PlanTarget &target);
+/// f32 from or to f16 and bf16 beside kernel.quantize_rows and kernel.gemm_s8 -> in them.
+void narrowInt8Products(mlir::func::FuncOp function, const PlanTarget &target);
 /// lm.linear and lm.matmul -> kernel.gemm (constant weight) or kernel.batched_matmul.
 void formProducts(mlir::func::FuncOp function, const PlanTarget &target);
 /// Activations and residual additions -> into the gemm that feeds them alone.
@@ -35,7 +39,8 @@ void fuseEpilogues(mlir::func::FuncOp function);
 void formAttention(mlir::func::FuncOp function, const PlanTarget &target);
 /// lm.embedding, lm.norm, lm.softmax -> kernel.embed, kernel.norm, kernel.softmax.
 void formRows(mlir::func::FuncOp function, const PlanTarget &target);
-/// kernel.norm whose result kernel.quantize_rows reads -> kernel.norm_quantized.
+/// kernel.norm whose result kernel.quantize_rows or kernel.quantize_tensor reads ->
+/// kernel.norm_quantized or kernel.norm_quantized_tensor.
 void formQuantizedNorms(mlir::func::FuncOp function, const PlanTarget &target);
 /// Everything else -> kernel.loops and kernel.view.
 mlir::LogicalResult formLoops(mlir::func::FuncOp function);
@@ -47,6 +52,8 @@ void orderSymbols(mlir::func::FuncOp function);
 /// The quantization behind `value`, if it is what kernel.quantize_rows computes:
 /// symmetric, per row of the last dimension, narrow range.
 lm::QuantizeOp matchQuantizedRows(mlir::Value value);
+/// Whether `quantize` is such a quantization.
+bool isQuantizedRows(lm::QuantizeOp quantize);
 /// The kernel.quantize_rows for it: one that is there, or a new one beside it.
 kernel::QuantizeRowsOp getQuantizedRows(lm::QuantizeOp quantize);
 /// The dequantization of an int8 [k, n] weight ([n, k] if `transposed`) with one

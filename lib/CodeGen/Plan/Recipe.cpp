@@ -87,6 +87,8 @@ static void appendNode(std::string &out, const Recipe &recipe, size_t index) {
   case Recipe::Op::Weight:
     out += ",\"name\":";
     appendString(out, node.name);
+    appendInts(out, "shape", node.dims.begin(), node.dims.end());
+    out += std::string(",\"dtype\":\"") + getDTypeName(node.dtype) + '"';
     break;
   case Recipe::Op::Constant:
     appendInts(out, "shape", node.dims.begin(), node.dims.end());

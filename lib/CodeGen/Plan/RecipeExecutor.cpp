@@ -457,6 +457,8 @@ std::string Executor::run(const RecipeSink &sink) {
     if (eval(last.operands[0], view)) {
       if (last.ints[1] == 1)
         writePanels(view, last.ints[0], sink);
+      else if (last.ints[0] == 1)
+        writeRows(view, last.ints[1], sink);
       else
         writeSteps(view, last.ints[0], last.ints[1], last.ints[2], sink);
     }

@@ -30,6 +30,32 @@ bool recipe::writePanels(const View &view, int64_t width, const RecipeSink &sink
   return true;
 }
 
+/// Copies `count` elements of Size bytes, `stride` elements apart.
+template <int Size> static void copyColumn(char *to, const char *from, int64_t count, int64_t stride) {
+  for (int64_t i = 0; i < count; ++i)
+    std::memcpy(to + i * Size, from + i * stride * Size, Size);
+}
+
+bool recipe::writeRows(const View &view, int64_t width, const RecipeSink &sink) {
+  // Blocks of both, so that every line of the source is read for all of its columns.
+  constexpr int64_t columns = 64, depth = 256;
+  const int64_t k = view.dims[0], n = view.dims[1], size = getDTypeBytes(view.dtype);
+  const int64_t pitch = (k + width - 1) / width * width * size;
+  auto copy = size == 1 ? copyColumn<1> : size == 2 ? copyColumn<2> : size == 4 ? copyColumn<4> : copyColumn<8>;
+  std::vector<char> rows(static_cast<size_t>(columns * pitch));
+  for (int64_t first = 0; first < n; first += columns) {
+    const int64_t count = std::min(columns, n - first);
+    for (int64_t i = 0; i < k; i += depth)
+      for (int64_t j = 0; j < count; ++j)
+        copy(rows.data() + j * pitch + i * size,
+             view.data + (i * view.strides[0] + (first + j) * view.strides[1]) * size, std::min(depth, k - i),
+             view.strides[0]);
+    if (!sink(rows.data(), static_cast<size_t>(count * pitch)))
+      return false;
+  }
+  return true;
+}
+
 bool recipe::writeSteps(const View &view, int64_t width, int64_t group, int64_t shift, const RecipeSink &sink) {
   int64_t k = view.dims[0], n = view.dims[1], header = shift ? 4 * width : 0, row = width * group;
   std::vector<char> panel(static_cast<size_t>(header + (k + group - 1) / group * row));

@@ -29,6 +29,8 @@ struct View {
 /// A [K, N] matrix as [ceil(N/width)][K][width]. All of these are false where the
 /// sink has stopped.
 bool writePanels(const View &view, int64_t width, const RecipeSink &sink);
+/// A [K, N] matrix as [N][K rounded up to `width`], which are panels of one column.
+bool writeRows(const View &view, int64_t width, const RecipeSink &sink);
 /// Panels of int8 with `group` steps of K side by side (Recipe::Op::Panels).
 bool writeSteps(const View &view, int64_t width, int64_t group, int64_t shift, const RecipeSink &sink);
 /// Blocks of kernel.pack_groups; `zero` is null for symmetric weights.

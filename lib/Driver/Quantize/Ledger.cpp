@@ -1,5 +1,6 @@
 #include "Ledger.h"
 
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
@@ -24,7 +25,13 @@ void Ledger::print(llvm::raw_ostream &os) const {
   for (const LedgerEntry &entry : layers)
     width = std::max(width, entry.layer.size());
   int w = static_cast<int>(std::min<size_t>(width, 60));
-  os << llvm::format("%-*s %-16s %13s %10s %18s %8s %9s  %s\n", w, "layer", "scheme", "K x N", "KB", "us estimated",
+  bool anyMeasured = llvm::any_of(layers, [](const LedgerEntry &entry) { return entry.measured; });
+  bool allMeasured =
+      llvm::all_of(layers, [](const LedgerEntry &entry) { return entry.measured || entry.floatMicroseconds == 0; });
+  os << llvm::format("%-*s %-16s %13s %10s %18s %8s %9s  %s\n", w, "layer", "scheme", "K x N", "KB",
+                     !anyMeasured  ? "us estimated"
+                     : allMeasured ? "us measured"
+                                   : "us, ~ estimated",
                      "SQNR dB", "KL", "why");
   int64_t bytes = 0, floatBytes = 0;
   double time = 0, floatTime = 0;
@@ -32,7 +39,9 @@ void Ledger::print(llvm::raw_ostream &os) const {
     std::string shape = std::to_string(entry.k) + " x " + std::to_string(entry.n);
     std::string times = entry.floatMicroseconds == 0
                             ? "-"
-                            : llvm::formatv("{0:f0} of {1:f0}", entry.microseconds, entry.floatMicroseconds).str();
+                            : llvm::formatv("{0}{1:f0} of {2:f0}", anyMeasured && !entry.measured ? "~" : "",
+                                            entry.microseconds, entry.floatMicroseconds)
+                                  .str();
     os << llvm::format("%-*s %-16s %13s %10.1f %18s %8s %9s  %s\n", w, entry.layer.c_str(), entry.scheme.c_str(),
                        shape.c_str(), entry.bytes / 1e3, times.c_str(), formatOr("%.1f", entry.sqnr).c_str(),
                        formatOr("%.2e", entry.damage).c_str(), entry.reason.c_str());
@@ -43,9 +52,12 @@ void Ledger::print(llvm::raw_ostream &os) const {
     time += entry.microseconds;
     floatTime += entry.floatMicroseconds;
   }
-  os << llvm::format(
-      "linear layers: %.2f MB of %.2f MB, %.0f us of %.0f us (estimated, 128 rows); other weights: %.2f MB\n",
-      bytes / 1e6, floatBytes / 1e6, time, floatTime, otherBytes / 1e6);
+  os << llvm::format("linear layers: %.2f MB of %.2f MB, %.0f us of %.0f us (%s); other weights: %.2f MB\n",
+                     bytes / 1e6, floatBytes / 1e6, time, floatTime,
+                     !anyMeasured  ? "estimated, 128 rows"
+                     : allMeasured ? "measured"
+                                   : "measured in part",
+                     otherBytes / 1e6);
   if (after) {
     os << llvm::format("%s: %.5f, was %.5f", metric.c_str(), *after, before.value_or(NAN));
     if (interval)
@@ -86,7 +98,12 @@ void Ledger::printJSON(llvm::raw_ostream &os) const {
           json.attribute("float_bytes", entry.floatBytes);
           json.attribute("microseconds", entry.microseconds);
           json.attribute("float_microseconds", entry.floatMicroseconds);
-          json.attribute("time_is", "estimated");
+          json.attribute("time_is", entry.measured ? "measured" : "estimated");
+          if (!entry.rows.empty())
+            json.attributeArray("rows", [&] {
+              for (int64_t rows : entry.rows)
+                json.value(rows);
+            });
           optional("sqnr_db", entry.sqnr);
           optional("kl", entry.damage);
           if (!entry.reason.empty())

@@ -16,7 +16,9 @@ struct LedgerEntry {
   std::string scheme;
   int64_t k = 0, n = 0;
   int64_t bytes = 0, floatBytes = 0;
-  double microseconds = 0, floatMicroseconds = 0; ///< estimated, for 128 rows
+  double microseconds = 0, floatMicroseconds = 0; ///< of one core, for `rows` of the input
+  bool measured = false;                          ///< else estimated
+  std::vector<int64_t> rows;                      ///< several: times are their mean
   std::optional<double> sqnr;                     ///< dB
   std::optional<double> damage;                   ///< KL in nats of the outputs with this layer alone quantized
   std::string reason;

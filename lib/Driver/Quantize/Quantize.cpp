@@ -1,4 +1,6 @@
 // The quantize phase: data, solving, choosing, rewriting, and the ledger.
+#include "Evaluation.h"
+#include "LayerTimes.h"
 #include "Ledger.h"
 #include "Search.h"
 #include "Sites.h"
@@ -6,33 +8,31 @@
 
 #include "../Session.h"
 
-#include "llmopt/CodeGen/CPU/CostTable.h"
 #include "llmopt/Dialect/LM/Eval/Tensor.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
 using namespace llmopt;
 
-/// Rows of a typical run: what estimates and choices are made for.
-static constexpr int64_t kRows = 128;
-
 namespace {
 
 class Quantize {
 public:
-  Quantize(Session &session, const cpu::TargetInfo &target)
-      : session(session), options(session.line.quantize), target(target) {}
+  /// Data runs on `target`, this machine; the model is meant for `destination`.
+  Quantize(Session &session, const cpu::TargetInfo &target, const cpu::TargetInfo &destination)
+      : session(session), options(session.line.quantize), target(target), destination(destination) {}
   int run();
 
 private:
   llvm::Error prepare();
+  void setTimes(size_t i, const QuantScheme &scheme, Candidate &candidate) const;
   std::vector<QuantScheme> listSchemes() const;
   llvm::Expected<Candidate> makeCandidate(size_t i, const QuantScheme &scheme);
   llvm::Error listCandidates();
 
-  llvm::Expected<Answers> answer(ArrayRef<Choice> choices, double *seconds);
   std::vector<Choice> getChoices(const Assignment &assignment) const;
   llvm::Error measureDamage();
   llvm::Expected<ParetoPoint> evaluate(const Assignment &assignment);
@@ -45,28 +45,18 @@ private:
 
   Session &session;
   const QuantizeOptions &options;
-  const cpu::TargetInfo &target;
+  const cpu::TargetInfo &target, &destination;
   std::vector<Site> sites;
+  std::optional<LayerTimes> times;
   std::unique_ptr<Solver> solver;
   std::vector<std::vector<Candidate>> layers; ///< the first is what was asked for, the last float
   Ledger ledger;
 
-  std::optional<Dataset> data; ///< -eval
-  Metric metric = Metric::KL;
-  Answers original;
-  std::vector<int64_t> labels;
+  std::unique_ptr<Evaluation> evaluation; ///< with -eval
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 };
 
 } // namespace
-
-static cpu::Product getProduct(const QuantScheme &scheme) {
-  if (scheme.isFloat())
-    return cpu::Product::Float;
-  if (scheme.weight == QuantScheme::Weight::Int8)
-    return scheme.input == QuantScheme::Input::Static ? cpu::Product::Int8Static : cpu::Product::Int8;
-  return scheme.input == QuantScheme::Input::Float ? cpu::Product::Int4Weights : cpu::Product::Int4;
-}
 
 Progress Quantize::progress(StringRef what) {
   return [this, what = what.str()](int64_t done, int64_t total) { session.showProgress(what, done, total); };
@@ -76,10 +66,12 @@ std::vector<QuantScheme> Quantize::listSchemes() const {
   std::vector<QuantScheme> schemes;
   if (options.int4)
     schemes.push_back({QuantScheme::Weight::Int4,
-                       options.weightsOnly ? QuantScheme::Input::Float : QuantScheme::Input::PerGroup, options.group});
+                       options.weightsOnly ? QuantScheme::Input::Float : QuantScheme::Input::PerGroup, options.group,
+                       options.fake});
   if (options.int8)
     schemes.push_back({QuantScheme::Weight::Int8,
-                       options.staticInputs ? QuantScheme::Input::Static : QuantScheme::Input::PerToken, 0});
+                       options.staticInputs ? QuantScheme::Input::Static : QuantScheme::Input::PerToken, 0,
+                       options.fake});
   return schemes;
 }
 
@@ -90,19 +82,20 @@ llvm::Expected<Candidate> Quantize::makeCandidate(size_t i, const QuantScheme &s
   if (!choice)
     return choice.takeError();
   candidate.choice = std::move(*choice);
-  double seconds = cpu::estimateProduct(target, getProduct(candidate.choice.scheme), kRows, site.k, site.n);
-  double floatSeconds = cpu::estimateProduct(target, cpu::Product::Float, kRows, site.k, site.n);
+  setTimes(i, candidate.choice.scheme, candidate);
   // int4 is asked for to save memory, int8 to save time.
-  bool known = session.line.emit != EmitKind::Cuda && session.line.emit != EmitKind::Onnx; // rates are of CPUs
-  if (known && candidate.choice.scheme.weight == QuantScheme::Weight::Int8 && seconds >= floatSeconds &&
-      !options.allowSlower) {
+  // Rates are of CPUs.
+  bool known = !options.fake &&
+               !llvm::is_contained({EmitKind::Cuda, EmitKind::Cubin, EmitKind::Ptx, EmitKind::Onnx}, session.line.emit);
+  if (known && candidate.choice.scheme.weight == QuantScheme::Weight::Int8 &&
+      candidate.seconds >= candidate.floatSeconds && !options.allowSlower) {
     candidate.choice = Choice();
-    candidate.choice.reason = llvm::formatv("not faster on {0}: {1:f0} us, float {2:f0} us (estimated); -allow-slower",
-                                            target.cpu, seconds * 1e6, floatSeconds * 1e6)
+    candidate.choice.reason = llvm::formatv("not faster on {0}: {1:f0} us, float {2:f0} us ({3}); -allow-slower",
+                                            destination.cpu, candidate.seconds * 1e6, candidate.floatSeconds * 1e6,
+                                            candidate.measured ? "measured" : "estimated")
                                   .str();
-    seconds = floatSeconds;
+    candidate.seconds = candidate.floatSeconds;
   }
-  candidate.seconds = seconds;
   candidate.bytes = candidate.choice.scheme.getBytes(site.k, site.n);
   return candidate;
 }
@@ -124,11 +117,18 @@ llvm::Error Quantize::listCandidates() {
     Candidate asFloat;
     asFloat.choice.reason = reason;
     asFloat.bytes = QuantScheme().getBytes(sites[i].k, sites[i].n);
-    asFloat.seconds = cpu::estimateProduct(target, cpu::Product::Float, kRows, sites[i].k, sites[i].n);
+    setTimes(i, QuantScheme(), asFloat);
     candidates.push_back(std::move(asFloat));
     layers.push_back(std::move(candidates));
   }
   return llvm::Error::success();
+}
+
+void Quantize::setTimes(size_t i, const QuantScheme &scheme, Candidate &candidate) const {
+  LayerTimes::Times found = times->get(i, scheme);
+  candidate.seconds = found.seconds;
+  candidate.floatSeconds = found.floatSeconds;
+  candidate.measured = found.measured;
 }
 
 llvm::Error Quantize::prepare() {
@@ -137,6 +137,11 @@ llvm::Error Quantize::prepare() {
   if (!found)
     return found.takeError();
   sites = std::move(*found);
+  times.emplace(sites, destination);
+  if (options.tune || !options.tuneFile.empty())
+    if (llvm::Error error = times->tune(module, options, listSchemes(), progress("tune"),
+                                        [this](const llvm::Twine &text) { session.note(text); }))
+      return error;
   bool measure = session.line.reportQuant || !session.line.reportFile.empty() || options.hasBudget();
   solver = std::make_unique<Solver>(module, sites, options, target, measure,
                                     [this](const llvm::Twine &text) { session.note(text); });
@@ -154,41 +159,7 @@ std::vector<Choice> Quantize::getChoices(const Assignment &assignment) const {
   return choices;
 }
 
-/// The answers of a copy of the model with `choices`; `seconds` of a run of its first
-/// sample, the median of five.
-llvm::Expected<Answers> Quantize::answer(ArrayRef<Choice> choices, double *seconds) {
-  OwningOpRef<ModuleOp> copy = session.module->clone();
-  if (!choices.empty())
-    applyChoices(*copy, choices);
-  auto model = compileCopy(*copy, target);
-  if (!model)
-    return model.takeError();
-  if (seconds) {
-    std::vector<double> times;
-    std::vector<NamedArray> first = data->getBatch(0, data->getBatchSize(1));
-    for (int i = 0; i < 6; ++i) {
-      auto start = std::chrono::steady_clock::now();
-      if (auto outputs = (*model)->run(first, /*numThreads=*/0); !outputs)
-        return outputs.takeError();
-      times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    }
-    times.erase(times.begin());
-    llvm::sort(times);
-    *seconds = times[times.size() / 2];
-  }
-  llvm::Expected<std::vector<NamedArray>> outputs = runDataset(**model, *data);
-  if (!outputs)
-    return outputs.takeError();
-  return getAnswers(*outputs, *data, options.mask);
-}
-
 llvm::Error Quantize::measureDamage() {
-  // On a part of the data: it only orders layers.
-  Dataset all = *data;
-  data->truncate(std::min<int64_t>(data->size(), 64));
-  llvm::Expected<Answers> reference = answer({}, nullptr);
-  if (!reference)
-    return reference.takeError();
   int64_t done = 0, total = 0;
   for (const std::vector<Candidate> &candidates : layers)
     total += static_cast<int64_t>(candidates.size()) - 1;
@@ -205,13 +176,12 @@ llvm::Error Quantize::measureDamage() {
       }
       std::vector<Choice> choices(sites.size());
       choices[i] = candidate.choice;
-      llvm::Expected<Answers> answers = answer(choices, nullptr);
-      if (!answers)
-        return answers.takeError();
-      candidate.damage = std::max(0.0, compare(Metric::KL, *answers, *reference, {}).kl);
+      llvm::Expected<double> damage = evaluation->getDamage(choices);
+      if (!damage)
+        return damage.takeError();
+      candidate.damage = *damage;
       progress("measure layers")(++done, total);
     }
-  data = std::move(all);
   return llvm::Error::success();
 }
 
@@ -221,7 +191,7 @@ bool Quantize::meets(const ParetoPoint &point) const {
   if (options.maxLatency && point.seconds && *point.seconds > *options.maxLatency)
     return false;
   if (options.accuracyBudget) {
-    double lost = getDirection(metric) * (*ledger.before - *point.metric);
+    double lost = getDirection(evaluation->metric) * (*ledger.before - *point.metric);
     if (lost > *options.accuracyBudget * (options.relativeBudget ? std::fabs(*ledger.before) : 1) + 1e-12)
       return false;
   }
@@ -238,23 +208,24 @@ llvm::Expected<ParetoPoint> Quantize::evaluate(const Assignment &assignment) {
   }
   for (auto &[name, count] : named)
     point.description += (point.description.empty() ? "" : ", ") + std::to_string(count) + " " + name;
-  if (!data) {
+  if (!evaluation) {
     point.meetsBudget = meets(point);
     return point;
   }
   double seconds = 0;
-  llvm::Expected<Answers> answers = answer(getChoices(assignment), options.maxLatency ? &seconds : nullptr);
-  if (!answers)
-    return answers.takeError();
+  llvm::Expected<Comparison> compared =
+      evaluation->compare(getChoices(assignment), options.maxLatency ? &seconds : nullptr);
+  if (!compared)
+    return compared.takeError();
+  const Comparison &result = *compared;
   if (options.maxLatency)
     point.seconds = seconds;
-  Comparison result = compare(metric, *answers, original, labels);
   point.metric = result.value;
   ledger.after = result.value;
   ledger.samples = result.rows;
   ledger.flips = result.flips;
   ledger.kl = result.kl;
-  if (metric == Metric::Accuracy)
+  if (evaluation->metric == Metric::Accuracy)
     ledger.interval = result.interval;
   if (result.worstClass >= 0) {
     ledger.worstClassLoss = result.worstClassLoss;
@@ -268,7 +239,7 @@ llvm::Expected<ParetoPoint> Quantize::evaluate(const Assignment &assignment) {
 /// size or time are then too large there is none, and the most accurate that
 /// fits them is the best there is.
 llvm::Error Quantize::search(Assignment &chosen) {
-  if (data)
+  if (evaluation)
     if (llvm::Error error = measureDamage())
       return error;
   double mu = options.maxLatency ? 1e3 : 1; // seconds against megabytes
@@ -334,7 +305,7 @@ llvm::Error Quantize::search(Assignment &chosen) {
 //===----------------------------------------------------------------------===//
 
 void Quantize::fillLedger(const Assignment &chosen) {
-  for (auto [site, candidates, index] : llvm::zip_equal(sites, layers, chosen)) {
+  for (auto [site, candidates, index, siteRows] : llvm::zip_equal(sites, layers, chosen, times->rows)) {
     const Candidate &candidate = candidates[index], &asFloat = candidates.back();
     LedgerEntry entry;
     entry.layer = site.name;
@@ -344,7 +315,9 @@ void Quantize::fillLedger(const Assignment &chosen) {
     entry.bytes = candidate.bytes;
     entry.floatBytes = asFloat.bytes;
     entry.microseconds = candidate.seconds * 1e6;
-    entry.floatMicroseconds = asFloat.seconds * 1e6;
+    entry.floatMicroseconds = candidate.floatSeconds * 1e6;
+    entry.measured = candidate.measured;
+    entry.rows = siteRows;
     if (!candidate.choice.scheme.isFloat())
       entry.sqnr = candidate.choice.sqnr;
     if (candidate.damage > 0)
@@ -394,38 +367,30 @@ void Quantize::quantizeTablesAndRecord() {
 
 int Quantize::run() {
   session.beginPhase("quantize");
+  // Pairs of a file train as one operation; rounding for training ends as integers.
+  if (options.fake)
+    formFakeQuantize(*session.module);
+  else
+    expandFakeQuantize(*session.module);
   if (llvm::Error error = prepare())
     return session.fail(std::move(error));
   if (llvm::Error error = listCandidates())
     return session.fail(std::move(error));
   ledger.otherBytes = countOtherBytes(*session.module, sites);
   if (!options.eval.empty()) {
-    auto main = session.module->lookupSymbol<func::FuncOp>("main");
-    llvm::Expected<Dataset> read = Dataset::read(options.eval, main);
-    if (!read)
-      return session.fail(read.takeError());
-    data = std::move(*read);
-    metric = !options.metrics.empty()                      ? options.metrics.front()
-             : data->find("labels") || data->find("label") ? Metric::Accuracy
-                                                           : Metric::Top1;
-    ledger.metric = getMetricName(metric).str();
-    llvm::Expected<Answers> answers = answer({}, nullptr);
-    if (!answers)
-      return session.fail(answers.takeError());
-    original = std::move(*answers);
-    llvm::Expected<std::vector<int64_t>> read2 = getLabels(*data, metric, original);
-    if (!read2)
-      return session.fail(kBadModel, options.eval + ": " + llvm::toString(read2.takeError()));
-    labels = std::move(*read2);
-    ledger.before = compare(metric, original, original, labels).value;
+    evaluation = std::make_unique<Evaluation>(*session.module, options, target);
+    if (llvm::Error error = evaluation->prepare())
+      return session.fail(std::move(error));
+    ledger.metric = getMetricName(evaluation->metric).str();
+    ledger.before = evaluation->before;
   }
-  if (options.embeddings)
+  if (options.embeddings && !options.fake)
     quantizeTablesAndRecord();
   Assignment chosen(sites.size(), 0);
   if (options.hasBudget()) {
     if (llvm::Error error = search(chosen))
       return session.fail(std::move(error));
-  } else if (data) {
+  } else if (evaluation) {
     if (llvm::Expected<ParetoPoint> point = evaluate(chosen); !point)
       return session.fail(point.takeError());
   }
@@ -447,8 +412,14 @@ int llmopt::quantizeModel(Session &session) {
   std::optional<cpu::TargetInfo> target = cpu::resolveTarget(line.target, line.cpu, error);
   if (!target)
     return session.fail(kUsage, error);
-  bool runs = !line.quantize.calib.empty() || !line.quantize.eval.empty();
-  if (runs && !cpu::runsOnHost(*target)) // data is run on this machine, whatever the target
-    target = cpu::resolveTarget("", "native", error);
-  return Quantize(session, *target).run();
+  std::optional<cpu::TargetInfo> host; // data is run on this machine, whatever the target
+  if (!cpu::runsOnHost(*target)) {
+    if (line.quantize.tune && !llvm::sys::fs::exists(line.quantize.tuneFile))
+      return session.fail(kUsage, "expected -tune-file=<times of " + target->cpu +
+                                      "> with -tune: this machine cannot measure for another CPU");
+    host = cpu::resolveTarget("", "native", error);
+    if (!host)
+      return session.fail(kUsage, error);
+  }
+  return Quantize(session, host ? *host : *target, *target).run();
 }

@@ -11,7 +11,9 @@ namespace llmopt {
 struct Candidate {
   Choice choice;
   int64_t bytes = 0;
-  double seconds = 0; ///< estimated
+  double seconds = 0; ///< of one core
+  double floatSeconds = 0;
+  bool measured = false; ///< both; else estimated
   double damage = 0;  ///< KL of the outputs when this layer alone has this format
 };
 

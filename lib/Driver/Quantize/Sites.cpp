@@ -75,22 +75,30 @@ llvm::Expected<std::vector<Site>> llmopt::collectSites(ModuleOp module, const Qu
   return sites;
 }
 
+/// Globs that do not compile were reported for the layers.
+static std::vector<llvm::GlobPattern> compileGlobs(ArrayRef<std::string> globs) {
+  std::vector<llvm::GlobPattern> patterns;
+  for (const std::string &glob : globs) {
+    llvm::Expected<llvm::GlobPattern> pattern = llvm::GlobPattern::create(glob);
+    if (pattern)
+      patterns.push_back(std::move(*pattern));
+    else
+      llvm::consumeError(pattern.takeError());
+  }
+  return patterns;
+}
+
 std::vector<TableSite> llmopt::quantizeTables(ModuleOp module, const QuantizeOptions &options) {
   std::vector<TableSite> tables;
   SmallVector<lm::EmbeddingOp> embeddings;
   module.lookupSymbol<func::FuncOp>("main").walk([&](lm::EmbeddingOp op) { embeddings.push_back(op); });
+  std::vector<llvm::GlobPattern> included = compileGlobs(options.include), excluded = compileGlobs(options.exclude);
   for (lm::EmbeddingOp embedding : embeddings) {
     ArrayRef<int64_t> shape = cast<RankedTensorType>(embedding.getTable().getType()).getShape();
     TableSite site{getLayerName(embedding), shape[0], shape[1]};
-    auto matches = [&](const std::string &glob) {
-      llvm::Expected<llvm::GlobPattern> pattern = llvm::GlobPattern::create(glob);
-      if (pattern)
-        return pattern->match(site.name);
-      llvm::consumeError(pattern.takeError()); // reported for the layers
-      return false;
-    };
-    if (!isQuantizable(embedding) || site.rows < kMinRows || llvm::any_of(options.exclude, matches) ||
-        (!options.include.empty() && llvm::none_of(options.include, matches)))
+    auto matches = [&](const llvm::GlobPattern &glob) { return glob.match(site.name); };
+    if (!isQuantizable(embedding) || site.rows < kMinRows || llvm::any_of(excluded, matches) ||
+        (!options.include.empty() && llvm::none_of(included, matches)))
       continue;
     quantizeTable(embedding);
     tables.push_back(std::move(site));

@@ -7,6 +7,7 @@
 
 #include "mlir/IR/TypeUtilities.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
 using namespace llmopt;
@@ -52,17 +53,30 @@ llvm::Error Solver::collect(bool gram, ArrayRef<Value> inputs, const Progress &p
   option.gram = gram;
   option.sampleRows = options.getMethod() == WeightMethod::AWQ && !gram ? kSampleRows : 0;
   SmallVector<StatisticsOptions> all(inputs.size(), option);
-  auto result = collectStatistics(module, target, inputs, all, *data, options.mask, progress);
-  if (!result)
-    return result.takeError();
-  for (auto [i, statistic] : llvm::enumerate(*result)) {
+  std::optional<std::vector<ActivationStatistics>> found;
+  CacheFolder::Key key{};
+  if (cache.isOn()) {
+    key = cache.getKey(module, inputs, option, *data, options.mask);
+    found = cache.find(key, inputs.size());
+  }
+  bool isNew = !found;
+  if (isNew) {
+    auto result = collectStatistics(module, target, inputs, all, *data, options.mask, progress);
+    if (!result)
+      return result.takeError();
+    found = std::move(*result);
+  }
+  for (const ActivationStatistics &statistic : *found) {
     if (statistic.notFinite)
       return llvm::createStringError(options.calib + ": the model computes " + llvm::Twine(statistic.notFinite) +
                                      " values that are NaN or infinite");
     if (!statistic.rows)
       return llvm::createStringError(options.calib + ": '" + options.mask + "' leaves no token to calibrate with");
-    statistics[inputs[i]] = std::move(statistic);
   }
+  if (isNew && cache.isOn())
+    cache.keep(key, *found);
+  for (auto [input, statistic] : llvm::zip_equal(inputs, *found))
+    statistics[input] = std::move(statistic);
   return llvm::Error::success();
 }
 
@@ -122,6 +136,19 @@ llvm::Error Solver::migrate() {
 llvm::Error Solver::calibrate(const Progress &progress) {
   if (options.calib.empty())
     return llvm::Error::success();
+  if (llvm::Error error = runCalibration(progress))
+    return error;
+  cache.commit();
+  if (!cache.hits)
+    return llvm::Error::success();
+  std::string part;
+  if (cache.misses)
+    part = llvm::formatv(" ({0} of {1} parts)", cache.hits, cache.hits + cache.misses).str();
+  note("calibrate: statistics from the cache in " + cache.getPath() + part);
+  return llvm::Error::success();
+}
+
+llvm::Error Solver::runCalibration(const Progress &progress) {
   auto main = module.lookupSymbol<func::FuncOp>("main");
   llvm::Expected<Dataset> read = Dataset::read(options.calib, main);
   if (!read)

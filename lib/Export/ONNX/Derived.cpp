@@ -12,7 +12,8 @@ static constexpr int64_t kMaxElements = int64_t(1) << 25;
 
 /// Layers stay, even over weights: their users want to see them.
 static bool isLayer(Operation *op) {
-  return isa<lm::NormOp, lm::GeluOp, lm::LinearOp, lm::AttentionOp, lm::MatMulOp, lm::ConvOp, lm::EmbeddingOp>(op);
+  return isa<lm::NormOp, lm::GeluOp, lm::LinearOp, lm::AttentionOp, lm::MatMulOp, lm::ConvOp, lm::EmbeddingOp,
+             lm::FakeQuantizeOp>(op);
 }
 
 static bool isSmallEnough(Value value) {

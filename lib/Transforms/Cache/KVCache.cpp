@@ -51,6 +51,8 @@ std::optional<int64_t> getWidth(const CacheSite &site) {
 }
 
 struct KVCache : llmopt::impl::KVCachePassBase<KVCache> {
+  using KVCachePassBase::KVCachePassBase;
+
   void runOnOperation() override {
     function = getOperation();
     if (failed(run()))
@@ -252,12 +254,74 @@ struct KVCache : llmopt::impl::KVCachePassBase<KVCache> {
       }
       rows = toFloat32(builder, loc, rows);
       cache.setType(getTensorType({batch, capacity, SymExpr(*getWidth(site))}, builder.getF32Type()));
-      Value append = KVAppendOp::create(builder, loc, cache, rows, getSymValues(builder.getContext(), past));
+      Value append;
+      if (int8) {
+        FailureOr<Value> quantized = appendQuantized(builder, site, rows);
+        if (failed(quantized))
+          return failure();
+        append = *quantized;
+      } else {
+        append = KVAppendOp::create(builder, loc, cache, rows, getSymValues(builder.getContext(), past));
+      }
       for (Value read : site.reads)
         read.replaceUsesWithIf(append, [](OpOperand &use) { return isa<AttentionOp>(use.getOwner()); });
       function.setArgAttr(cache.getArgNumber(), "lm.cache", builder.getUnitAttr());
     }
     return success();
+  }
+
+  /// Heads of keys and values, for all of attention that reads them.
+  static std::optional<int64_t> countHeads(const CacheSite &site) {
+    std::optional<int64_t> heads;
+    for (Value read : site.reads)
+      for (Operation *user : read.getUsers())
+        if (auto attention = dyn_cast<AttentionOp>(user)) {
+          int64_t own = attention.getKvNumHeads();
+          if (heads && *heads != own)
+            return std::nullopt;
+          heads = own;
+        }
+    return heads;
+  }
+
+  /// Integers into `cache`, scales into another one, and all of both as floats.
+  FailureOr<Value> appendQuantized(OpBuilder &builder, CacheSite &site, Value rows) {
+    BlockArgument cache = site.past;
+    Location loc = site.all.getLoc();
+    std::optional<int64_t> heads = countHeads(site);
+    SmallVector<SymExpr> dims = getDims(rows), kept = getDims(cache);
+    int64_t width = *getWidth(site);
+    if (!heads || width % *heads)
+      return emitError(loc) << kCannot << "expected all attention to read as many heads of it";
+    std::string name = "cache";
+    if (auto own = function.getArgAttrOfType<StringAttr>(cache.getArgNumber(), "lm.name"))
+      name = own.getValue().str();
+    unsigned index = function.getNumArguments();
+    auto attributes =
+        builder.getDictionaryAttr({builder.getNamedAttr("lm.cache", builder.getUnitAttr()),
+                                   builder.getNamedAttr("lm.name", builder.getStringAttr(name + "#scale"))});
+    Type scaleType = getTensorType({kept[0], kept[1], SymExpr(*heads)}, builder.getF32Type());
+    if (failed(function.insertArgument(index, scaleType, attributes, loc)))
+      return failure();
+    cache.setType(getTensorType(kept, builder.getI8Type()));
+
+    SymExpr h = *heads, d = width / *heads;
+    Value split = ReshapeOp::create(builder, loc, rows, ArrayRef<SymExpr>{dims[0], dims[1], h, d});
+    Value scale =
+        AbsMaxScaleOp::create(builder, loc, split, builder.getDenseI64ArrayAttr({3}), builder.getF64FloatAttr(127));
+    Type narrow = getTensorType({dims[0], dims[1], h, d}, builder.getI8Type());
+    Value q = QuantizeOp::create(builder, loc, narrow, split, scale, Value(), builder.getBoolAttr(true));
+    q = ReshapeOp::create(builder, loc, q, dims);
+    scale = ReshapeOp::create(builder, loc, scale, ArrayRef<SymExpr>{dims[0], dims[1], h});
+    SymValuesAttr before = getSymValues(builder.getContext(), past);
+    Value allQ = KVAppendOp::create(builder, loc, cache, q, before);
+    Value allScales = KVAppendOp::create(builder, loc, function.getArgument(index), scale, before);
+    SmallVector<SymExpr> all = getDims(allQ);
+    allQ = ReshapeOp::create(builder, loc, allQ, ArrayRef<SymExpr>{all[0], all[1], h, d});
+    allScales = ReshapeOp::create(builder, loc, allScales, ArrayRef<SymExpr>{all[0], all[1], h, SymExpr(1)});
+    return ReshapeOp::create(builder, loc, DequantizeOp::create(builder, loc, allQ, allScales, Value()).getResult(),
+                             all)
+        .getResult();
   }
 
   static Value toFloat32(OpBuilder &builder, Location loc, Value value) {
@@ -272,7 +336,12 @@ struct KVCache : llmopt::impl::KVCachePassBase<KVCache> {
   void attendInFloat32() {
     function.walk([](AttentionOp op) {
       Type type = getElementTypeOrSelf(op.getQuery());
-      auto isCache = [](Value value) { return bool(value.getDefiningOp<KVAppendOp>()); };
+      auto isCache = [](Value value) {
+        Value rows = stripViews(value);
+        if (auto dequantize = rows.getDefiningOp<DequantizeOp>())
+          rows = stripViews(dequantize.getInput());
+        return bool(rows.getDefiningOp<KVAppendOp>());
+      };
       if (type.isF32() || (!isCache(op.getKey()) && !isCache(op.getValue())))
         return;
       OpBuilder builder(op);

@@ -20,7 +20,7 @@ namespace {
 
 bool isF32(Value value) { return getElementTypeOrSelf(value).isF32(); }
 
-/// What a matrix product of quantized values would be turned into must stay as it is.
+/// A product of quantized values, whose operands kernels match as they are.
 bool readsQuantized(Operation *op) {
   return llvm::any_of(op->getOperands(), [](Value v) { return bool(v.getDefiningOp<DequantizeOp>()); });
 }
@@ -49,6 +49,11 @@ public:
     for (Operation &op : llvm::make_early_inc_range(function.getBody().front())) {
       if (op.getNumResults() != 1 || op.getNumRegions() || !isF32(op.getResult(0)) || isConstantTree(op.getResult(0)))
         continue;
+      if (isa<LinearOp>(op) && readsQuantized(&op)) {
+        narrowResult(&op);
+        ++count;
+        continue;
+      }
       bool core = isCore(&op);
       if (!core && !(isFollower(&op) && canFollow(&op)))
         continue;
@@ -173,6 +178,17 @@ private:
     if (isConstantTree(value))
       narrowed[value] = cast;
     return cast;
+  }
+
+  /// The operation stays as it is; what follows it reads its result as `type`.
+  void narrowResult(Operation *op) {
+    OpBuilder builder(op->getContext());
+    builder.setInsertionPointAfter(op);
+    Value result = op->getResult(0);
+    auto narrow = CastOp::create(builder, op->getLoc(), result, type);
+    auto wide = CastOp::create(builder, op->getLoc(), narrow, builder.getF32Type());
+    result.replaceAllUsesExcept(wide, narrow);
+    narrowed[wide] = narrow;
   }
 
   /// A cache holds what is appended to it.

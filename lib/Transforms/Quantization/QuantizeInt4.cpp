@@ -20,7 +20,9 @@ struct QuantizeInt4Pass : llmopt::impl::QuantizeInt4PassBase<QuantizeInt4Pass> {
       return signalPassFailure();
     }
     QuantScheme scheme{QuantScheme::Weight::Int4,
-                       weightsOnly ? QuantScheme::Input::Float : QuantScheme::Input::PerGroup, group};
+                       weightsOnly ? QuantScheme::Input::Float : QuantScheme::Input::PerGroup, group, fake};
+    if (!fake)
+      expandFakeQuantize(getOperation());
     InputQuantizer inputs;
     getOperation().walk([&](lm::LinearOp linear) {
       auto [k, n] = getWeightSize(linear);

@@ -15,7 +15,9 @@ struct QuantizeInt8Pass : llmopt::impl::QuantizeInt8PassBase<QuantizeInt8Pass> {
   using llmopt::impl::QuantizeInt8PassBase<QuantizeInt8Pass>::QuantizeInt8PassBase;
 
   void runOnOperation() override {
-    QuantScheme scheme{QuantScheme::Weight::Int8, QuantScheme::Input::PerToken};
+    QuantScheme scheme{QuantScheme::Weight::Int8, QuantScheme::Input::PerToken, 0, fake};
+    if (!fake)
+      expandFakeQuantize(getOperation());
     InputQuantizer inputs;
     getOperation().walk([&](lm::LinearOp linear) {
       auto [k, n] = getWeightSize(linear);

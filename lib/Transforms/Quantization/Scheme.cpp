@@ -9,6 +9,11 @@ using namespace llmopt;
 using namespace llmopt::lm;
 
 std::string QuantScheme::str() const {
+  if (fake && weight != Weight::Float) {
+    QuantScheme real = *this;
+    real.fake = false;
+    return real.str() + "-fake";
+  }
   switch (weight) {
   case Weight::Float:
     return "float";
@@ -37,10 +42,16 @@ std::pair<int64_t, int64_t> llmopt::getWeightSize(LinearOp linear) {
   return {type.getDimSize(transposed ? 1 : 0), type.getDimSize(transposed ? 0 : 1)};
 }
 
+/// Whether `value` is quantized already: in integers or in floats, in groups or not.
+static bool isRounded(Value value) {
+  if (auto reshape = value.getDefiningOp<ReshapeOp>())
+    value = reshape.getInput();
+  return isa_and_nonnull<DequantizeOp, FakeQuantizeOp>(value.getDefiningOp());
+}
+
 bool llmopt::isQuantizable(LinearOp linear) {
   return getElementTypeOrSelf(linear.getInput()).isF32() && getElementTypeOrSelf(linear.getWeight()).isF32() &&
-         isWeightDerived(linear.getWeight()) && !linear.getInput().getDefiningOp<DequantizeOp>() &&
-         !linear.getWeight().getDefiningOp<DequantizeOp>();
+         isWeightDerived(linear.getWeight()) && !isRounded(linear.getInput()) && !isRounded(linear.getWeight());
 }
 
 std::optional<std::string> llmopt::whyNot(LinearOp linear, const QuantScheme &scheme) {
@@ -51,14 +62,54 @@ std::optional<std::string> llmopt::whyNot(LinearOp linear, const QuantScheme &sc
   return std::nullopt;
 }
 
-/// x -> dequantize(quantize(x, s), s), s = absmax over `axis` / qmax, in an integer
-/// type of `bits`.
-static Value roundToNearest(OpBuilder &builder, Location loc, Value x, int64_t axis, unsigned bits) {
-  Type narrow = withElementType(x.getType(), builder.getIntegerType(bits));
+/// x -> dequantize(quantize(x, scale), scale), narrow range, in an integer type of
+/// `bits`.
+static Value roundTo(OpBuilder &builder, Location loc, Value x, Value scale, unsigned bits, bool fake) {
+  auto fakeQuantize = FakeQuantizeOp::create(builder, loc, x, scale, Value(), builder.getIntegerType(bits), true);
+  if (fake)
+    return fakeQuantize;
+  Value result = fakeQuantize.expand(builder);
+  fakeQuantize.erase();
+  return result;
+}
+
+/// The same with scale = absmax over `axis` / qmax.
+static Value roundToNearest(OpBuilder &builder, Location loc, Value x, int64_t axis, unsigned bits, bool fake = false) {
   Value scale = AbsMaxScaleOp::create(builder, loc, x, builder.getDenseI64ArrayAttr({axis}),
                                       builder.getF64FloatAttr((1 << (bits - 1)) - 1));
-  Value q = QuantizeOp::create(builder, loc, narrow, x, scale, Value(), builder.getBoolAttr(true));
-  return DequantizeOp::create(builder, loc, q, scale, Value());
+  return roundTo(builder, loc, x, scale, bits, fake);
+}
+
+int64_t llmopt::expandFakeQuantize(Operation *root) {
+  int64_t count = 0;
+  root->walk([&](FakeQuantizeOp op) {
+    OpBuilder builder(op);
+    op.getResult().replaceAllUsesWith(op.expand(builder));
+    op.erase();
+    ++count;
+  });
+  return count;
+}
+
+int64_t llmopt::formFakeQuantize(Operation *root) {
+  int64_t count = 0;
+  root->walk([&](DequantizeOp op) {
+    auto quantize = op.getInput().getDefiningOp<QuantizeOp>();
+    if (!quantize || quantize.getScale() != op.getScale() || quantize.getZeroPoint() != op.getZeroPoint() ||
+        getElementTypeOrSelf(quantize.getInput()) != getElementTypeOrSelf(op.getScale()) ||
+        !isa<IntegerType>(getElementTypeOrSelf(quantize.getType())) ||
+        getElementTypeOrSelf(quantize.getType()).getIntOrFloatBitWidth() > 16)
+      return;
+    OpBuilder builder(op);
+    Value fake = FakeQuantizeOp::create(builder, op.getLoc(), quantize.getInput(), op.getScale(), op.getZeroPoint(),
+                                        getElementTypeOrSelf(quantize.getType()), quantize.getNarrowRange());
+    op.getResult().replaceAllUsesWith(fake);
+    op.erase();
+    if (quantize->use_empty())
+      quantize->erase();
+    ++count;
+  });
+  return count;
 }
 
 /// `value` with its dimension `axis` split into groups of `size`.
@@ -82,14 +133,13 @@ Value InputQuantizer::roundTrip(Value x, const QuantScheme &scheme, double stati
   int64_t last = cast<RankedTensorType>(x.getType()).getRank() - 1;
   if (scheme.input == QuantScheme::Input::Static) {
     Value scale = createScalar(builder, loc, builder.getF32Type(), staticScale);
-    Type int8 = withElementType(x.getType(), builder.getI8Type());
-    Value q = QuantizeOp::create(builder, loc, int8, x, scale, Value(), builder.getBoolAttr(true));
-    return result = DequantizeOp::create(builder, loc, q, scale, Value());
+    return result = roundTo(builder, loc, x, scale, 8, scheme.fake);
   }
   if (!grouped)
-    return result = roundToNearest(builder, loc, x, last, 8);
+    return result = roundToNearest(builder, loc, x, last, 8, scheme.fake);
   SmallVector<SymExpr> dims = getDims(x);
-  Value rounded = roundToNearest(builder, loc, splitGroups(builder, loc, x, last, scheme.group), last + 1, 8);
+  Value rounded =
+      roundToNearest(builder, loc, splitGroups(builder, loc, x, last, scheme.group), last + 1, 8, scheme.fake);
   return result = ReshapeOp::create(builder, loc, rounded, dims);
 }
 
@@ -109,9 +159,10 @@ void llmopt::quantizeLinear(LinearOp linear, const QuantScheme &scheme, InputQua
     dims = {SymExpr(k), SymExpr(n)};
     linear.setTransposeWeight(false);
   } else if (grouped) {
-    weight = roundToNearest(builder, loc, splitGroups(builder, loc, weight, axis, scheme.group), axis + 1, 4);
+    weight =
+        roundToNearest(builder, loc, splitGroups(builder, loc, weight, axis, scheme.group), axis + 1, 4, scheme.fake);
   } else {
-    weight = roundToNearest(builder, loc, weight, axis, 8);
+    weight = roundToNearest(builder, loc, weight, axis, 8, scheme.fake);
   }
   if (grouped)
     weight = ReshapeOp::create(builder, loc, weight, dims);

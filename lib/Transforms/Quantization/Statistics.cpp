@@ -84,3 +84,7 @@ std::vector<float> ActivationStatistics::getMean() const {
     mean[i] = static_cast<float>(sum[i] / std::max<int64_t>(1, rows));
   return mean;
 }
+
+std::string llmopt::getLinearAlgebraName() {
+  return std::string(openblas_get_config()) + " " + openblas_get_corename();
+}

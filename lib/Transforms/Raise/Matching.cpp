@@ -130,7 +130,8 @@ bool llmopt::isWeightDerived(Value value) {
       hasWeight = true;
       continue;
     }
-    if (!isa<TransposeOp, ReshapeOp, SliceOp, ConcatOp, CastOp, MulOp, AddOp, DequantizeOp, QuantizeOp>(op))
+    if (!isa<TransposeOp, ReshapeOp, SliceOp, ConcatOp, CastOp, MulOp, AddOp, DequantizeOp, QuantizeOp, FakeQuantizeOp,
+             AbsMaxScaleOp>(op))
       return false;
     llvm::append_range(work, op->getOperands());
   }

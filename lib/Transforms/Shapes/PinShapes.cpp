@@ -1,6 +1,8 @@
 // Replacing symbols by constants, everywhere in a function.
 #include "llmopt/Transforms/Shapes/Passes.h"
 
+#include "llmopt/Dialect/LM/IR/Relation.h"
+
 #include "mlir/IR/AttrTypeSubElements.h"
 
 using namespace mlir;
@@ -22,30 +24,16 @@ SmallVector<SymExpr> apply(const Substitution &symbols, ArrayRef<SymExpr> exprs)
   return llvm::map_to_vector(exprs, [&](const SymExpr &expr) { return apply(symbols, expr); });
 }
 
-/// Whether "a <= b" and the like hold; nullopt where that is open (or the text
-/// is something else).
+/// Whether a constraint holds; nullopt where that is open (or the text is something
+/// else).
 std::optional<bool> decideConstraint(StringRef text, const Substitution &symbols, std::string &rewritten) {
-  for (StringRef relation : {"<=", ">=", "==", "<", ">"}) {
-    size_t at = text.find(relation);
-    if (at == StringRef::npos)
-      continue;
-    std::optional<SymExpr> a = SymExpr::parse(text.take_front(at));
-    std::optional<SymExpr> b = SymExpr::parse(text.drop_front(at + relation.size()));
-    if (!a || !b)
-      return std::nullopt;
-    *a = apply(symbols, *a);
-    *b = apply(symbols, *b);
-    rewritten = a->str() + " " + relation.str() + " " + b->str();
-    std::optional<int64_t> x = a->getConstant(), y = b->getConstant();
-    if (!x || !y)
-      return std::nullopt;
-    return relation == "<="   ? *x <= *y
-           : relation == ">=" ? *x >= *y
-           : relation == "==" ? *x == *y
-           : relation == "<"  ? *x < *y
-                              : *x > *y;
-  }
-  return std::nullopt;
+  std::optional<Relation> relation = Relation::parse(text);
+  if (!relation)
+    return std::nullopt;
+  relation->lhs = apply(symbols, relation->lhs);
+  relation->rhs = apply(symbols, relation->rhs);
+  rewritten = relation->str();
+  return relation->holds();
 }
 
 LogicalResult substituteConstraints(func::FuncOp function, const Substitution &symbols) {

@@ -9,6 +9,7 @@ mlir::LogicalResult applyElementwiseVJP(mlir::Operation *op, mlir::Value g, cons
 mlir::LogicalResult applyShapeVJP(mlir::Operation *op, mlir::Value g, const VJPContext &c);
 mlir::LogicalResult applyReduceVJP(mlir::Operation *op, mlir::Value g, const VJPContext &c);
 mlir::LogicalResult applyMatmulVJP(mlir::Operation *op, mlir::Value g, const VJPContext &c);
+mlir::LogicalResult applyQuantizeVJP(mlir::Operation *op, mlir::Value g, const VJPContext &c);
 mlir::LogicalResult applyTransformerVJP(mlir::Operation *op, mlir::Value g, const VJPContext &c);
 } // namespace llmopt
 

@@ -121,7 +121,8 @@ LogicalResult llmopt::applyTransformerVJP(Operation *op, Value g, const VJPConte
 }
 
 LogicalResult llmopt::applyVJP(Operation *op, Value gradient, const VJPContext &context) {
-  for (auto *rules : {applyElementwiseVJP, applyShapeVJP, applyReduceVJP, applyMatmulVJP, applyTransformerVJP})
+  for (auto *rules :
+       {applyElementwiseVJP, applyShapeVJP, applyReduceVJP, applyMatmulVJP, applyQuantizeVJP, applyTransformerVJP})
     if (succeeded(rules(op, gradient, context)))
       return success();
   return failure();

@@ -53,7 +53,9 @@ typedef enum llmopt_status {
   LLMOPT_OUT_OF_MEMORY = 9,
   LLMOPT_IO_ERROR = 10,        /* the operating system refused: permissions, disk, threads */
   LLMOPT_INTERNAL = 11,        /* a defect of the runtime */
-  LLMOPT_BAD_VALUE = 12        /* a value of an input: a token id outside of the vocabulary */
+  LLMOPT_BAD_VALUE = 12,       /* a value of an input: a token id outside of the vocabulary */
+  LLMOPT_NO_DEVICE = 13,       /* no CUDA driver, no device, or none that the model has code for */
+  LLMOPT_DEVICE_ERROR = 14     /* the device or its driver failed */
 } llmopt_status;
 
 /* One line, lower case, no final period, always NUL-terminated; longer texts are cut. */
@@ -138,6 +140,7 @@ typedef struct llmopt_model_info {
   uint32_t num_weights;
   uint32_t reserved;
   uint64_t weights_size; /* bytes */
+  const char *architectures; /* of GPUs that it has code for: "sm_80,compute_80"; "" on CPUs */
 } llmopt_model_info;
 
 LLMOPT_API llmopt_status llmopt_model_get_info(const llmopt_model *model, llmopt_model_info *info,
@@ -198,9 +201,17 @@ typedef struct llmopt_session_options {
   uint32_t profile;     /* non-zero: take the time of every step */
   uint64_t cache_capacity; /* tokens that the caches have room for; 0: as many as the
                               model can make use of, 2048 where that is not known */
+  /* Of models that run on a device. */
+  uint32_t device_pointers;   /* non-zero: `data` of inputs and outputs are addresses of device
+                                 memory in the device's primary context. They stay the
+                                 caller's, and no work of the caller on them may be under way
+                                 during a run, which is over when run returns */
+  uint32_t no_device_graphs;  /* non-zero: launch kernels one by one, record no CUDA graphs */
 } llmopt_session_options;
 
-/* Creates the worker threads (num_threads - 1 of them; none for one thread). */
+/* Creates the worker threads (num_threads - 1 of them; none for one thread). For a
+ * model that runs on a device: opens the CUDA driver and its first device with the
+ * first session, and copies the weights there, which all sessions share. */
 LLMOPT_API llmopt_status llmopt_session_create(llmopt_model *model,
                                                const llmopt_session_options *options,
                                                llmopt_session **session, llmopt_error *error);

@@ -22,12 +22,12 @@ def main():
         subprocess.run([llmopt.resolve(), model.resolve(), "-quantize-int8", "-emit=cuda"], cwd=folder, check=True)
         project = pathlib.Path(folder) / (model.stem + ".cuda")
         names = {str(path.relative_to(project)) for path in project.rglob("*") if path.is_file()}
-        wanted = {"model.cu", "model.weights", "CMakeLists.txt", "README.md", "llmopt/cuda/gemm.cuh"}
+        wanted = {"model.cu", "model.weights", "CMakeLists.txt", "README.md", "llmopt/cuda/mma_gemm.cuh"}
         if wanted - names:
             sys.exit(f"missing {sorted(wanted - names)}")
         text = (project / "model.cu").read_text()
-        kernels = re.findall(r"__global__ void .*? ?(\w+)\(", text)
-        if not any(name.startswith("gemm_s8") or "s8" in name for name in kernels) and "gemm_s8" not in text:
+        kernels = re.findall(r"__launch_bounds__\(\d+\)\s+(\w+)\(", text)
+        if not any(name.startswith("gemm_s8") for name in kernels) or "llmopt::MmaS8" not in text:
             sys.exit("no int8 gemm in model.cu")
         if "/encoder/layer.0/" not in text or not text.isascii():
             sys.exit("model.cu does not name its ONNX nodes, or holds more than ASCII")

@@ -1,8 +1,8 @@
 // RUN: llmopt-opt %s --lm-plan | FileCheck %s
 // RUN: llmopt-opt %s --lm-plan="int8=quads" | FileCheck %s --check-prefix=QUADS
 // RUN: llmopt-opt %s --lm-plan="int8=none" | FileCheck %s --check-prefix=NONE
-// RUN: not llmopt-opt %s --lm-plan="int8=rows" 2>&1 | FileCheck %s --check-prefix=BAD
-// BAD: expected int8 to be panels, pairs, quads or none, but got rows
+// RUN: not llmopt-opt %s --lm-plan="int8=columns" 2>&1 | FileCheck %s --check-prefix=BAD
+// BAD: expected int8 to be panels, pairs, quads, rows or none, but got columns
 
 !x = tensor<?x32xf32, #lm.dims<"n", 32>>
 !xi = tensor<?x32xi8, #lm.dims<"n", 32>>

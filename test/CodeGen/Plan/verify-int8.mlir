@@ -11,7 +11,7 @@ func.func @pack(%w: tensor<8x16xf32>) {
 
 // (C1) of kernel.quantize_rows
 func.func @rows(%x: tensor<4x?xf32>) {
-  // expected-error @+1 {{expected f32 rows of known width, but got 'tensor<4x?xf32>'}}
+  // expected-error @+1 {{expected f32, f16 or bf16 rows of known width, but got 'tensor<4x?xf32>'}}
   %0, %1 = kernel.quantize_rows %x : (tensor<4x?xf32>) -> (tensor<4x?xi8>, tensor<4x1xf32>)
   return
 }
@@ -111,5 +111,32 @@ func.func @tensor_scale(%x: tensor<4x8xf32>, %s: tensor<4x1xf32>) {
 func.func @column_sums(%w: tensor<4x8xi16>) {
   // expected-error @+1 {{expected a static i8 matrix, but got 'tensor<4x8xi16>'}}
   %0 = kernel.column_sums %w : (tensor<4x8xi16>) -> tensor<8xi32>
+  return
+}
+
+// -----
+
+// (C4) of kernel.norm_quantized_tensor
+func.func @norm_scale(%x: tensor<4x8xf32>, %s: tensor<2xf32>) {
+  // expected-error @+1 {{expected one f32 scale, but got 'tensor<2xf32>'}}
+  %0, %1 = kernel.norm_quantized_tensor <rms> %x quantized %s {epsilon = 1.0e-5 : f64} : (tensor<4x8xf32>, tensor<2xf32>) -> (tensor<4x8xf32>, tensor<4x8xi8>)
+  return
+}
+
+// -----
+
+// (C4)
+func.func @norm_zero_point(%x: tensor<4x8xf32>, %s: tensor<f32>, %z: tensor<ui8>) {
+  // expected-error @+1 {{expected one i8 zero point, but got 'tensor<ui8>'}}
+  %0, %1 = kernel.norm_quantized_tensor <rms> %x quantized %s zero_point %z {epsilon = 1.0e-5 : f64} : (tensor<4x8xf32>, tensor<f32>, tensor<ui8>) -> (tensor<4x8xf32>, tensor<4x8xi8>)
+  return
+}
+
+// -----
+
+// (C4) of kernel.attention
+func.func @attention_scales(%q: tensor<1x4x16xf32>, %k: tensor<1x4x16xi8>, %s: tensor<1x4x3xf32>) {
+  // expected-error @+1 {{expected key and value of the type of the query, or both of i8 with a scale per token and head, but got 'tensor<1x4x16xi8>' and 'tensor<1x4x16xi8>'}}
+  %0 = kernel.attention %q, %k, %k scales %s, %s {num_heads = 2 : i64, kv_num_heads = 2 : i64, head_dim = 8 : i64, value_head_dim = 8 : i64, q_offset = 0 : i64, k_offset = 0 : i64, v_offset = 0 : i64, scale = 1.0 : f64, mask_kind = #lm.mask_kind<none>, fully_masked = #lm.fully_masked<source>} : (tensor<1x4x16xf32>, tensor<1x4x16xi8>, tensor<1x4x16xi8>, tensor<1x4x3xf32>, tensor<1x4x3xf32>) -> tensor<1x4x16xf32>
   return
 }

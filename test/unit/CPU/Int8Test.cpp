@@ -1,6 +1,6 @@
 // int8 products and the quantization of rows: integers equal to those of plain
 // loops, on every level this CPU has, floats within rounding.
-#include "Fixture.h"
+#include "IntegerFixture.h"
 
 #include "llmopt/CodeGen/CPU/Int8.h"
 
@@ -9,15 +9,7 @@ using namespace llmopt::cpu;
 namespace {
 
 class Int8Test : public KernelTest {};
-INSTANTIATE_TEST_SUITE_P(Levels, Int8Test, testing::Values("x86-64", "x86-64-v3", "x86-64-v4", "cascadelake"),
-                         [](const auto &info) {
-                           std::string name = info.param;
-                           for (char &c : name)
-                             c = c == '-' ? '_' : c;
-                           return name;
-                         });
-
-std::vector<uint8_t> asBytes(const std::vector<int8_t> &values) { return {values.begin(), values.end()}; }
+LLMOPT_FOR_INTEGER_LEVELS(Int8Test);
 
 /// The layouts of Int8.h, written down once more.
 std::vector<uint8_t> pack(const TargetInfo &target, const std::vector<int8_t> &w, int64_t n, int64_t k) {
@@ -39,31 +31,12 @@ std::vector<uint8_t> pack(const TargetInfo &target, const std::vector<int8_t> &w
   return packed;
 }
 
-struct Case {
-  int64_t n, k;
-  Activation activation = Activation::None;
-  bool bias = false, residual = false;
-  int64_t mBlock = 0, nBlock = 0;
-};
+using Case = IntegerCase;
 
 GemmInt8Spec makeSpec(const Case &c, const std::string &name) {
   GemmInt8Spec s;
-  s.name = name;
-  s.m = Size::dim(0);
-  s.n = c.n;
-  s.k = c.k;
-  s.a = Operand(0);
-  s.rowScale = Operand(1);
-  s.b = Operand(2);
-  s.columnScale = Operand(3);
-  s.c = Operand(4);
-  if (c.bias)
-    s.bias = Operand(5);
-  if (c.residual)
-    s.residual = Operand(6);
-  s.activation = c.activation;
-  s.mBlock = c.mBlock;
-  s.nBlock = c.nBlock;
+  fillSpec(s, c, name);
+  s.columnScale = Operand(6);
   return s;
 }
 
@@ -86,8 +59,8 @@ void checkExact(const TargetInfo &target, const Case &c, const GemmInt8Spec &spe
   std::vector<float> ones(std::max(m, c.n), 1.0f), out(m * c.n + 32, 1234.5f);
   Guarded guardedA(asBytes(a)), guardedB(pack(target, w, c.n, c.k));
   SizeFormula scratch = gemmInt8Scratch(spec, target);
-  runTiles(kernel, {guardedA, ones.data(), guardedB, ones.data(), out.data()}, {m}, gemmInt8Tiles(spec, target),
-           &scratch);
+  runTiles(kernel, {guardedA, ones.data(), guardedB, out.data(), nullptr, nullptr, ones.data()}, {m},
+           gemmInt8Tiles(spec, target), &scratch);
   for (int64_t i = 0; i < m; ++i)
     for (int64_t j = 0; j < c.n; ++j) {
       int32_t sum = 0;
@@ -96,8 +69,7 @@ void checkExact(const TargetInfo &target, const Case &c, const GemmInt8Spec &spe
       ASSERT_EQ(out[i * c.n + j], static_cast<float>(sum))
           << "row " << i << " column " << j << " M " << m << " N " << c.n << " K " << c.k;
     }
-  for (size_t i = m * c.n; i < out.size(); ++i)
-    ASSERT_EQ(out[i], 1234.5f) << "wrote behind C, M " << m << " N " << c.n;
+  expectUntouched(out, m * c.n, 1234.5f);
 }
 
 TEST_P(Int8Test, SumsAreExact) {
@@ -139,17 +111,14 @@ TEST_P(Int8Test, Epilogue) {
     SizeFormula scratch = gemmInt8Scratch(spec, target);
     std::vector<uint8_t> packed = pack(target, w, c.n, c.k);
     runTiles(library[spec.name],
-             {a.data(), guardedRows, packed.data(), guardedScale, out.data(), guardedBias, out.data()}, {m},
+             {a.data(), guardedRows, packed.data(), out.data(), guardedBias, out.data(), guardedScale}, {m},
              gemmInt8Tiles(spec, target), &scratch);
-    std::vector<double> expected;
-    for (int64_t r = 0; r < m; ++r)
-      for (int64_t j = 0; j < c.n; ++j) {
-        int32_t sum = 0;
-        for (int64_t p = 0; p < c.k; ++p)
-          sum += int32_t(a[r * c.k + p]) * int32_t(w[p * c.n + j]);
-        double x = double(sum) * (double(rowScale[r]) * columnScale[j]) + bias[j];
-        expected.push_back(activationReference(c.activation, x) + (c.residual ? residual[r * c.n + j] : 0));
-      }
+    std::vector<double> expected = finishReference(c, m, bias, residual, [&](int64_t r, int64_t j) {
+      int32_t sum = 0;
+      for (int64_t p = 0; p < c.k; ++p)
+        sum += int32_t(a[r * c.k + p]) * int32_t(w[p * c.n + j]);
+      return double(sum) * (double(rowScale[r]) * columnScale[j]);
+    });
     EXPECT_LT(relativeError(out.data(), expected), 2e-6) << "activation " << int(c.activation);
   }
 }
@@ -160,8 +129,8 @@ TEST_P(Int8Test, ZeroPoint) {
   auto makeZeroSpec = [&](size_t i) {
     GemmInt8Spec spec = makeSpec({sizes[i].first, sizes[i].second}, "gemm" + std::to_string(i));
     spec.oneScale = true;
-    spec.zeroPoint = Operand(5);
-    spec.columnSums = Operand(6);
+    spec.zeroPoint = Operand(7);
+    spec.columnSums = Operand(8);
     return spec;
   };
   KernelLibrary library(target, [&](KernelBuilder &kb) {
@@ -191,7 +160,8 @@ TEST_P(Int8Test, ZeroPoint) {
           memcpy(sumBytes.data(), sums.data(), sumBytes.size());
           std::vector<float> out(m * n + 32, 1234.5f);
           Guarded guardedA(asBytes(a)), guardedB(pack(target, w, n, k)), guardedSums(sumBytes);
-          runTiles(library[spec.name], {guardedA, &scale, guardedB, ones.data(), out.data(), &zeroPoint, guardedSums},
+          runTiles(library[spec.name],
+                   {guardedA, &scale, guardedB, out.data(), nullptr, nullptr, ones.data(), &zeroPoint, guardedSums},
                    {m}, gemmInt8Tiles(spec, target), &scratch);
           for (int64_t r = 0; r < m; ++r)
             for (int64_t j = 0; j < n; ++j) {
@@ -247,7 +217,7 @@ TEST_P(Int8Test, QuantizeTensor) {
 }
 
 TEST_P(Int8Test, QuantizeRows) {
-  for (int64_t width : {1, 3, 16, 37, 128, 769}) {
+  for (int64_t width : {1, 3, 16, 32, 37, 64, 128, 769}) {
     QuantizeRowsSpec spec;
     spec.name = "quantize";
     spec.rows = Size::dim(0);
@@ -256,7 +226,7 @@ TEST_P(Int8Test, QuantizeRows) {
     spec.q = Operand(1);
     spec.scale = Operand(2);
     KernelLibrary library(target, [&](KernelBuilder &kb) { emitQuantizeRows(kb, spec); });
-    const int64_t m = 9;
+    const int64_t m = 23;
     std::vector<float> x = randomVector(m * width, 11, -3, 3);
     for (int64_t i = 0; i < width; ++i) {
       x[i] = 0;                              // a row of zeros
@@ -289,6 +259,43 @@ TEST_P(Int8Test, QuantizeRows) {
     }
     EXPECT_EQ(scale[m], 1234.5f);
     EXPECT_EQ(int(q[m * width]), 77) << "wrote behind q, width " << width;
+  }
+}
+
+// Elements next to a tie of their quotient, for scales of every mantissa: the quotient must
+// be rounded as a division rounds it.
+TEST_P(Int8Test, QuantizeRowsNextToTies) {
+  for (int64_t width : {381, 32}) { // 127 ties and their neighbours, in one row or several
+    const int64_t m = 4000 * (width == 32 ? 12 : 1);
+    QuantizeRowsSpec spec;
+    spec.name = "quantize";
+    spec.rows = Size::dim(0);
+    spec.width = width;
+    spec.x = Operand(0);
+    spec.q = Operand(1);
+    spec.scale = Operand(2);
+    KernelLibrary library(target, [&](KernelBuilder &kb) { emitQuantizeRows(kb, spec); });
+    std::mt19937 rng(3);
+    std::vector<float> x(m * width), scale(m);
+    for (int64_t r = 0; r < m; ++r) {
+      float largest = std::ldexp(1 + float(rng() >> 9) * 0x1p-23f, int(rng() % 160) - 80), *row = &x[r * width];
+      float s = static_cast<float>(double(largest) / 127.0);
+      for (int64_t i = 0; i + 3 <= width; i += 3) {
+        float tie = static_cast<float>((double(rng() % 126) + 0.5) * s);
+        row[i] = std::nextafter(tie, 0.0f);
+        row[i + 1] = -tie;
+        row[i + 2] = std::nextafter(tie, largest);
+      }
+      row[width / 2] = r % 2 ? largest : -largest;
+    }
+    std::vector<int8_t> q(m * width);
+    runTiles(library["quantize"], {x.data(), q.data(), scale.data()}, {m}, quantizeRowsTiles(spec));
+    for (int64_t r = 0; r < m; ++r)
+      for (int64_t i = 0; i < width; ++i) {
+        float quotient = x[r * width + i] / scale[r];
+        ASSERT_EQ(int(q[r * width + i]), int(std::nearbyint(quotient)))
+            << x[r * width + i] << " / " << scale[r] << " = " << quotient;
+      }
   }
 }
 

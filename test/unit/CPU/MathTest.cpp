@@ -129,6 +129,34 @@ TEST_P(MathTest, Unary) {
     }
 }
 
+// In units of the last place above zero; below, where it ends in a product with a
+// vanishing factor, to 2^-23 of x.
+TEST_P(MathTest, Gelu) {
+  KernelLibrary library(target, [&](KernelBuilder &kb) {
+    emitMap(kb, "gelu", [&](V x, V) { return emitGelu(kb, x); });
+  });
+  auto x = randomVector(400000, 5, -9, 9);
+  for (float special : {0.0f, -0.0f, 1e-40f, -1e-40f, 1e-10f, 5.6f, -5.6f, 5.61f, -5.61f, -30.0f, 1e30f, -1e30f, INFINITY, NAN})
+    x.push_back(special);
+  for (const char *name : {"gelu", "gelu_scalar"}) {
+    std::vector<float> out(x.size());
+    int64_t dims[] = {(int64_t)x.size()};
+    void *args[] = {x.data(), x.data(), out.data()};
+    library[name](args, dims, 0, nullptr);
+    double worst = 0, worstBelow = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      double expected = 0.5 * x[i] * std::erfc(-x[i] / std::sqrt(2.0));
+      if (x[i] < 0)
+        worstBelow = std::max(worstBelow, std::fabs(out[i] - expected) / std::fabs(x[i]));
+      else
+        worst = std::max(worst, ulps(out[i], expected));
+    }
+    printf("  %-16s max %.2f ulp, %.2g of x below zero\n", name, worst, worstBelow);
+    EXPECT_LE(worst, 2.5);
+    EXPECT_LE(worstBelow, 0x1p-23);
+  }
+}
+
 TEST_P(MathTest, LargeAngles) {
   KernelLibrary library(target, [&](KernelBuilder &kb) {
     emitMap(kb, "sin", [&](V x, V) { return emitSin(kb, x); });

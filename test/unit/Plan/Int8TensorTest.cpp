@@ -114,4 +114,41 @@ TEST(Int8Tensor, Weights) {
   }
 }
 
+/// A norm whose rows are quantized with one scale, that others read as floats, too.
+TEST(Int8Tensor, NormQuantizes) {
+  for (bool zeroPoint : {false, true}) {
+    SCOPED_TRACE(zeroPoint);
+    std::mt19937 random(4);
+    const std::string h = "tensor<?x96xf32, #lm.dims<\"rows\", 96>>", bytes = "tensor<?x96xi8, #lm.dims<\"rows\", 96>>";
+    const std::string zero = zeroPoint ? " zero_point %z" : "", zeroType = zeroPoint ? ", tensor<i8>" : "";
+    std::string text = "func.func @main(%a: " + h + " {lm.name = \"a\"}, %c: " + h + " {lm.name = \"c\"}) -> (" + h +
+                       " {lm.name = \"y\"}, " + h + " {lm.name = \"sum\"}) {\n";
+    text += weight(random, "g", {96}, 1) + "%sum = lm.add %a, %c : (" + h + ", " + h + ") -> " + h +
+            "\n%n = lm.norm #lm.norm_kind<layer> %sum scale %g {epsilon = 1.0e-5 : f64} : (" + h +
+            ", tensor<96xf32>) -> " + h + "\n%s = lm.constant dense<0.03125> : tensor<f32>\n";
+    if (zeroPoint)
+      text += "%z = lm.constant dense<5> : tensor<i8>\n";
+    text += "%q = lm.quantize %n scale %s" + zero + (zeroPoint ? "" : " {narrow_range = true}") + " : (" + h +
+            ", tensor<f32>" + zeroType + ") -> " + bytes + "\n%d = lm.dequantize %q scale %s" + zero + " : (" + bytes +
+            ", tensor<f32>" + zeroType + ") -> " + h + "\n%wq = lm.weight \"w\" from (" + randomHex(random, 96 * 96) +
+            " : tensor<96x96xi8>) : tensor<96x96xi8>\n%ws = lm.constant dense<0.0078125> : tensor<f32>\n"
+            "%w = lm.dequantize %wq scale %ws : (tensor<96x96xi8>, tensor<f32>) -> tensor<96x96xf32>\n"
+            "%p = lm.linear %d, %w : (" +
+            h + ", tensor<96x96xf32>) -> " + h + "\n%y = lm.add %p, %n : (" + h + ", " + h + ") -> " + h +
+            "\nreturn %y, %sum : " + h + ", " + h + "\n}\n";
+    Model model(text);
+    ASSERT_TRUE(model.compile()) << model.errors;
+    unsigned fused = 0, others = 0;
+    model.getPlan().walk([&](kernel::NormQuantizedTensorOp) { ++fused; });
+    model.getPlan().walk([&](kernel::QuantizeTensorOp) { ++others; });
+    EXPECT_EQ(fused, 1u);
+    EXPECT_EQ(others, 0u);
+    for (int64_t rows : {1, 2, 40})
+      for (uint32_t threads : {1u, 2u})
+        model.expectEqual({randomFloats(model.getContext(), random, {rows, 96}),
+                           randomFloats(model.getContext(), random, {rows, 96})},
+                          1e-4, threads);
+  }
+}
+
 } // namespace

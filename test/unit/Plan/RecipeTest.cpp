@@ -24,6 +24,18 @@ std::string execute(mlir::func::FuncOp function, std::vector<char> &bytes, size_
   auto recipe = buildRecipe(value);
   if (failed(recipe))
     return "no recipe";
+  // Through its text, which gives the same types to all nodes.
+  Recipe parsed;
+  EXPECT_EQ(Recipe::parse(recipe->toJSON(), parsed), "") << recipe->toJSON();
+  EXPECT_EQ(parsed.toJSON(), recipe->toJSON());
+  std::map<const char *, size_t> differences;
+  for (size_t i = 0; i < parsed.nodes.size() && parsed.nodes.size() == recipe->nodes.size(); ++i) {
+    bool packed = i + 1 == parsed.nodes.size() &&
+                  (parsed.nodes[i].op == Recipe::Op::Panels || parsed.nodes[i].op == Recipe::Op::Groups);
+    differences["dims"] += !packed && parsed.nodes[i].dims != recipe->nodes[i].dims;
+    differences["dtype"] += !packed && parsed.nodes[i].dtype != recipe->nodes[i].dtype;
+  }
+  EXPECT_EQ(differences["dims"] + differences["dtype"], 0u) << recipe->toJSON();
   std::map<std::string, std::vector<char>> weights;
   for (auto weight : function.getOps<lm::WeightOp>())
     weights[weight.getName().str()] = getBytes(mlir::cast<mlir::DenseElementsAttr>(weight.getSource()));
@@ -34,7 +46,7 @@ std::string execute(mlir::func::FuncOp function, std::vector<char> &bytes, size_
     error = "no weight " + name;
     return nullptr;
   };
-  return executeRecipe(*recipe, source, [&](const char *data, size_t size) {
+  return executeRecipe(parsed, source, [&](const char *data, size_t size) {
     bytes.insert(bytes.end(), data, data + size);
     return bytes.size() < stopAfter;
   });
@@ -180,8 +192,42 @@ TEST(Recipe, TextForm) {
   ASSERT_TRUE(parsed.module);
   auto recipe = buildRecipe(parsed.main().getBody().front().getTerminator()->getOperand(0));
   ASSERT_TRUE(succeeded(recipe));
-  EXPECT_EQ(recipe->toJSON(), "{\"op\":\"panels\",\"width\":16,\"of\":[{\"op\":\"transpose\",\"perm\":[1,0],\"of\":"
-                              "[{\"op\":\"weight\",\"name\":\"layer \\\"q\\\"\"}]}]}");
+  EXPECT_EQ(recipe->toJSON(),
+            "{\"op\":\"panels\",\"width\":16,\"of\":[{\"op\":\"transpose\",\"perm\":[1,0],\"of\":"
+            "[{\"op\":\"weight\",\"name\":\"layer \\\"q\\\"\",\"shape\":[3,2],\"dtype\":\"f32\"}]}]}");
+}
+
+TEST(Recipe, DamagedText) {
+  const std::string weight = R"({"op":"weight","name":"w","shape":[4,6],"dtype":"f32"})";
+  auto of = [&](const std::string &step) { return "{" + step + ",\"of\":[" + weight + "]}"; };
+  const std::pair<std::string, const char *> cases[] = {
+      {"", "expected '{'"},
+      {weight + "x", "expected the end"},
+      {weight.substr(0, 30), "expected"},
+      {R"({"op":"frobnicate"})", "unknown step 'frobnicate'"},
+      {R"({"op":"weight","name":"w","shape":[4],"dtype":"f31"})", "'f31'"},
+      {R"({"op":"weight","name":"w","shape":[-4],"dtype":"f32"})", "not sound"},
+      {R"({"op":"weight","name":"w","shape":[1e12,1e12],"dtype":"f32"})", "not sound"},
+      {of(R"("op":"transpose","perm":[0,0])"), "permutation"},
+      {of(R"("op":"transpose","perm":[0,2])"), "permutation"},
+      {of(R"("op":"reshape","shape":[5])"), "number of elements"},
+      {of(R"("op":"slice","starts":[0,5],"sizes":[4,2],"steps":[1,1])"), "beyond"},
+      {of(R"("op":"slice","starts":[0],"sizes":[4],"steps":[1])"), "rank"},
+      {of(R"("op":"concat","axis":2)"), "no such axis"},
+      {of(R"("op":"add")"), "operands"},
+      {of(R"("op":"absmax_scale","axes":[2],"qmax":127)"), "no such axis"},
+      {of(R"("op":"panels","width":0)"), "positive width"},
+      {R"({"op":"constant","shape":[2],"dtype":"f32","hex":"00"})", "bytes"}};
+  for (const auto &[text, words] : cases) {
+    Recipe recipe;
+    EXPECT_NE(Recipe::parse(text, recipe).find(words), std::string::npos)
+        << text << ": " << Recipe::parse(text, recipe);
+  }
+  std::string deep;
+  for (int i = 0; i < 500; ++i)
+    deep += R"({"op":"cast","dtype":"f32","of":[)";
+  Recipe recipe;
+  EXPECT_NE(Recipe::parse(deep, recipe).find("deep"), std::string::npos);
 }
 
 TEST(Recipe, SinkThatStops) {

@@ -34,6 +34,9 @@ struct AttentionSpec {
     Size batchStride, tokenStride, headStride;
   };
   Tensor q, k, v, out;
+  /// Where given, k and v are bytes, which stand for integers times the scale of
+  /// their token and head (headStride 1).
+  Tensor kScale, vScale;
 
   double scale = 1.0;
 

@@ -6,6 +6,10 @@
 
 namespace llmopt::cpu {
 
+/// Raised when kernels become faster or slower: times measured before are no longer
+/// taken.
+inline constexpr int kKernelVersion = 1;
+
 /// The kinds of product that have kernels of their own.
 enum class Product {
   Float,

@@ -17,7 +17,7 @@ namespace llmopt::cpu {
 class CPUPlanTarget : public PlanTarget {
 public:
   explicit CPUPlanTarget(const TargetInfo &target) : target(target) {}
-  PackedLayout getGemmLayout(int64_t n, int64_t k) const override;
+  PackedLayout getGemmLayout(int64_t n, int64_t k, mlir::Type elementType) const override;
   std::optional<PackedLayout> getInt8Layout(int64_t n, int64_t k) const override;
   std::optional<int64_t> getQuantizedWidth() const override;
   bool hasInt8Tensors() const override { return true; }

@@ -1,48 +1,36 @@
 // Products with int4 weights, quantized in groups of G along K, by int8 rows.
 //
 // C[m][n] = act(sum_g (sx[m][g] sw[g][n]) sum_{k in g} q[m][k] (u[k][n] - z[g][n]) + bias) + residual.
-// Within a group sums are int32 and exact on every ISA. Groups are added in their
-// order, one fused multiply-add each: bits do not depend on M, tile or thread, and
-// differ only between levels with and without FMA. With one scale per row, sx[m]
-// multiplies the finished sum.
+// Within a group sums are int32 and exact on every ISA; sx[m][g] is rounded to 22 bits,
+// and the product of both to f32. Groups are added in their order, one fused
+// multiply-add each: bits do not depend on M, tile or thread, and differ only between
+// levels with and without FMA. With one scale per row, sx[m] multiplies the finished sum.
 //
 // The weight is what kernel.pack_groups describes: panels of TargetInfo::gemmNR()
 // columns; per panel and group one block of scales, zero points and nibbles. A dword
 // holds 8 steps of K of one column, so that `and` and one shift give two operands of
 // the byte multiply instructions:
 //
-//   VNNI    vpdpbusd of nibbles (unsigned) and activations, from -offset times the
-//           row sum of the group onwards
+//   VNNI    vpdpbusd. For up to three rows of nibbles (unsigned) and activations, from
+//           -offset times the row sum of the group onwards; for more of activations
+//           + 128 and of u - z, which are made once for all rows of a tile, from
+//           -128 times the column sum of the group onwards
 //   AVX2, AVX-512BW  vpmaddubsw; 32 products of K are summed in int16, where
 //           |sum| <= 16 * 15 * 128 = 30720, and then widened
 //   others  int16 products, summed likewise
 #ifndef LLMOPT_CODEGEN_CPU_INT4_H
 #define LLMOPT_CODEGEN_CPU_INT4_H
 
-#include "llmopt/CodeGen/CPU/KernelBuilder.h"
-#include "llmopt/CodeGen/CPU/Operand.h"
+#include "llmopt/CodeGen/CPU/IntegerGemm.h"
 
 namespace llmopt::cpu {
 
-struct GemmInt4Spec {
-  std::string name;
-  Size m;
-  int64_t n = 0, k = 0;
+/// The scale of rows is [M, K/G], or [M].
+struct GemmInt4Spec : IntegerGemmSpec {
   int64_t group = 0;         // G: a multiple of 32 that divides K
   int64_t offset = 8;        // z without zero points
   bool zeroPoints = false;   // the weight holds them
   bool scalePerGroup = true; // of the rows; else one per row
-  Operand a;                 // [M, K] int8
-  Operand rowScale;          // [M, K/G] or [M] f32
-  Operand b;                 // packed
-  Operand bias;              // [N], optional
-  Operand residual;          // [M, N], optional; may be C itself
-  Operand c;                 // [M, N]
-  Activation activation = Activation::None;
-
-  /// Rows and columns of one tile; 0 takes the target's default.
-  int64_t mBlock = 0;
-  int64_t nBlock = 0;
 };
 /// Tile (n block, m block), the m block fastest.
 SizeFormula gemmInt4Tiles(const GemmInt4Spec &spec, const TargetInfo &target);

@@ -18,8 +18,7 @@
 #ifndef LLMOPT_CODEGEN_CPU_INT8_H
 #define LLMOPT_CODEGEN_CPU_INT8_H
 
-#include "llmopt/CodeGen/CPU/KernelBuilder.h"
-#include "llmopt/CodeGen/CPU/Operand.h"
+#include "llmopt/CodeGen/CPU/IntegerGemm.h"
 
 namespace llmopt::cpu {
 
@@ -30,25 +29,12 @@ Int8Layout gemmInt8Layout(const TargetInfo &target);
 /// Columns of a panel.
 int64_t gemmInt8NR(const TargetInfo &target);
 
-struct GemmInt8Spec {
-  std::string name;
-  Size m;
-  int64_t n = 0, k = 0;
-  Operand a;        // [M, K] int8
-  Operand rowScale; // [M] f32, or one for all rows
+/// The scale of rows is [M], or one for all rows.
+struct GemmInt8Spec : IntegerGemmSpec {
   bool oneScale = false;
   Operand zeroPoint;   // one int8, optional
   Operand columnSums;  // [N] int32 of sum_k(w[k][n]), beside zeroPoint
-  Operand b;           // packed in gemmInt8Layout()
   Operand columnScale; // [N] f32
-  Operand bias;        // [N], optional
-  Operand residual;    // [M, N], optional; may be C itself
-  Operand c;           // [M, N]
-  Activation activation = Activation::None;
-
-  /// Rows and columns of one tile; 0 takes the target's default.
-  int64_t mBlock = 0;
-  int64_t nBlock = 0;
 };
 /// Tile (n block, m block), the m block fastest.
 SizeFormula gemmInt8Tiles(const GemmInt8Spec &spec, const TargetInfo &target);

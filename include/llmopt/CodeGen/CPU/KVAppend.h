@@ -1,4 +1,4 @@
-// Writing new tokens into a cache, f32:
+// Writing new tokens into a cache, f32 or bytes:
 //   cache[b, past + s, :] = input[b, s, :]
 //
 // One tile is one sequence of the batch.
@@ -16,6 +16,7 @@ struct KVAppendSpec {
   Size width;
   Operand cache; // [batch, capacity, width]
   Operand input; // [batch, tokens, width]
+  bool bytes = false; // elements of 8 bits
 };
 
 SizeFormula kvAppendTiles(const KVAppendSpec &spec);

@@ -136,7 +136,7 @@ public:
   V loadMasked(V pointer, V mask, V passThrough = {});
   void store(V value, V pointer);
   void storeMasked(V value, V pointer, V mask);
-  void prefetch(V pointer, int locality = 3);
+  void prefetch(V pointer, int locality = 3, bool toWrite = false);
 
   // Control flow. Loops count from lo to hi (exclusive) by a positive step.
   void loop(V lo, V hi, int64_t step, llvm::function_ref<void(V)> body);

@@ -33,6 +33,9 @@ struct NormSpec {
   Operand quantized;      // [rows, width] int8, optional: `out` as QuantizeRowsSpec says,
   Operand quantizedScale; // [rows, quantizedGroups] f32: in equal parts of rows
   int64_t quantizedGroups = 1;
+  Operand tensorScale;     // one f32, instead of quantizedScale: `quantized` as
+  Operand tensorZeroPoint; // QuantizeTensorSpec says, with one int8, optional
+  bool narrow = false;
 
   int64_t rowBlock = 0; // rows per tile; 0 takes the default
 };

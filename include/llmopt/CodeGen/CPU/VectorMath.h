@@ -22,6 +22,8 @@ V emitExpNonPositive(KernelBuilder &kb, V x);
 V emitLog(KernelBuilder &kb, V x);
 V emitTanh(KernelBuilder &kb, V x);
 V emitErf(KernelBuilder &kb, V x);
+/// x (1 + erf(x / sqrt 2)) / 2
+V emitGelu(KernelBuilder &kb, V x);
 V emitSigmoid(KernelBuilder &kb, V x);
 V emitSin(KernelBuilder &kb, V x);
 V emitCos(KernelBuilder &kb, V x);

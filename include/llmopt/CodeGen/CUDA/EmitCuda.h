@@ -1,7 +1,8 @@
-// From a kernel plan (L2) to a CUDA project, or to an artefact that emulates it.
+// From a kernel plan (L2) to a CUDA project, to what nvcc makes of it, or to an
+// artefact that emulates it on a CPU.
 //
 // model.cu holds one function per kernel over the header-only library in
-// llmopt/cuda, and the tables of Runtime/abi.h as C++ text.
+// llmopt/cuda, model_tables.cpp the tables of Runtime/abi.h as C++ text.
 #ifndef LLMOPT_CODEGEN_CUDA_EMITCUDA_H
 #define LLMOPT_CODEGEN_CUDA_EMITCUDA_H
 
@@ -9,25 +10,55 @@
 
 #include "mlir/IR/BuiltinOps.h"
 
+#include <optional>
+#include <string>
+#include <vector>
+
 namespace llmopt::cuda {
 
-/// The plan's view of a GPU: panels of 64 columns, attention for every head size
+/// The plan's view of a GPU: weights as rows along K, attention for every head size
 /// that fits a block, everything else as loops.
 class CudaPlanTarget : public PlanTarget {
 public:
-  PackedLayout getGemmLayout(int64_t n, int64_t k) const override;
+  PackedLayout getGemmLayout(int64_t n, int64_t k, mlir::Type elementType) const override;
   std::optional<PackedLayout> getInt8Layout(int64_t n, int64_t k) const override;
+  bool hasGemm(mlir::Type elementType) const override;
+  bool hasRows(mlir::Type elementType) const override;
+  bool hasQuantizedNorm() const override { return true; }
   bool hasAttention(lm::AttentionOp op) const override;
   bool hasLoops(mlir::Operation *op, std::string &reason) const override;
 };
 
-/// Writes model.cu, model.weights, headers, CMakeLists.txt and README.md into the
-/// folder `output`, each whole or not at all. Failures have been reported.
-mlir::LogicalResult emitCudaProject(mlir::ModuleOp plan, llvm::StringRef output, llvm::StringRef arch);
+/// "sm_80+sm_90a" as {"80", "90a"}, ascending; nullopt and a reason where it is not
+/// that.
+std::optional<std::vector<std::string>> parseArchitectures(llvm::StringRef text, std::string &error);
+
+/// Writes a project into the folder `output`: model.cu, model_tables.cpp, model.h,
+/// model.weights, headers, CMakeLists.txt and README.md, each whole or not at all.
+/// Here and below failures have been reported.
+mlir::LogicalResult emitCudaProject(mlir::ModuleOp plan, llvm::StringRef output,
+                                    llvm::ArrayRef<std::string> architectures, llvm::StringRef symbolPrefix);
+
+struct CudaLibraryOptions {
+  std::string output; ///< model.so; the weights go to <stem>.weights
+  std::string symbolPrefix;
+  bool embedWeights = false;
+};
+
+/// The same project as an artefact: device code by nvcc in a library of tables by the
+/// host's C++ compiler. Where one of them fails, its input stays and the message
+/// says where.
+mlir::LogicalResult emitCudaLibrary(mlir::ModuleOp plan, llvm::ArrayRef<std::string> architectures,
+                                    const CudaLibraryOptions &options);
+
+/// Device code alone, for one architecture.
+enum class CudaCode { Cubin, Ptx };
+mlir::LogicalResult emitCudaCode(mlir::ModuleOp plan, llvm::StringRef output, llvm::StringRef architecture,
+                                 CudaCode code);
 
 /// Compiles the same project for the CPU with the host's C++ compiler, against
-/// the emulation header, into the artefact `output` and `<stem>.weights`.
-mlir::LogicalResult emitCudaEmulation(mlir::ModuleOp plan, llvm::StringRef output, llvm::StringRef symbolPrefix);
+/// the emulation header.
+mlir::LogicalResult emitCudaEmulation(mlir::ModuleOp plan, const CudaLibraryOptions &options);
 
 } // namespace llmopt::cuda
 

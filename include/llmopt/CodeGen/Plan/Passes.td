@@ -18,7 +18,7 @@ def PlanPass : Pass<"lm-plan", "::mlir::ModuleOp"> {
   let options = [Option<"panelWidth", "panel-width", "int64_t", /*default=*/"16",
                         "columns of a panel of a packed weight">,
                  Option<"int8", "int8", "std::string", /*default=*/"\"panels\"",
-                        "layout of int8 weights: panels, pairs, quads; none for a target without int8 products">,
+                        "layout of int8 weights: panels, pairs, quads, rows; none for a target without int8 products">,
                  Option<"quantizedWeights", "quantized-weights", "bool", /*default=*/"false",
                         "the target multiplies int4 weights, and int8 ones by floats, and quantizes in norms">];
 }

@@ -11,12 +11,12 @@ class PlanTarget {
 public:
   virtual ~PlanTarget();
 
-  /// How the [k, n] weight of a gemm is packed.
+  /// How the [k, n] weight of a gemm is packed; the width of rows counts elements.
   struct PackedLayout {
     kernel::Layout layout = kernel::Layout::Panels;
     int64_t width = 16;
   };
-  virtual PackedLayout getGemmLayout(int64_t n, int64_t k) const = 0;
+  virtual PackedLayout getGemmLayout(int64_t n, int64_t k, mlir::Type elementType) const = 0;
 
   /// How the int8 [k, n] weight of a gemm_s8 is packed. None: there is no such
   /// kernel, and quantized products run as f32 ones with the rest in loops.
@@ -46,7 +46,7 @@ public:
   explicit PanelTarget(int64_t width, std::optional<kernel::Layout> int8 = kernel::Layout::Panels,
                        bool quantizedWeights = false)
       : width(width), int8(int8), quantizedWeights(quantizedWeights) {}
-  PackedLayout getGemmLayout(int64_t, int64_t) const override { return {kernel::Layout::Panels, width}; }
+  PackedLayout getGemmLayout(int64_t, int64_t, mlir::Type) const override { return {kernel::Layout::Panels, width}; }
   std::optional<PackedLayout> getInt8Layout(int64_t, int64_t) const override {
     return int8 ? std::optional(PackedLayout{*int8, width}) : std::nullopt;
   }

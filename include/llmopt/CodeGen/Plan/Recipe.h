@@ -58,6 +58,8 @@ struct Recipe {
   bool isCanonical() const { return nodes.size() == 1 && nodes[0].op == Op::Weight; }
   /// {"op":"panels","width":16,"of":[{"op":"transpose",...}]}
   std::string toJSON() const;
+  /// The inverse, with the types of all nodes; "" or what is wrong with the text.
+  static std::string parse(const std::string &json, Recipe &recipe);
 };
 
 /// Bytes of one element; 0 for what is no llmopt_dtype.

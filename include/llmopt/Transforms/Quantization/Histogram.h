@@ -3,6 +3,7 @@
 #define LLMOPT_TRANSFORMS_QUANTIZATION_HISTOGRAM_H
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace llmopt {
@@ -13,6 +14,10 @@ namespace llmopt {
 class Histogram {
 public:
   static constexpr int numBins = 2048;
+
+  Histogram() = default;
+  /// What getExponent and getCounts said; `numBins` counts.
+  Histogram(int exponent, std::vector<uint64_t> counts) : exponent(exponent), counts(std::move(counts)) {}
 
   /// NaN and infinities are not counted.
   void add(float x);

@@ -27,6 +27,8 @@ struct QuantScheme {
   Weight weight = Weight::Float;
   Input input = Input::Float;
   int64_t group = 0; ///< inputs that share a scale; divides K
+  /// lm.fake_quantize instead of integers: the same numbers, with gradients.
+  bool fake = false;
 
   bool isFloat() const { return weight == Weight::Float; }
   /// "float", "int8", "int8-static", "int4-g32", "int4-g32-weights"...
@@ -70,6 +72,14 @@ bool isQuantizable(lm::EmbeddingOp embedding);
 /// Whether a layer has an f32 input, a weight made of weights, and is not
 /// quantized yet.
 bool isQuantizable(lm::LinearOp linear);
+
+/// lm.fake_quantize -> lm.quantize and lm.dequantize with the same scales, wherever it
+/// is. Returns how many there were.
+int64_t expandFakeQuantize(mlir::Operation *root);
+
+/// The opposite, for what a file quantizes: lm.dequantize of lm.quantize of f32 with
+/// the same scale and zero point -> lm.fake_quantize.
+int64_t formFakeQuantize(mlir::Operation *root);
 
 /// [K, N] of the weight.
 std::pair<int64_t, int64_t> getWeightSize(lm::LinearOp linear);

@@ -4,7 +4,11 @@
 
 #include "llmopt/Transforms/Quantization/Histogram.h"
 
+#include "llvm/ADT/StringRef.h"
+
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
 namespace llmopt {
@@ -38,6 +42,11 @@ public:
   std::vector<float> gram;   ///< [K, K] sum of x x^T, upper triangle; empty without
   std::vector<float> sample; ///< [sampled rows, K], evenly spaced
 
+  /// Appends everything to `bytes`, of the Gram matrix the upper triangle.
+  void save(std::string &bytes) const;
+  /// Takes what save() wrote from the front of `bytes`; nullopt where it is not that.
+  static std::optional<ActivationStatistics> load(llvm::StringRef &bytes);
+
   double getAbsMax() const;
   /// sum / rows.
   std::vector<float> getMean() const;
@@ -52,6 +61,10 @@ private:
   double batchMax = 0;
   bool hasBatches = false;
 };
+
+/// What the last bits of Gram matrices depend on: the build of the linear algebra
+/// and the processor that it chose kernels for.
+std::string getLinearAlgebraName();
 
 } // namespace llmopt
 

@@ -20,7 +20,7 @@ bool kernel::isVector(Value value, const SymExpr &size) {
   return dims.size() == 1 && !mayDiffer(dims.front(), size);
 }
 
-/// [panels, entries, bytes of an entry] of a [k, n] weight.
+/// [panels, entries, elements of an entry] of a [k, n] weight.
 static RankedTensorType getPackedType(Type elementType, int64_t k, int64_t n, Layout layout, int64_t width) {
   int64_t panels = llvm::divideCeil(n, width);
   switch (layout) {
@@ -30,6 +30,8 @@ static RankedTensorType getPackedType(Type elementType, int64_t k, int64_t n, La
     return RankedTensorType::get({panels, int64_t(llvm::divideCeil(k, 2)), 2 * width}, elementType);
   case Layout::Quads:
     return RankedTensorType::get({panels, 1 + int64_t(llvm::divideCeil(k, 4)), 4 * width}, elementType);
+  case Layout::Rows:
+    return RankedTensorType::get({n, int64_t(llvm::divideCeil(k, width)), width}, elementType);
   }
   llvm_unreachable("an enum");
 }
@@ -53,11 +55,13 @@ LogicalResult KVAppendOp::verify() {
     return emitOpError() << "expected an argument with lm.cache that nothing else uses";
   for (Operation *user : getResult().getUsers()) { // (C2)
     auto attention = dyn_cast<AttentionOp>(user);
-    if (!attention || attention.getQuery() == getResult())
+    if (!attention || attention.getQuery() == getResult() || attention.getMask() == getResult())
       return emitOpError() << "expected only attention to read the cache, but got " << user->getName();
   }
   SmallVector<SymExpr> cache = getDims(getCache()), input = getDims(getInput());
-  if (cache.size() != 3 || input.size() != 3 || cache[2] != input[2])
+  Type element = getElementTypeOrSelf(getCache());
+  if (cache.size() != 3 || input.size() != 3 || cache[2] != input[2] || element != getElementTypeOrSelf(getInput()) ||
+      (!element.isF32() && !element.isSignlessInteger(8)))
     return emitOpError() << "expected rows like those of the cache, " << getCache().getType() << ", but got "
                          << getInput().getType();
   return success();
@@ -73,7 +77,7 @@ LogicalResult PackOp::verify() {
     return emitOpError() << "expected a static matrix, but got " << type;
   if (getWidth() < 1)
     return emitOpError() << "expected a positive width, but got " << getWidth();
-  if (getLayout() != Layout::Panels && !type.getElementType().isInteger(8)) // (C3)
+  if (getPackedGroup(getLayout()) != 1 && !type.getElementType().isInteger(8)) // (C3)
     return emitOpError() << "expected 8-bit integers for " << stringifyLayout(getLayout()) << ", but got " << type;
   if (Type expected = getPackedType(type, getLayout(), getWidth()); getResult().getType() != expected) // (C2)
     return emitOpError() << "expected the result " << expected << ", but got " << getResult().getType();
@@ -102,8 +106,8 @@ LogicalResult DefineSymbolOp::verify() {
 LogicalResult GemmOp::verify() {
   auto weight = cast<RankedTensorType>(getWeight().getType());
   int64_t n = getN(), k = getK();
-  if (weight.getRank() != 3 || weight.getDimSize(1) != k || weight.getDimSize(2) < 1 ||
-      weight.getDimSize(0) != int64_t(llvm::divideCeil(n, weight.getDimSize(2)))) // (C1)
+  if (getPackedGroup(getLayout()) != 1 || weight.getRank() != 3 || weight.getDimSize(2) < 1 ||
+      weight != getPackedType(weight.getElementType(), k, n, getLayout(), weight.getDimSize(2))) // (C1)
     return emitOpError() << "expected a packed weight of k = " << k << " and n = " << n << ", but got " << weight;
   SmallVector<SymExpr> in = getDims(getInput()), out = getDims(getResult());
   if (out.empty() || mayDiffer(out.back(), n)) // (C2)
@@ -144,8 +148,9 @@ bool kernel::haveRowsOf(Value value, ArrayRef<SymExpr> dims, const SymExpr &last
 
 LogicalResult QuantizeRowsOp::verify() {
   SmallVector<SymExpr> dims = getDims(getInput());
-  if (!getElementTypeOrSelf(getInput()).isF32() || dims.empty() || !dims.back().getConstant()) // (C1)
-    return emitOpError() << "expected f32 rows of known width, but got " << getInput().getType();
+  Type element = getElementTypeOrSelf(getInput());
+  if (!(element.isF32() || element.isF16() || element.isBF16()) || dims.empty() || !dims.back().getConstant()) // (C1)
+    return emitOpError() << "expected f32, f16 or bf16 rows of known width, but got " << getInput().getType();
   if (!getElementTypeOrSelf(getResult()).isSignlessInteger(8) || !haveRowsOf(getResult(), dims, dims.back())) // (C2)
     return emitOpError() << "expected an i8 result of the shape of " << getInput().getType() << ", but got "
                          << getResult().getType();
@@ -218,6 +223,16 @@ LogicalResult AttentionOp::verify() {
   if ((getMaskKind() != lm::MaskKind::None) != bool(getMask())) // (C3)
     return emitOpError() << "expected a mask exactly when mask_kind is not none, but got "
                          << lm::stringifyMaskKind(getMaskKind());
+  auto isStored = [&](Value value, Value scale) { // (C4)
+    if (!scale || !getKeyScale() || !getValueScale())
+      return !getKeyScale() && !getValueScale() && getElementTypeOrSelf(value) == getElementTypeOrSelf(getQuery());
+    SmallVector<SymExpr> dims = getDims(scale);
+    return getElementTypeOrSelf(value).isSignlessInteger(8) && getElementTypeOrSelf(scale).isF32() &&
+           dims.size() == 3 && !mayDiffer(dims[2], kvHeads);
+  };
+  if (!isStored(getKey(), getKeyScale()) || !isStored(getValue(), getValueScale()))
+    return emitOpError() << "expected key and value of the type of the query, or both of i8 with a scale per token and head, but got "
+                         << getKey().getType() << " and " << getValue().getType();
   return success();
 }
 

@@ -155,22 +155,42 @@ LogicalResult ColumnSumsOp::verify() {
   return success();
 }
 
-LogicalResult NormQuantizedOp::verify() {
-  SmallVector<SymExpr> dims = getDims(getInput());
-  if (!getElementTypeOrSelf(getInput()).isF32() || dims.empty() || !dims.back().getConstant()) // (C2)
-    return emitOpError() << "expected f32 rows of known width, but got " << getInput().getType();
-  if (getResidual() && !lm::areCompatibleTypes(getResidual().getType(), getInput().getType())) // (C1)
-    return emitOpError() << "expected the residual " << getInput().getType() << ", but got " << getResidual().getType();
-  for (Value vector : {Value(getInputBias()), Value(getScale()), Value(getBias())})
+/// (C1) to (C3) of norms that quantize what they give.
+template <typename Norm> static LogicalResult verifyQuantizedNorm(Norm op) {
+  SmallVector<SymExpr> dims = getDims(op.getInput());
+  Type element = getElementTypeOrSelf(op.getInput());
+  if (!(element.isF32() || element.isF16() || element.isBF16()) || dims.empty() || !dims.back().getConstant()) // (C2)
+    return op.emitOpError() << "expected f32, f16 or bf16 rows of known width, but got " << op.getInput().getType();
+  if (op.getResidual() && !lm::areCompatibleTypes(op.getResidual().getType(), op.getInput().getType())) // (C1)
+    return op.emitOpError() << "expected the residual " << op.getInput().getType() << ", but got "
+                            << op.getResidual().getType();
+  for (Value vector : {Value(op.getInputBias()), Value(op.getScale()), Value(op.getBias())})
     if (!isVector(vector, dims.back()))
-      return emitOpError() << "expected " << dims.back().str() << " elements, but got " << vector.getType();
-  for (Value value : {Value(getResult()), Value(getSum())})
-    if (value && !lm::areCompatibleTypes(value.getType(), getInput().getType()))
-      return emitOpError() << "expected the result " << getInput().getType() << ", but got " << value.getType();
-  if (!getElementTypeOrSelf(getQuantized()).isSignlessInteger(8) ||
-      !haveRowsOf(getQuantized(), dims, dims.back())) // (C3)
-    return emitOpError() << "expected an i8 result of the shape of " << getInput().getType() << ", but got "
-                         << getQuantized().getType();
+      return op.emitOpError() << "expected " << dims.back().str() << " elements, but got " << vector.getType();
+  for (Value value : {Value(op.getResult()), Value(op.getSum())})
+    if (value && !lm::areCompatibleTypes(value.getType(), op.getInput().getType()))
+      return op.emitOpError() << "expected the result " << op.getInput().getType() << ", but got " << value.getType();
+  if (!getElementTypeOrSelf(op.getQuantized()).isSignlessInteger(8) ||
+      !haveRowsOf(op.getQuantized(), dims, dims.back())) // (C3)
+    return op.emitOpError() << "expected an i8 result of the shape of " << op.getInput().getType() << ", but got "
+                            << op.getQuantized().getType();
+  return success();
+}
+
+LogicalResult NormQuantizedTensorOp::verify() {
+  if (failed(verifyQuantizedNorm(*this)))
+    return failure();
+  if (!isOne(getTensorScale()) || !getElementTypeOrSelf(getTensorScale()).isF32()) // (C4)
+    return emitOpError() << "expected one f32 scale, but got " << getTensorScale().getType();
+  if (Value zero = getTensorZeroPoint(); zero && (!isOne(zero) || !getElementTypeOrSelf(zero).isSignlessInteger(8)))
+    return emitOpError() << "expected one i8 zero point, but got " << zero.getType();
+  return success();
+}
+
+LogicalResult NormQuantizedOp::verify() {
+  if (failed(verifyQuantizedNorm(*this)))
+    return failure();
+  SmallVector<SymExpr> dims = getDims(getInput());
   SmallVector<SymExpr> scale = getDims(getQuantizedScale());
   std::optional<int64_t> groups = scale.empty() ? std::nullopt : scale.back().getConstant();
   if (!getElementTypeOrSelf(getQuantizedScale()).isF32() || !groups || *groups < 1 ||

@@ -40,6 +40,18 @@ Result parameterFor(const Tensor &input, ArrayRef<Tensor> in, size_t index, bool
   return present ? broadcastTo(in[index], input.getDims()) : Tensor::create(type, input.getDims());
 }
 
+/// The integers of a type; NaN becomes the smallest one.
+struct IntegerRange {
+  double low, high;
+  IntegerRange(Type type, bool narrow) {
+    unsigned width = type.getIntOrFloatBitWidth();
+    bool isUnsigned = type.isUnsignedInteger();
+    low = isUnsigned ? 0 : -std::ldexp(1.0, width - 1) + (narrow ? 1 : 0);
+    high = std::ldexp(1.0, isUnsigned ? width : width - 1) - 1;
+  }
+  double saturate(double q) const { return std::isnan(q) ? low : std::clamp(q, low, high); }
+};
+
 Result evaluateQuantize(QuantizeOp op, ArrayRef<Tensor> in) {
   const Tensor &input = in[0];
   Type type = getElementTypeOrSelf(op.getType());
@@ -60,16 +72,31 @@ Result evaluateQuantize(QuantizeOp op, ArrayRef<Tensor> in) {
     }
     return result;
   }
-  unsigned width = type.getIntOrFloatBitWidth();
-  bool isUnsigned = result->isUnsigned();
-  double low = isUnsigned ? 0 : -std::ldexp(1.0, width - 1) + (op.getNarrowRange() ? 1 : 0);
-  double high = std::ldexp(1.0, isUnsigned ? width : width - 1) - 1;
+  IntegerRange range(type, op.getNarrowRange());
   for (int64_t i = 0, count = input.getNumElements(); i < count; ++i) {
     double quotient = roundToType(scale->getElementType(), input.floats()[i] / scale->floats()[i]);
-    double q = std::nearbyint(quotient) + zeroPoint->asDouble(i);
-    result->mutableInts()[i] = static_cast<int64_t>(std::isnan(q) ? low : std::clamp(q, low, high));
+    result->mutableInts()[i] = static_cast<int64_t>(range.saturate(std::nearbyint(quotient) + zeroPoint->asDouble(i)));
   }
   return result;
+}
+
+Result evaluateFakeQuantize(FakeQuantizeOp op, ArrayRef<Tensor> in) {
+  const Tensor &input = in[0];
+  Result scale = broadcastTo(in[1], input.getDims());
+  if (!scale)
+    return scale;
+  Result zeroPoint = parameterFor(input, in, 2, static_cast<bool>(op.getZeroPoint()), op.getStorage());
+  if (!zeroPoint)
+    return zeroPoint;
+  IntegerRange range(op.getStorage(), op.getNarrowRange());
+  Type type = scale->getElementType();
+  MutableArrayRef<double> out = scale->mutableFloats();
+  for (int64_t i = 0, count = input.getNumElements(); i < count; ++i) {
+    double zero = zeroPoint->asDouble(i);
+    double q = range.saturate(std::nearbyint(roundToType(type, input.floats()[i] / out[i])) + zero);
+    out[i] = roundToType(type, (q - zero) * out[i]);
+  }
+  return scale;
 }
 
 Result evaluateDequantize(DequantizeOp op, ArrayRef<Tensor> in) {
@@ -93,6 +120,7 @@ std::optional<Result> eval::evaluateQuantization(Operation *op, ArrayRef<Tensor>
   return llvm::TypeSwitch<Operation *, std::optional<Result>>(op)
       .Case<AbsMaxScaleOp>([&](AbsMaxScaleOp scale) { return evaluateAbsMaxScale(scale, in[0]); })
       .Case<QuantizeOp>([&](QuantizeOp quantize) { return evaluateQuantize(quantize, in); })
+      .Case<FakeQuantizeOp>([&](FakeQuantizeOp fake) { return evaluateFakeQuantize(fake, in); })
       .Case<DequantizeOp>([&](DequantizeOp dequantize) { return evaluateDequantize(dequantize, in); })
       .Default([](Operation *) { return std::nullopt; });
 }

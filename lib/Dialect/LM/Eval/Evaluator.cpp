@@ -4,6 +4,8 @@
 
 #include "EvalOps.h"
 
+#include "llmopt/Dialect/LM/IR/Relation.h"
+
 #include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
@@ -80,11 +82,35 @@ llvm::Expected<SymbolBindings> llmopt::lm::bindSymbols(TypeRange types, ArrayRef
   return bindings;
 }
 
+/// What the function asks of its sizes, in the words of the runtime.
+static llvm::Error checkConstraints(func::FuncOp function, const SymbolBindings &bindings) {
+  auto constraints = function->getAttrOfType<ArrayAttr>("lm.constraints");
+  if (!constraints)
+    return llvm::Error::success();
+  for (auto text : constraints.getAsRange<StringAttr>()) {
+    std::optional<Relation> relation = Relation::parse(text.getValue());
+    if (!relation)
+      continue;
+    auto bound = [&](const SymExpr &expr) {
+      return expr.evaluate([&](StringRef name) -> std::optional<int64_t> {
+        auto it = bindings.find(name);
+        return it == bindings.end() ? std::nullopt : std::optional<int64_t>(it->second);
+      });
+    };
+    std::optional<int64_t> a = bound(relation->lhs), b = bound(relation->rhs);
+    if (a && b && (relation->isEqual ? *a != *b : *a > *b))
+      return fail("expected {0}, but got {1} and {2}", text.getValue(), *a, *b);
+  }
+  return llvm::Error::success();
+}
+
 FailureOr<SmallVector<Tensor>> llmopt::lm::evaluate(func::FuncOp function, ArrayRef<Tensor> inputs) {
   if (!function.getBody().hasOneBlock())
     return function.emitError() << "expected a function of one block";
   llvm::Expected<SymbolBindings> bindings = bindSymbols(function.getArgumentTypes(), inputs);
   if (!bindings)
     return function.emitError() << llvm::toString(bindings.takeError());
+  if (llvm::Error error = checkConstraints(function, *bindings))
+    return function.emitError() << llvm::toString(std::move(error));
   return evaluateBlock(function.getBody().front(), inputs, *bindings);
 }

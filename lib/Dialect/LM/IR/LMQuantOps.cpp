@@ -60,6 +60,34 @@ LogicalResult QuantizeOp::verify() {
   return success();
 }
 
+LogicalResult FakeQuantizeOp::inferReturnTypes(MLIRContext *, std::optional<Location>, Adaptor adaptor,
+                                               SmallVectorImpl<Type> &types) {
+  types.push_back(adaptor.getInput().getType());
+  return success();
+}
+
+Value FakeQuantizeOp::expand(OpBuilder &builder) {
+  Value q = QuantizeOp::create(builder, getLoc(), withElementType(getType(), getStorage()), getInput(), getScale(),
+                               getZeroPoint(), builder.getBoolAttr(getNarrowRange()));
+  return DequantizeOp::create(builder, getLoc(), q, getScale(), getZeroPoint());
+}
+
+LogicalResult FakeQuantizeOp::verify() {
+  Type element = getElementTypeOrSelf(getInput());
+  auto storage = dyn_cast<IntegerType>(getStorage());
+  if (!storage || storage.isSigned() || storage.getWidth() < 2 || storage.getWidth() > 16) // (C1)
+    return emitOpError() << "expected integers of 2 to 16 bits as storage, but got " << getStorage();
+  if (getZeroPoint() && getElementTypeOrSelf(getZeroPoint()) != storage)
+    return emitOpError() << "expected a zero point of type " << storage << ", but got " << getZeroPoint().getType();
+  if (getElementTypeOrSelf(getScale()) != element)
+    return emitOpError() << "expected a scale of type " << element << ", but got " << getScale().getType();
+  if (failed(verifyParameters(*this, getInput(), getOperands().drop_front())))
+    return failure();
+  if (getNarrowRange() && !storage.isSignless()) // (C3)
+    return emitOpError() << "expected signed integers with narrow_range, but got " << storage;
+  return success();
+}
+
 LogicalResult DequantizeOp::inferReturnTypes(MLIRContext *, std::optional<Location>, Adaptor adaptor,
                                              SmallVectorImpl<Type> &types) {
   types.push_back(withElementType(adaptor.getInput().getType(), getElementTypeOrSelf(adaptor.getScale())));

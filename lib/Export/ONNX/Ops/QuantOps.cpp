@@ -64,14 +64,11 @@ static int64_t quantizedSince(mlir::Type type, mlir::Type scale) {
   return std::max(since, getOpsetOf(type));
 }
 
-// saturate(round(x / scale) + zero_point), in the type of the scale.
-static void quantizeSteps(OpWriter &w, QuantizeOp op) {
-  mlir::Type to = w.elem(op.getResult()), precision = w.elem(op.getScale());
+/// saturate(round(x / scale) + zero_point), in the type of the scale. Of lm.quantize or
+/// lm.fake_quantize.
+template <typename Op> static Name roundSteps(OpWriter &w, Op op, mlir::Type to) {
+  mlir::Type precision = w.elem(op.getScale());
   unsigned bits = to.getIntOrFloatBitWidth();
-  if (!isInteger(to) || bits > 8)
-    return w.error("lm.quantize to " + llvm::Twine(bits) +
-                   " bits with such scales has no ONNX form; per tensor and along "
-                   "one axis it has");
   bool isUnsigned = to.isUnsignedInteger();
   double low = isUnsigned ? 0 : -double(1 << (bits - 1)), high = isUnsigned ? (1 << bits) - 1 : (1 << (bits - 1)) - 1;
   if (op.getNarrowRange())
@@ -82,15 +79,24 @@ static void quantizeSteps(OpWriter &w, QuantizeOp op) {
   x = w.node("Round", {w.node("Div", {x, w.in(op.getScale())})});
   if (op.getZeroPoint())
     x = w.add(x, w.cast(w.in(op.getZeroPoint()), precision));
-  x = w.node("Clip", {x, w.scalar(precision, low), w.scalar(precision, high)});
-  w.out(w.cast(x, to));
+  return w.node("Clip", {x, w.scalar(precision, low), w.scalar(precision, high)});
 }
 
-/// The scale of an operation without zero point, where it is one constant.
-static std::optional<double> getConstantScale(QuantizeOp op) {
-  auto constant = op.getScale().getDefiningOp<ConstantOp>();
+static void quantizeSteps(OpWriter &w, QuantizeOp op) {
+  mlir::Type to = w.elem(op.getResult());
+  unsigned bits = to.getIntOrFloatBitWidth();
+  if (!isInteger(to) || bits > 8)
+    return w.error("lm.quantize to " + llvm::Twine(bits) +
+                   " bits with such scales has no ONNX form; per tensor and along "
+                   "one axis it has");
+  w.out(w.cast(roundSteps(w, op, to), to));
+}
+
+/// The scale, where it is one constant and there is no zero point.
+static std::optional<double> getConstantScale(Value scale, Value zero) {
+  auto constant = scale.getDefiningOp<ConstantOp>();
   auto dense = constant ? llvm::dyn_cast<mlir::DenseFPElementsAttr>(constant.getValue()) : mlir::DenseFPElementsAttr();
-  if (!dense || dense.getNumElements() != 1 || op.getZeroPoint())
+  if (!dense || dense.getNumElements() != 1 || zero)
     return std::nullopt;
   return (*dense.begin()).convertToDouble();
 }
@@ -103,7 +109,7 @@ static void quantize(OpWriter &w) {
   std::optional<int64_t> length =
       layout && layout->axis ? w.dims(op.getInput())[*layout->axis].getConstant() : std::optional<int64_t>(1);
   // A narrow range is a clipped input, where the scale is one number that is known.
-  std::optional<double> known = op.getNarrowRange() ? getConstantScale(op) : std::nullopt;
+  std::optional<double> known = op.getNarrowRange() ? getConstantScale(op.getScale(), op.getZeroPoint()) : std::nullopt;
   if (!layout || (op.getNarrowRange() && !known) || (!op.getZeroPoint() && !length))
     return quantizeSteps(w, op);
   Name x = w.in(op.getInput()), zero = parameter(w, op.getZeroPoint(), *layout);
@@ -127,6 +133,52 @@ static void quantize(OpWriter &w) {
     attrs.push_back({"saturate", 0});
   w.out(w.node("QuantizeLinear", {x, parameter(w, op.getScale(), *layout), zero}, attrs,
                quantizedSince(to, w.elem(op.getScale()))));
+}
+
+/// The scale is the largest magnitude of the input over qmax: nothing is clipped.
+static bool fitsItsScale(FakeQuantizeOp op) {
+  auto scale = op.getScale().getDefiningOp<AbsMaxScaleOp>();
+  return scale && scale.getInput() == op.getInput() && !op.getZeroPoint() &&
+         scale.getQmax().convertToDouble() <= double((1 << (op.getStorage().getIntOrFloatBitWidth() - 1)) - 1);
+}
+
+// QuantizeLinear and DequantizeLinear around a value that stays in floats, also
+// where it is a weight.
+static void fakeQuantize(OpWriter &w) {
+  auto op = w.as<FakeQuantizeOp>();
+  mlir::Type to = op.getStorage(), type = w.elem(op.getInput());
+  unsigned bits = to.getIntOrFloatBitWidth();
+  if ((bits & (bits - 1)) || bits < 4)
+    return w.error("lm.fake_quantize to " + llvm::Twine(bits) + " bits has no ONNX form; to 4, 8 and 16 it has");
+  std::optional<Layout> layout = getLayout(w, op.getInput(), op.getScale(), op.getZeroPoint());
+  std::optional<int64_t> length =
+      layout && layout->axis ? w.dims(op.getInput())[*layout->axis].getConstant() : std::optional<int64_t>(1);
+  std::optional<double> known = op.getNarrowRange() ? getConstantScale(op.getScale(), op.getZeroPoint()) : std::nullopt;
+  bool needsClip = op.getNarrowRange() && !fitsItsScale(op);
+  if (!layout || !length || (needsClip && !known)) {
+    Name q = roundSteps(w, op, to);
+    if (op.getZeroPoint())
+      q = w.sub(q, w.cast(w.in(op.getZeroPoint()), type));
+    return w.out(w.mul(q, w.in(op.getScale())));
+  }
+  Name x = w.in(op.getInput()), scale = parameter(w, op.getScale(), *layout);
+  Name zero = parameter(w, op.getZeroPoint(), *layout);
+  if (needsClip) {
+    double limit = *known * ((1 << (bits - 1)) - 1);
+    x = w.node("Clip", {x, w.scalar(type, -limit), w.scalar(type, limit)});
+  }
+  if (zero.empty()) {
+    auto zeros =
+        mlir::RankedTensorType::get(layout->axis ? llvm::ArrayRef<int64_t>(*length) : llvm::ArrayRef<int64_t>(), to);
+    zero = w.graph.constant(llvm::cast<mlir::ElementsAttr>(mlir::Builder(w.op->getContext()).getZeroAttr(zeros)),
+                            "zero_point");
+  }
+  llvm::SmallVector<Attr> attrs;
+  if (layout->axis)
+    attrs.push_back({"axis", *layout->axis});
+  int64_t since = quantizedSince(to, type);
+  Name q = w.node("QuantizeLinear", {x, scale, zero}, attrs, since);
+  w.out(w.node("DequantizeLinear", {q, scale, zero}, attrs, since));
 }
 
 static void dequantize(OpWriter &w) {
@@ -163,5 +215,6 @@ static void absMaxScale(OpWriter &w) {
 void onnx_export::addQuantOps(OpTable &t) {
   t.add<QuantizeOp>(quantize);
   t.add<DequantizeOp>(dequantize);
+  t.add<FakeQuantizeOp>(fakeQuantize);
   t.add<AbsMaxScaleOp>(absMaxScale);
 }

@@ -10,6 +10,7 @@ using mlir::Value;
 /// `logProbabilities` is [N, C, d1, ..], `target` [N, d1, ..].
 static Value negativeLogLikelihood(Node &n, Value logProbabilities, Value target, Value weight) {
   std::string reduction = n.stringAttr("reduction", "mean");
+  const int64_t ignoredIndex = n.intAttr("ignore_index", 0);
   if (reduction != "none" && reduction != "sum" && reduction != "mean")
     n.error("expected reduction to be none, sum or mean, but got '" + printable(reduction) + "'");
   if (!n.failed() && (n.rank(logProbabilities) < 2 || n.rank(target) != n.rank(logProbabilities) - 1))
@@ -21,7 +22,7 @@ static Value negativeLogLikelihood(Node &n, Value logProbabilities, Value target
   Value counted;
   if (n.attr("ignore_index")) {
     // An ignored target may be no class at all.
-    Value ignored = n.compare(Predicate::EQ, target, n.scalar(i64, n.intAttr("ignore_index", 0)));
+    Value ignored = n.compare(Predicate::EQ, target, n.scalar(i64, ignoredIndex));
     target = n.select(ignored, n.scalar(i64, 0), target);
     counted = n.create<NotOp>(ignored);
   }

@@ -18,6 +18,6 @@ def Kernel_Activation : Kernel_Enum<"Activation", "what a kernel applies to a fi
 
 def Kernel_Layout : Kernel_Enum<"Layout", "how a packed weight lies in memory", [
   I32EnumAttrCase<"Panels", 0, "panels">, I32EnumAttrCase<"Pairs", 1, "pairs">,
-  I32EnumAttrCase<"Quads", 2, "quads">]>;
+  I32EnumAttrCase<"Quads", 2, "quads">, I32EnumAttrCase<"Rows", 3, "rows">]>;
 
 #endif

@@ -8,13 +8,15 @@ include "mlir/Interfaces/ControlFlowInterfaces.td"
 def Kernel_PackOp : Kernel_Op<"pack"> {
   let summary = "a weight in the layout its kernel reads; the end of a recipe";
   let description = [{
-    A [K, N] weight in panels of `width` columns, zero beyond N and beyond K:
+    A [K, N] weight in panels of `width` columns, zero beyond N and beyond K; or, as
+    rows, its transpose, every row a whole number of runs of `width` elements:
 
     - panels: [ceil(N/width)][K][width].
     - pairs: [ceil(N/width)][ceil(K/2)][width][2], two steps of K side by side.
     - quads: [ceil(N/width)][1 + ceil(K/4)][width][4]. The first entry of a panel
       is [width] int32: -128 times the sum of each column, which is what a kernel
       starts from when it adds 128 to every element of the other operand.
+    - rows: [N][ceil(K/width)][width].
 
     - (C1) the operand is static and has rank 2.
     - (C2) the result has three dimensions, those of [width][..] being one, and
@@ -50,7 +52,7 @@ def Kernel_GemmOp : Kernel_Op<"gemm", [AttrSizedOperandSegments]> {
     r * row_stride + row_offset of x onwards, where these are given, and has
     `rows` rows then; dense otherwise.
 
-    - (C1) `weight` is packed: [ceil(n/width), k, width].
+    - (C1) `weight` is packed in `layout`, which is panels or rows.
     - (C2) the last dimension of the result is n; without `row_stride`, the last
       dimension of x is k and the others are the result's.
     - (C3) `bias` is [n]; `residual` has the result's type.
@@ -60,7 +62,8 @@ def Kernel_GemmOp : Kernel_Op<"gemm", [AttrSizedOperandSegments]> {
                        Optional<LM_FloatTensor>:$residual, I64Attr:$n, I64Attr:$k,
                        DefaultValuedAttr<F64Attr, "1.0">:$alpha,
                        DefaultValuedAttr<Kernel_ActivationAttr, "::llmopt::kernel::Activation::None">:$activation,
-                       OptionalAttr<LM_SymValuesAttr>:$row_stride, OptionalAttr<LM_SymValuesAttr>:$row_offset);
+                       OptionalAttr<LM_SymValuesAttr>:$row_stride, OptionalAttr<LM_SymValuesAttr>:$row_offset,
+                       DefaultValuedAttr<Kernel_LayoutAttr, "::llmopt::kernel::Layout::Panels">:$layout);
   let results = (outs LM_FloatTensor:$result);
   let assemblyFormat = [{
     $input `,` $weight (`bias` $bias^)? (`residual` $residual^)? attr-dict `:` functional-type(operands, results)
@@ -75,7 +78,7 @@ def Kernel_QuantizeRowsOp : Kernel_Op<"quantize_rows"> {
     q = round_half_even(x / scale), in [-127, 127]. A row that holds a NaN or an
     infinity has the scale NaN.
 
-    - (C1) the operand is f32, has rank >= 1 and a static last dimension.
+    - (C1) the operand is f32, f16 or bf16, has rank >= 1 and a static last dimension.
     - (C2) the first result has the operand's shape and is i8.
     - (C3) the second has the last dimension 1 and is f32.
   }];
@@ -132,7 +135,7 @@ def Kernel_BatchedMatmulOp : Kernel_Op<"batched_matmul"> {
   let hasVerifier = 1;
 }
 
-def Kernel_AttentionOp : Kernel_Op<"attention"> {
+def Kernel_AttentionOp : Kernel_Op<"attention", [AttrSizedOperandSegments]> {
   let summary = "scaled dot-product attention over token-major operands";
   let description = [{
     As `lm.attention`, but query, key and value may be columns of wider tensors:
@@ -142,14 +145,19 @@ def Kernel_AttentionOp : Kernel_Op<"attention"> {
     - (C1) operands have rank 3, and their widths hold the columns.
     - (C2) `num_heads` is a multiple of `kv_num_heads`.
     - (C3) `mask` is present exactly when `mask_kind` is not none.
+    - (C4) key and value have the query's type; or both are i8, each with scales [B, Sk, kv_num_heads],
+      and stand for integers times the scale of their token and head.
   }];
-  let arguments = (ins LM_FloatTensor:$query, LM_FloatTensor:$key, LM_FloatTensor:$value,
-                       Optional<LM_AnyTensor>:$mask, I64Attr:$num_heads, I64Attr:$kv_num_heads,
-                       I64Attr:$head_dim, I64Attr:$value_head_dim, I64Attr:$q_offset, I64Attr:$k_offset,
-                       I64Attr:$v_offset, F64Attr:$scale, LM_MaskKindAttr:$mask_kind,
-                       DefaultValuedAttr<BoolAttr, "false">:$causal, LM_FullyMaskedAttr:$fully_masked);
+  let arguments = (ins LM_FloatTensor:$query, LM_RankedTensor:$key, LM_RankedTensor:$value,
+      Optional<LM_AnyTensor>:$mask, Optional<LM_FloatTensor>:$key_scale, Optional<LM_FloatTensor>:$value_scale,
+      I64Attr:$num_heads, I64Attr:$kv_num_heads, I64Attr:$head_dim, I64Attr:$value_head_dim, I64Attr:$q_offset,
+      I64Attr:$k_offset, I64Attr:$v_offset, F64Attr:$scale, LM_MaskKindAttr:$mask_kind,
+      DefaultValuedAttr<BoolAttr, "false">:$causal, LM_FullyMaskedAttr:$fully_masked);
   let results = (outs LM_FloatTensor:$result);
-  let assemblyFormat = "$query `,` $key `,` $value (`mask` $mask^)? attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat = [{
+    $query `,` $key `,` $value (`mask` $mask^)? (`scales` $key_scale^ `,` $value_scale)? attr-dict `:`
+    functional-type(operands, results)
+  }];
   let hasVerifier = 1;
 }
 
@@ -160,10 +168,10 @@ def Kernel_KVAppendOp : Kernel_Op<"kv_append"> {
     lies at (b C + t) W, not at (b (past + S) + t) W, which readers must know.
 
     - (C1) the cache is an argument with `lm.cache`, and appended to once.
-    - (C2) the result is only read as the key or value of `kernel.attention`.
+    - (C2) the result is only read as key or value of `kernel.attention`, or as their scales.
   }];
-  let arguments = (ins LM_FloatTensor:$cache, LM_FloatTensor:$input, LM_SymValuesAttr:$past);
-  let results = (outs LM_FloatTensor:$result);
+  let arguments = (ins LM_RankedTensor:$cache, LM_RankedTensor:$input, LM_SymValuesAttr:$past);
+  let results = (outs LM_RankedTensor:$result);
   let assemblyFormat = "$cache `,` $input attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }

@@ -130,7 +130,7 @@ def Kernel_NormQuantizedOp : Kernel_Op<"norm_quantized", [AttrSizedOperandSegmen
     elements, as many as `quantized_scale` has in its last dimension.
 
     - (C1) `residual` has the type of `input`; `input_bias`, `scale` and `bias` are [H].
-    - (C2) `result` and `sum` have the type of `input`, which is f32 of known width.
+    - (C2) `result` and `sum` have the type of `input`, which is f32, f16 or bf16 of known width.
     - (C3) `quantized` has its shape and is i8.
     - (C4) `quantized_scale` is f32 and has the dimensions of `input` but the last,
       which divides it.
@@ -143,6 +143,28 @@ def Kernel_NormQuantizedOp : Kernel_Op<"norm_quantized", [AttrSizedOperandSegmen
   let assemblyFormat = [{
     $kind $input (`residual` $residual^)? (`input_bias` $input_bias^)? (`scale` $scale^)? (`bias` $bias^)?
     attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def Kernel_NormQuantizedTensorOp : Kernel_Op<"norm_quantized_tensor", [AttrSizedOperandSegments]> {
+  let summary = "kernel.norm, and its result as kernel.quantize_tensor would give it";
+  let description = [{
+    As `kernel.norm_quantized`, with one scale and perhaps a zero point for all rows.
+
+    - (C1) `residual` has the type of `input`; `input_bias`, `scale` and `bias` are [H].
+    - (C2) `result` and `sum` have the type of `input`, which is f32 of known width.
+    - (C3) `quantized` has its shape and is i8.
+    - (C4) `tensor_scale` is one f32, `tensor_zero_point` one i8.
+  }];
+  let arguments = (ins LM_NormKindAttr:$kind, LM_FloatTensor:$input, Optional<LM_FloatTensor>:$residual,
+      Optional<LM_FloatTensor>:$input_bias, Optional<LM_FloatTensor>:$scale, Optional<LM_FloatTensor>:$bias,
+      LM_FloatTensor:$tensor_scale, Optional<LM_IntTensor>:$tensor_zero_point, F64Attr:$epsilon,
+      DefaultValuedAttr<BoolAttr, "false">:$narrow_range);
+  let results = (outs LM_FloatTensor:$result, LM_IntTensor:$quantized, Optional<LM_FloatTensor>:$sum);
+  let assemblyFormat = [{
+    $kind $input (`residual` $residual^)? (`input_bias` $input_bias^)? (`scale` $scale^)? (`bias` $bias^)?
+    `quantized` $tensor_scale (`zero_point` $tensor_zero_point^)? attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
 }

@@ -40,8 +40,8 @@ __device__ __forceinline__ float mask_score(float score, const void *mask, int64
 }
 
 /// cache[b, past + s, :] = input[b, s, :]; one block per new token.
-__device__ inline void kv_append(float *cache, const float *input, int64_t tokens, int64_t past, int64_t capacity,
-                                 int64_t width) {
+template <typename T>
+__device__ void kv_append(T *cache, const T *input, int64_t tokens, int64_t past, int64_t capacity, int64_t width) {
   const int64_t batch = blockIdx.x / tokens, token = blockIdx.x % tokens;
   for (int64_t i = threadIdx.x; i < width; i += kAttentionThreads)
     cache[(batch * capacity + past + token) * width + i] = input[blockIdx.x * width + i];

@@ -37,8 +37,7 @@ template <Activation A> __device__ __forceinline__ float activate(float x) {
 
 /// Combines one value per thread of a block of `Threads` (a power of two); every
 /// thread gets the result.
-template <int Threads, typename Combine>
-__device__ __forceinline__ float block_reduce(float value, Combine combine) {
+template <int Threads, typename Combine> __device__ __forceinline__ float block_reduce(float value, Combine combine) {
   __shared__ float partial[Threads];
   __syncthreads();
   partial[threadIdx.x] = value;

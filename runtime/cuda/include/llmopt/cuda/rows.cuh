@@ -1,7 +1,8 @@
 // Kernels that work on whole rows, one block of 256 threads per row.
 #pragma once
 
-#include "llmopt/cuda/common.cuh"
+#include "llmopt/cuda/memory.cuh"
+#include "llmopt/cuda/types.cuh"
 
 namespace llmopt {
 
@@ -54,19 +55,23 @@ __device__ void norm_rows(const float *x, const float *residual, const float *in
   normalise_row<IsLayer>(load, scale, bias, y + first, width, epsilon);
 }
 
-template <bool Log>
-__device__ void softmax_rows(const float *x, float *y, int64_t width) {
+/// For widths that are known at run time only; norm.cuh has softmax in registers.
+template <bool Log, typename T> __device__ void softmax_rows(const T *x, T *y, int64_t width) {
   const int64_t first = (int64_t)blockIdx.x * width;
+  const global<const T> row(x + first);
+  const global<T> out(y + first);
   float largest = -INFINITY;
   for (int64_t i = threadIdx.x; i < width; i += kRowThreads)
-    largest = Max()(largest, x[first + i]);
+    largest = Max()(largest, to_float(row[i]));
   largest = block_reduce<kRowThreads>(largest, Max());
   float sum = 0.0f;
   for (int64_t i = threadIdx.x; i < width; i += kRowThreads)
-    sum += expf(x[first + i] - largest);
+    sum += expf(to_float(row[i]) - largest);
   sum = block_reduce<kRowThreads>(sum, Sum());
-  for (int64_t i = threadIdx.x; i < width; i += kRowThreads)
-    y[first + i] = Log ? x[first + i] - largest - logf(sum) : expf(x[first + i] - largest) / sum;
+  for (int64_t i = threadIdx.x; i < width; i += kRowThreads) {
+    const float shifted = to_float(row[i]) - largest;
+    out[i] = from_float<T>(Log ? shifted - logf(sum) : expf(shifted) / sum);
+  }
 }
 
 /// Symmetric int8 with one scale per row: scale = max |x| / 127, 1 for a row of
@@ -87,20 +92,5 @@ __device__ inline void quantize_rows(const float *x, int8_t *q, float *scale, in
   if (threadIdx.x == 0)
     scale[blockIdx.x] = row_scale;
 }
-
-/// A table of embeddings and the ids that pick its rows; row r of the result uses
-/// ids[r % count]. Negative ids count from the end; others are kept inside.
-template <typename Id> struct EmbeddingTable {
-  const float *table;
-  const Id *ids;
-  int64_t vocabulary, count;
-  __device__ const float *row(int64_t r, int64_t width) const {
-    int64_t id = (int64_t)ids[r % count];
-    if (id < 0)
-      id += vocabulary;
-    id = id < 0 ? 0 : id >= vocabulary ? vocabulary - 1 : id;
-    return table + id * width;
-  }
-};
 
 } // namespace llmopt

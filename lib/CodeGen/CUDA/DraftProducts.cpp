@@ -1,0 +1,202 @@
+// Products by constant weights are tensor-core kernels (mma_gemm.cuh); which tile of
+// the result a block computes is chosen here.
+#include "Drafts.h"
+
+#include "llmopt/CodeGen/CUDA/EmitCuda.h"
+
+#include "mlir/IR/TypeUtilities.h"
+
+#include <numeric>
+
+using namespace mlir;
+using namespace llmopt;
+using namespace llmopt::cuda;
+using lm::getDims;
+using lm::SymExpr;
+
+namespace {
+
+constexpr int64_t kMatmulThreads = 256; // of batched_matmul, one per element
+/// Blocks that fill a GPU: a H100 has 132 multiprocessors.
+constexpr int64_t kEnoughBlocks = 128;
+constexpr int64_t kFewThreads = 128; // kGemvThreads
+
+/// The tiles of mma_gemm.cuh; the generated text asserts threads and bytes.
+struct Tile {
+  const char *name;
+  int64_t m, n, threads, sharedBytes;
+};
+constexpr Tile kTiles[] = {
+    {"GemmTile128x128", 128, 128, 256, 64 << 10},
+    {"GemmTile128x64", 128, 64, 256, 48 << 10},
+    {"GemmTile64x64", 64, 64, 128, 32 << 10},
+    {"GemmTile64x32", 64, 32, 128, 48 << 10},
+};
+
+/// The largest tile that still gives every multiprocessor a block; 64 x 64 where the
+/// number of rows is known at run time only.
+const Tile &chooseTile(const SymExpr &rows, int64_t n, bool wide) {
+  std::optional<int64_t> m = rows.getConstant();
+  if (!m)
+    return n > 32 ? kTiles[2] : kTiles[3];
+  for (const Tile &tile : ArrayRef(kTiles).drop_front(wide ? 1 : 0))
+    if (llvm::divideCeil(*m, tile.m) * llvm::divideCeil(n, tile.n) >= kEnoughBlocks)
+      return tile;
+  return kTiles[3];
+}
+
+/// AnyRows of gemm_any_rows.cuh: wide products give every warp its columns, narrow ones
+/// share K between the warps so that there are enough blocks.
+struct FewRows {
+  int64_t perWarp, sharing;
+  int64_t columns() const { return perWarp * 4 / sharing; }
+};
+/// kFewRows of an element type of `size` bytes.
+int64_t getFewRows(int64_t size) { return size == 4 ? 4 : 8; }
+FewRows chooseFewRows(int64_t n) {
+  return n >= 16 * kEnoughBlocks ? FewRows{4, 1} : n >= 4 * kEnoughBlocks ? FewRows{4, 4} : FewRows{1, 4};
+}
+
+/// 1 for up to `limit`, else 0.
+SymExpr isAtMost(const SymExpr &value, int64_t limit) {
+  return SymExpr::min(SymExpr::max(SymExpr(limit + 1) - value, SymExpr(0)), SymExpr(1));
+}
+
+struct Product {
+  Value x;
+  SymExpr rows, stride, offset;
+  int64_t n, k;
+};
+
+/// The call, and what launches it.
+LogicalResult finish(const Product &p, const std::string &mma, const std::string &x, const std::string &w,
+                     const std::string &epilogue, bool wide, Draft &d) {
+  const int64_t size = getElementTypeOrSelf(p.x).getIntOrFloatBitWidth() / 8;
+  const Tile &tile = chooseTile(p.rows, p.n, wide);
+  const int64_t align = std::min({alignmentOf(p.x, size), alignmentOf(p.stride, size), alignmentOf(p.offset, size)});
+  const std::string shape = "{" + d.size(p.rows, "rows") + ", " + std::to_string(p.n) + ", " + std::to_string(p.k) +
+                            ", " + d.size(p.stride, "row_stride") + ", " + d.size(p.offset, "row_offset") + "}";
+  const std::string name = std::string("llmopt::") + tile.name;
+  d.threads = static_cast<int>(tile.threads);
+  d.sharedBytes = tile.sharedBytes;
+  const SymExpr tiles = SymExpr::ceilDiv(p.rows, tile.m) * SymExpr(static_cast<int64_t>(llvm::divideCeil(p.n, tile.n)));
+  // Whether there are few rows, mostly shows at run time.
+  const bool anyRows = p.rows.getConstant().value_or(0) <= getFewRows(size) && !getElementTypeOrSelf(p.x).isInteger() &&
+                       tile.threads == kFewThreads;
+  const FewRows few = chooseFewRows(p.n);
+  std::string call = "llmopt::mma_gemm<llmopt::" + mma + ", Tile, ";
+  d.step.tiles = tiles;
+  if (anyRows) {
+    call = "llmopt::gemm_any_rows<llmopt::" + mma + ", Tile, llmopt::AnyRows<" + std::to_string(few.perWarp) + ", " +
+           std::to_string(few.sharing) + ">, ";
+    const SymExpr isFew = isAtMost(p.rows, getFewRows(size)), some = SymExpr::min(p.rows, SymExpr(1));
+    d.step.tiles = isFew * some * SymExpr(static_cast<int64_t>(llvm::divideCeil(p.n, few.columns()))) +
+                   (SymExpr(1) - isFew) * tiles;
+  }
+  d.body = "using Tile = " + name + ";\n  static_assert(Tile::kThreads == " + std::to_string(tile.threads) +
+           " && Tile::kSharedBytes == " + std::to_string(tile.sharedBytes) +
+           ", \"as launched\");\n  using Epilogue = " + epilogue + "};\n  " + call + std::to_string(align) + ">(" + x +
+           ", " + w + ", " + shape + ", epilogue);";
+  return success();
+}
+
+/// "llmopt::GemmEpilogue<..>;\n  const Epilogue epilogue{y, bias, ..", without the closing brace.
+std::string epilogueText(Type result, kernel::Activation activation, Value bias, Value residual, bool scales,
+                         const std::string &fields) {
+  const std::string vector = bias ? typeText(getElementTypeOrSelf(bias)) : "float";
+  const std::string type = typeText(getElementTypeOrSelf(result));
+  return "llmopt::GemmEpilogue<" + type + ", " + activationText(activation) + ", " + boolText(bool(bias)) + ", " +
+         boolText(bool(residual)) + ", " + boolText(scales) + ", " + type + ", " + vector +
+         ">;\n  const Epilogue epilogue{" + fields;
+}
+
+std::string biasType(Value bias) { return "const " + (bias ? typeText(getElementTypeOrSelf(bias)) : "float"); }
+
+} // namespace
+
+LogicalResult cuda::draftGemm(kernel::GemmOp gemm, Draft &d) {
+  Type element = getElementTypeOrSelf(gemm.getInput());
+  Product p{gemm.getInput(),
+            rowsOf(gemm.getType()),
+            SymExpr(static_cast<int64_t>(gemm.getK())),
+            SymExpr(0),
+            static_cast<int64_t>(gemm.getN()),
+            static_cast<int64_t>(gemm.getK())};
+  if (gemm.getRowStride()) {
+    p.stride = lm::getExprs(*gemm.getRowStride())[0];
+    p.offset = lm::getExprs(*gemm.getRowOffset())[0];
+  }
+  const std::string type = typeText(element);
+  d.hint = std::string(element.isF16()    ? "gemm_f16"
+                       : element.isBF16() ? "gemm_bf16"
+                                          : "gemm") +
+           "_" + std::to_string(p.k) + "_" + std::to_string(p.n);
+  std::string x = d.buffer("const " + type, "x"), w = d.buffer("const " + type, "w"),
+              bias = d.optional(gemm.getBias(), biasType(gemm.getBias()), "bias"),
+              residual = d.optional(gemm.getResidual(), "const " + type, "residual"), y = d.buffer(type, "y");
+  const std::string fields = y + ", " + bias + ", " + residual + ", nullptr, nullptr, 0, " +
+                             floatLiteral(gemm.getAlpha().convertToDouble()) + ", 1.0f";
+  return finish(p,
+                element.isF16()    ? "MmaF16"
+                : element.isBF16() ? "MmaBf16"
+                                   : "MmaF32",
+                x, w,
+                epilogueText(gemm.getType(), gemm.getActivation(), gemm.getBias(), gemm.getResidual(),
+                             /*scales=*/false, fields),
+                /*wide=*/element.isF32(), d);
+}
+
+LogicalResult cuda::draftGemmS8(kernel::GemmS8Op gemm, Draft &d) {
+  if (gemm.getLayout() != kernel::Layout::Rows ||
+      cast<RankedTensorType>(gemm.getWeight().getType()).getDimSize(2) != kChunkBytes)
+    return gemm.emitError() << "expected an int8 weight in rows of " << kChunkBytes << ", but got "
+                            << kernel::stringifyLayout(gemm.getLayout()) << " of " << gemm.getWeight().getType();
+  SymExpr rows = rowsOf(gemm.getType());
+  if (gemm.getInputZeroPoint() || rowsOf(gemm.getInputScale().getType()) != rows)
+    return gemm.emitError() << "expected one scale for each row and no zero point, but got "
+                            << gemm.getInputScale().getType();
+  Product p{gemm.getInput(),
+            rows,
+            SymExpr(static_cast<int64_t>(gemm.getK())),
+            SymExpr(0),
+            static_cast<int64_t>(gemm.getN()),
+            static_cast<int64_t>(gemm.getK())};
+  d.hint = "gemm_s8_" + std::to_string(p.k) + "_" + std::to_string(p.n);
+  const std::string type = typeText(getElementTypeOrSelf(gemm.getType()));
+  std::string x = d.buffer("const int8_t", "x"), xScale = d.buffer("const float", "x_scale"),
+              w = d.buffer("const int8_t", "w"), wScale = d.buffer("const float", "w_scale"),
+              bias = d.optional(gemm.getBias(), biasType(gemm.getBias()), "bias"),
+              residual = d.optional(gemm.getResidual(), "const " + type, "residual"), y = d.buffer(type, "y");
+  const std::string fields = y + ", " + bias + ", " + residual + ", " + xScale + ", " + wScale + ", 1, 1.0f, 1.0f";
+  return finish(p, "MmaS8", x, w,
+                epilogueText(gemm.getType(), gemm.getActivation(), gemm.getBias(), gemm.getResidual(),
+                             /*scales=*/true, fields),
+                /*wide=*/false, d);
+}
+
+LogicalResult cuda::draftMatmul(kernel::BatchedMatmulOp matmul, Draft &d) {
+  SmallVector<SymExpr> a = getDims(matmul.getLhs()), b = getDims(matmul.getRhs()), y = getDims(matmul.getType());
+  // One stride per operand: leading dimensions are all there, or all missing.
+  auto batchStride = [&](ArrayRef<SymExpr> dims) -> std::optional<SymExpr> {
+    ArrayRef<SymExpr> batch = dims.drop_back(2), whole = ArrayRef(y).drop_back(2);
+    if (product(batch).isConstant(1))
+      return SymExpr(0);
+    return product(batch) == product(whole) ? std::optional(dims[dims.size() - 2] * dims.back()) : std::nullopt;
+  };
+  std::optional<SymExpr> strideA = batchStride(a), strideB = batchStride(b);
+  if (!strideA || !strideB)
+    return matmul.emitError() << "no CUDA kernel for a matrix product that broadcasts " << matmul.getLhs().getType()
+                              << " and " << matmul.getRhs().getType();
+  SymExpr batch = product(ArrayRef(y).drop_back(2)), m = y[y.size() - 2], n = y.back(),
+          k = a[a.size() - (matmul.getTransposeLhs() ? 2 : 1)];
+  const std::string type = typeText(getElementTypeOrSelf(matmul.getType()));
+  d.hint = "batched_matmul";
+  std::string lhs = d.buffer("const " + type, "a"), rhs = d.buffer("const " + type, "b"), out = d.buffer(type, "y");
+  std::string shape = d.size(batch, "batch") + ", " + d.size(m, "m") + ", " + d.size(n, "n") + ", " + d.size(k, "k") +
+                      ", " + d.size(*strideA, "batch_stride_a") + ", " + d.size(*strideB, "batch_stride_b");
+  d.body = std::string("llmopt::batched_matmul<") + type + ", " + boolText(matmul.getTransposeLhs()) + ", " +
+           boolText(matmul.getTransposeRhs()) + ">(" + lhs + ", " + rhs + ", " + out + ", {" + shape + "}, " +
+           floatLiteral(matmul.getAlpha().convertToDouble()) + ");";
+  d.step.tiles = SymExpr::ceilDiv(batch * m * n, kMatmulThreads);
+  return success();
+}

@@ -1,0 +1,79 @@
+// A session on a device: memory behind a binding, copies in and out, launches.
+//
+// One stream does all in order: inputs from pinned memory, steps, outputs to
+// pinned memory; the caller's buffers are only touched by the caller's thread.
+// Steps that the runtime carries out itself (branches, loops) read what they
+// decide on from the device, and wait for it.
+#ifndef LLMOPT_RT_CUDA_DEVICE_SESSION_H
+#define LLMOPT_RT_CUDA_DEVICE_SESSION_H
+
+#include "binding.h"
+#include "device_model.h"
+#include "graph_cache.h"
+
+namespace llmopt::rt {
+
+class DeviceSession {
+public:
+  DeviceSession() = default;
+  DeviceSession(const DeviceSession &) = delete;
+  DeviceSession &operator=(const DeviceSession &) = delete;
+  ~DeviceSession();
+
+  llmopt_status open(const llmopt_model &model, const DeviceModel &device, const llmopt_session_options &options,
+                     llmopt_error *error);
+
+  /// Makes room for a binding; nothing changes where memory is short.
+  llmopt_status makeRoom(const Binding &next, llmopt_error *error);
+  /// Where the buffers of a binding are.
+  Memory memory() const;
+
+  /// Checks ids, runs, and waits. `totalNs` and `lastNs`, where given, get the time
+  /// that the device took for every step.
+  llmopt_status run(Binding &binding, const llmopt_input *inputs, const llmopt_output *outputs, uint64_t *totalNs,
+                    uint64_t *lastNs, llmopt_error *error);
+
+  uint64_t arenaCapacity() const { return arena.size(); }
+  uint64_t cacheCapacity() const { return caches.size(); }
+  uint64_t scratchSize() const { return scratch.size(); }
+
+private:
+  struct Pinned {
+    char *data = nullptr;
+    uint64_t size = 0;
+  };
+
+  llmopt_status allocatePinned(uint64_t bytes, Pinned *result, llmopt_error *error) const;
+  llmopt_status sizeScratch(const Binding &binding, uint64_t *bytes, llmopt_error *error) const;
+  /// Everything between the copies into and out of pinned memory.
+  llmopt_status enqueue(Binding &binding, uint64_t *totalNs, uint64_t *lastNs, llmopt_error *error);
+  llmopt_status runSteps(Binding &binding, uint64_t *totalNs, uint64_t *lastNs, llmopt_error *error);
+  llmopt_status launch(const Binding &binding, uint32_t step, llmopt_error *error);
+  llmopt_status runControl(Binding &binding, uint32_t step, size_t *next, llmopt_error *error);
+  llmopt_status copyOutputs(const Binding &binding, llmopt_error *error);
+  llmopt_status readNumber(DeviceAddress from, uint64_t bytes, int64_t *number, llmopt_error *error);
+  llmopt_status synchronize(const char *what, llmopt_error *error);
+  llmopt_status fetchIds(const Binding &binding, const llmopt_input *inputs, llmopt_error *error);
+  bool mayCapture() const;
+  void makeKey(const Binding &binding);
+
+  const llmopt_model *model = nullptr;
+  const DeviceModel *device = nullptr;
+  const CudaDriver *driver = nullptr;
+  void *stream = nullptr, *before = nullptr, *after = nullptr; // events: of profiles
+  bool devicePointers = false, useGraphs = true;
+
+  DeviceBlock arena, caches, scratch, staging;
+  Pinned pinned;                               ///< laid out as `staging`; the last 64 bytes are for single numbers
+  Array<uint64_t> inputOffsets, outputOffsets; ///< in `staging`
+  Array<uint64_t> nextInputs, nextOutputs;     ///< of a binding that is being made
+  Array<llmopt_input> hostInputs;              ///< whose ids are checked
+  Array<DeviceAddress> inputAddresses, outputAddresses; ///< in this run
+  Array<void *> parameters;
+  GraphCache graphs;
+  uint64_t generation = 0; ///< counts moves of memory
+};
+
+} // namespace llmopt::rt
+
+#endif

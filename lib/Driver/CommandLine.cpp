@@ -127,19 +127,6 @@ bool parseReports(StringRef text, CommandLine &line, raw_ostream &errors) {
   return true;
 }
 
-bool parseOptimizer(StringRef text, CommandLine &line, raw_ostream &errors) {
-  SmallVector<StringRef> parts;
-  text.split(parts, ',');
-  if (parts.front() != "sgd")
-    return fail(errors, "expected -optimizer=sgd, but got " + parts.front());
-  for (StringRef part : llvm::drop_begin(parts)) {
-    auto [key, value] = part.split(':');
-    if (key != "lr" || value.getAsDouble(line.learningRate) || !(line.learningRate > 0))
-      return fail(errors, "expected -optimizer=sgd,lr:<positive number>, but got " + text);
-  }
-  return true;
-}
-
 bool parseEmit(StringRef text, CommandLine &line, raw_ostream &errors) {
   std::optional<EmitKind> kind = llvm::StringSwitch<std::optional<EmitKind>>(text)
                                      .Case("lm", EmitKind::LM)
@@ -288,10 +275,15 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
   case OPT_train:
     line.train = true;
     return true;
+  case OPT_trainable_EQ:
+    for (StringRef glob : llvm::split(value, '+'))
+      if (!glob.empty())
+        line.trainable.push_back(glob.str());
+    return !line.trainable.empty() || fail(errors, "expected -trainable=<glob>+.., but got nothing");
   case OPT_loss_EQ:
-    return value == "cross_entropy" || fail(errors, "expected -loss=cross_entropy, but got " + value);
-  case OPT_optimizer_EQ:
-    return parseOptimizer(value, line, errors);
+    line.loss = value.str();
+    return llvm::is_contained({"cross_entropy", "causal", "bce", "mse", "span", "kl"}, value) ||
+           fail(errors, "expected -loss=cross_entropy, causal, bce, mse, span or kl, but got " + value);
   case OPT_fp16:
   case OPT_bf16: {
     std::string type = arg.getOption().matches(OPT_fp16) ? "f16" : "bf16";
@@ -377,6 +369,11 @@ bool checkCombinations(const CommandLine &line, raw_ostream &errors) {
     return fail(errors, error);
   if (line.train && line.quantize.any() && !line.quantize.fake && !line.quantize.calib.empty())
     return fail(errors, "expected no -calib with -train: weights change after it; mode:fake trains with fixed scales");
+  if (!line.train && (!line.trainable.empty() || line.loss != "cross_entropy"))
+    return fail(errors, llvm::Twine("expected -train with ") + (line.trainable.empty() ? "-loss" : "-trainable"));
+  if (line.train && (isCuda || line.kvCache))
+    return fail(errors, llvm::Twine("expected no ") + (isCuda ? "-emit=cuda" : "-kv-cache") +
+                            " with -train: models are trained on CPUs, without caches of past tokens");
   if (!line.expect.empty() && line.verify.empty())
     return fail(errors, "expected -verify=<m.so> with -expect");
   return true;

@@ -51,9 +51,9 @@ int llmopt::importModel(Session &session) {
 int llmopt::raiseModel(Session &session) {
   return session.runPasses("raise", [&](OpPassManager &manager) {
     RaisePipelineOptions options;
-    // Pruning cuts single projections; they are joined behind it. ONNX keeps weights
-    // as they are named.
-    options.fuseQKV = !session.line.keepHeads && session.line.emit != EmitKind::Onnx && !session.line.quantize.fake;
+    // Pruning cuts single projections, and training needs them apart; they are joined
+    // behind it. ONNX keeps weights as they are named.
+    options.fuseQKV = !session.line.keepHeads && !session.line.train && session.line.emit != EmitKind::Onnx && !session.line.quantize.fake;
     buildRaisePipeline(manager, options);
   });
 }
@@ -66,7 +66,7 @@ int llmopt::pruneModel(Session &session) {
     options.keep = *session.line.keepHeads;
     manager.addNestedPass<func::FuncOp>(createPruneHeadsPass(options));
     RaisePipelineOptions raise;
-    raise.fuseQKV = session.line.emit != EmitKind::Onnx && !session.line.quantize.fake;
+    raise.fuseQKV = !session.line.train && session.line.emit != EmitKind::Onnx && !session.line.quantize.fake;
     buildRaisePipeline(manager, raise); // joins the projections that are left
   });
 }
@@ -75,9 +75,12 @@ int llmopt::trainModel(Session &session) {
   if (!session.line.train)
     return kOk;
   return session.runPasses("train", [&](OpPassManager &manager) {
-    BuildTrainingStepPassOptions options;
-    options.learningRate = session.line.learningRate;
-    manager.addPass(createBuildTrainingStepPass(options));
+    BuildTrainingPassOptions options;
+    options.loss = session.line.loss;
+    llvm::append_range(options.trainable, session.line.trainable);
+    manager.addPass(createBuildTrainingPass(options));
+    if (!session.line.quantize.fake)
+      manager.addPass(createFuseQKVPass()); // in @main: what is trained stays as it is named
     manager.addPass(createCleanupPass());
   });
 }

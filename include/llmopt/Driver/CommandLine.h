@@ -51,7 +51,8 @@ struct CommandLine {
   std::string precision; ///< "f16" with -fp16, "bf16" with -bf16
   std::optional<int64_t> keepHeads; ///< -prune=heads:<n>
   bool train = false;
-  double learningRate = 0.01;
+  std::vector<std::string> trainable; // globs
+  std::string loss = "cross_entropy";
   QuantizeOptions quantize;
 
   bool reportFusion = false;

@@ -30,9 +30,9 @@ def cuda_arch_EQ : J<"cuda-arch", "<sm>+..", "GPU architectures for nvcc, e.g. s
 
 def prune_EQ : J<"prune", "heads:<n>", "Keep <n> attention heads per layer">, Group<grp_structure>;
 
-def train : F<"train", "Emit one training step as well">, Group<grp_train>;
-def loss_EQ : J<"loss", "<name>", "Training loss: cross_entropy (default)">, Group<grp_train>;
-def optimizer_EQ : J<"optimizer", "sgd,lr:<x>", "Optimizer and its settings (default sgd,lr:0.01)">, Group<grp_train>;
+def train : F<"train", "Emit what trains the model, too: loss and gradients, and <stem>.safetensors with its weights (llmopt-run --train)">, Group<grp_train>;
+def trainable_EQ : J<"trainable", "<glob>+..", "Train the weights of these names (default: every float weight)">, Group<grp_train>;
+def loss_EQ : J<"loss", "<name>", "cross_entropy (default), causal, bce, mse, span or kl">, Group<grp_train>;
 
 def fp16 : F<"fp16", "Products, attention and norms in f16, sums in f32 (-emit=cuda)">, Group<grp_quantize>;
 def bf16 : F<"bf16", "The same in bf16">, Group<grp_quantize>;

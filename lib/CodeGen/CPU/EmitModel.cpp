@@ -10,12 +10,7 @@ using namespace mlir;
 using namespace llmopt;
 using namespace llmopt::cpu;
 
-/// A build id of all that the code is made of.
-static void setCodeId(PlannedModel &model, ModuleOp kernels) {
-  ModelTables &t = model.tables;
-  std::string text;
-  llvm::raw_string_ostream os(text);
-  os << t.name << '\0' << t.compiler << '\0' << t.target << '\0' << t.cpuFeatures << '\0' << t.metadata << '\0';
+static void writeTables(raw_ostream &os, const ModelTables &t) {
   for (const ModelTables::Buffer &b : t.buffers) {
     os << b.kind << ',' << b.index << ',' << b.size << ',' << b.offset << ',' << b.firstStep << ',' << b.lastStep << ',';
     os.write(reinterpret_cast<const char *>(b.data.data()), b.data.size());
@@ -33,6 +28,19 @@ static void setCodeId(PlannedModel &model, ModuleOp kernels) {
     os << i.op << ',' << i.value << ',';
   for (const ModelTables::DataSymbol &s : t.dataSymbols)
     os << s.symbol << ',' << s.buffer << ',' << s.bound << ',' << s.firstStep << ',';
+}
+
+/// A build id of all that the code is made of.
+static void setCodeId(PlannedModel &model, ModuleOp kernels) {
+  ModelTables &t = model.tables;
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  os << t.name << '\0' << t.compiler << '\0' << t.target << '\0' << t.cpuFeatures << '\0' << t.metadata << '\0';
+  writeTables(os, t);
+  if (t.training) {
+    writeTables(os, t.training->gradients);
+    writeTables(os, t.training->evaluate);
+  }
   kernels->print(os, OpPrintingFlags().useLocalScope());
   setBuildId(t, text);
 }

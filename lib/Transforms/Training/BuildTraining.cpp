@@ -8,6 +8,7 @@
 
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/TypeUtilities.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/GlobPattern.h"
 
 namespace llmopt {
@@ -21,14 +22,16 @@ using namespace llmopt::lm;
 
 namespace {
 
+using StringNames = llvm::StringSet<llvm::MallocAllocator>;
+
 /// Names that share the most letters with what nobody has, the closest first.
 SmallVector<StringRef> nearest(StringRef wanted, ArrayRef<StringRef> names) {
-  SmallVector<std::pair<unsigned, StringRef>> byDistance;
+  std::vector<std::pair<unsigned, StringRef>> byDistance;
   std::string plain;
   llvm::copy_if(wanted, std::back_inserter(plain), [](char c) { return c != '*' && c != '?'; });
   for (StringRef name : names)
     byDistance.push_back({name.contains(plain) ? 0 : StringRef(plain).edit_distance(name), name});
-  llvm::stable_sort(byDistance, [](auto &a, auto &b) { return a.first < b.first; });
+  std::sort(byDistance.begin(), byDistance.end());
   SmallVector<StringRef> best;
   for (auto &[distance, name] : ArrayRef(byDistance).take_front(3))
     best.push_back(name);
@@ -40,7 +43,6 @@ public:
   Entry(func::FuncOp main, StringRef name) : context(main.getContext()) {
     function = cast<func::FuncOp>(main->clone());
     function.setName(name);
-    function->setAttr("lm.entry", StringAttr::get(context, name));
     main->getParentRegion()->front().push_back(function);
   }
 
@@ -59,7 +61,7 @@ public:
   }
 
   /// Weights of these names become arguments, in the order of their definitions.
-  SmallVector<Value> promote(const llvm::StringSet<> &trained, SmallVectorImpl<StringRef> &names) {
+  SmallVector<Value> promote(const StringNames &trained, SmallVectorImpl<StringRef> &names) {
     SmallVector<Value> parameters;
     for (WeightOp weight : llvm::make_early_inc_range(function.getOps<WeightOp>())) {
       if (!trained.contains(weight.getName()))
@@ -101,14 +103,14 @@ struct BuildTrainingPass : llmopt::impl::BuildTrainingPassBase<BuildTrainingPass
       main.emitError("expected an output to train");
       return signalPassFailure();
     }
-    llvm::StringSet<> trained;
+    StringNames trained;
     if (failed(selectWeights(main, trained)) || failed(build(main, trained, "evaluate", false)) ||
         failed(build(main, trained, "gradients", true)))
       return signalPassFailure();
   }
 
 private:
-  LogicalResult selectWeights(func::FuncOp main, llvm::StringSet<> &trained) {
+  LogicalResult selectWeights(func::FuncOp main, StringNames &trained) {
     SmallVector<StringRef> names;
     for (WeightOp weight : main.getOps<WeightOp>())
       if (isa<FloatType>(getElementTypeOrSelf(weight.getType())))
@@ -136,10 +138,12 @@ private:
     return success();
   }
 
-  LogicalResult build(func::FuncOp main, const llvm::StringSet<> &trained, StringRef name, bool withGradients) {
+  LogicalResult build(func::FuncOp main, const StringNames &trained, StringRef name, bool withGradients) {
     Entry entry(main, name);
     OpBuilder builder(entry.ret());
-    VJPContext context(builder, entry.ret().getLoc(), [](Value, Value) {}, [](Value) { return false; });
+    auto drop = [](Value, Value) {};
+    auto inactive = [](Value) { return false; };
+    VJPContext context(builder, entry.ret().getLoc(), drop, inactive);
     auto label = [&](StringRef name, Type type) { return entry.addArgument(name, "label", type); };
     auto hyper = [&](StringRef name, double byDefault) {
       return entry.addArgument(name, "hyper", RankedTensorType::get({}, builder.getF32Type()), byDefault);
@@ -165,6 +169,7 @@ private:
       resultNames.push_back(first ? first.getValue() : "output");
     }
     entry.setResults(results, resultNames);
+    entry.function->setAttr("lm.loss", builder.getStringAttr(loss));
     return success();
   }
 };

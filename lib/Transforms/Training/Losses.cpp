@@ -12,9 +12,9 @@ namespace {
 /// Labels of this value have no part in the loss (PyTorch's ignore_index).
 constexpr int64_t kIgnored = -100;
 
-class Builder {
+class LossBuilder {
 public:
-  Builder(Value predictions, const LossInputs &inputs, const VJPContext &context, std::string &error)
+  LossBuilder(Value predictions, const LossInputs &inputs, const VJPContext &context, std::string &error)
       : x(predictions), dims(getDims(predictions)), inputs(inputs), c(context), error(error) {}
 
   FailureOr<Loss> build(StringRef kind) {
@@ -105,9 +105,10 @@ private:
     if (dims.size() != 3 || !dims[2].isConstant(2))
       return wrong("logits [batch, sequence, 2]");
     Loss total;
-    for (auto [i, name] : llvm::enumerate({"start_positions", "end_positions"})) {
+    for (int64_t i = 0; i < 2; ++i) {
+      const char *name = i == 0 ? "start_positions" : "end_positions";
       Value labels = inputs.label(name, integers({dims[0]}));
-      Value logits = c.create<SliceOp>(x, ArrayRef<SymExpr>{0, 0, static_cast<int64_t>(i)},
+      Value logits = c.create<SliceOp>(x, ArrayRef<SymExpr>{0, 0, i},
                                        ArrayRef<SymExpr>{dims[0], dims[1], 1});
       Loss part = crossEntropy(c.reshape(logits, {dims[0], dims[1]}), labels, Value());
       total = i ? Loss{c.add(total.sum, part.sum), c.add(total.weight, part.weight)} : part;
@@ -142,5 +143,5 @@ FailureOr<Loss> llmopt::buildLoss(StringRef kind, Value predictions, const LossI
     llvm::raw_string_ostream(error) << "expected an f32 output to train, but got " << predictions.getType();
     return failure();
   }
-  return Builder(predictions, inputs, context, error).build(kind);
+  return LossBuilder(predictions, inputs, context, error).build(kind);
 }

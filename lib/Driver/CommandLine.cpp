@@ -280,6 +280,10 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
       if (!glob.empty())
         line.trainable.push_back(glob.str());
     return !line.trainable.empty() || fail(errors, "expected -trainable=<glob>+.., but got nothing");
+  case OPT_recompute_EQ:
+    line.recompute = value.str();
+    return llvm::is_contained({"none", "free", "layers"}, value) ||
+           fail(errors, "expected -recompute=none, free or layers, but got " + value);
   case OPT_loss_EQ:
     line.loss = value.str();
     return llvm::is_contained({"cross_entropy", "causal", "bce", "mse", "span", "kl"}, value) ||
@@ -369,8 +373,10 @@ bool checkCombinations(const CommandLine &line, raw_ostream &errors) {
     return fail(errors, error);
   if (line.train && line.quantize.any() && !line.quantize.fake && !line.quantize.calib.empty())
     return fail(errors, "expected no -calib with -train: weights change after it; mode:fake trains with fixed scales");
-  if (!line.train && (!line.trainable.empty() || line.loss != "cross_entropy"))
-    return fail(errors, llvm::Twine("expected -train with ") + (line.trainable.empty() ? "-loss" : "-trainable"));
+  if (!line.train && (!line.trainable.empty() || line.loss != "cross_entropy" || line.recompute != "free"))
+    return fail(errors, llvm::Twine("expected -train with ") + (!line.trainable.empty()    ? "-trainable"
+                                                                : line.recompute != "free" ? "-recompute"
+                                                                                           : "-loss"));
   if (line.train && (isCuda || line.kvCache))
     return fail(errors, llvm::Twine("expected no ") + (isCuda ? "-emit=cuda" : "-kv-cache") +
                             " with -train: models are trained on CPUs, without caches of past tokens");

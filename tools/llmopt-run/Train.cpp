@@ -132,6 +132,7 @@ private:
   void update(const std::vector<std::vector<uint32_t>> &order) {
     llmopt_error error;
     uint64_t tokens = 0, examples = 0;
+    const double begun = now();
     for (uint64_t i = 0; i < t.accumulate && place.batch < order.size(); ++i, ++place.batch) {
       const Batch &batch = data->take(order[place.batch]);
       check(llmopt_trainer_bind(trainer.get(), batch.types.data(), batch.types.size(), &error), error);
@@ -139,11 +140,14 @@ private:
       tokens += batch.tokens;
       examples += batch.examples;
     }
+    const double summed = now();
     llmopt_update settings = t.update;
     settings.learning_rate = rateAt(attempts + 1);
     llmopt_update_result result = {};
     result.struct_size = sizeof(result);
     check(llmopt_trainer_apply(trainer.get(), &settings, &result, &error), error);
+    gradientSeconds += summed - begun;
+    updateSeconds += now() - summed;
     ++attempts;
     made = attempts;
     seenTokens += tokens;
@@ -434,6 +438,8 @@ private:
     Values summary = {{"steps", double(attempts)},
                       {"skipped", double(skipped)},
                       {"seconds", now() - started},
+                      {"gradient_seconds", gradientSeconds},
+                      {"update_seconds", updateSeconds},
                       {"examples_per_second", double(seenExamples) / (now() - started)},
                       {"tokens_per_second", double(seenTokens) / (now() - started)},
                       {"train_loss", place.lossCount > 0 ? place.lossSum / place.lossCount : trainLoss}};
@@ -467,6 +473,7 @@ private:
   uint64_t updatesPerEpoch = 0, totalSteps = 0;
   uint64_t attempts = 0, made = 0, firstAttempt = 0; ///< steps, skipped ones too
   uint64_t skipped = 0, seenTokens = 0, seenExamples = 0;
+  double gradientSeconds = 0, updateSeconds = 0;
   double started = 0, lastShown = 0, trainLoss = NAN;
   bool stopped = false;
   std::string mainMetric;

@@ -52,7 +52,7 @@ struct CommandLine {
   std::optional<int64_t> keepHeads; ///< -prune=heads:<n>
   bool train = false;
   std::vector<std::string> trainable; // globs
-  std::string loss = "cross_entropy";
+  std::string loss = "cross_entropy", recompute = "free";
   QuantizeOptions quantize;
 
   bool reportFusion = false;

@@ -33,6 +33,7 @@ def prune_EQ : J<"prune", "heads:<n>", "Keep <n> attention heads per layer">, Gr
 def train : F<"train", "Emit what trains the model, too: loss and gradients, and <stem>.safetensors with its weights (llmopt-run --train)">, Group<grp_train>;
 def trainable_EQ : J<"trainable", "<glob>+..", "Train the weights of these names (default: every float weight)">, Group<grp_train>;
 def loss_EQ : J<"loss", "<name>", "cross_entropy (default), causal, bce, mse, span or kl">, Group<grp_train>;
+def recompute_EQ : J<"recompute", "none|free|layers", "What the backward pass computes again instead of keeping it: cheap values (free, default) or whole layers">, Group<grp_train>;
 
 def fp16 : F<"fp16", "Products, attention and norms in f16, sums in f32 (-emit=cuda)">, Group<grp_quantize>;
 def bf16 : F<"bf16", "The same in bf16">, Group<grp_quantize>;

@@ -167,6 +167,7 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
     eraseDead(function);
     lowerDefineSymbol(function);
     lowerPatchConv(function);
+    lowerAttentionGrad(function);
     lowerEmbeddingGrad(function);
     lowerFakeQuantize(function);
     lowerInt8Embedding(function);

@@ -53,7 +53,8 @@ int llmopt::raiseModel(Session &session) {
     RaisePipelineOptions options;
     // Pruning cuts single projections, and training needs them apart; they are joined
     // behind it. ONNX keeps weights as they are named.
-    options.fuseQKV = !session.line.keepHeads && !session.line.train && session.line.emit != EmitKind::Onnx && !session.line.quantize.fake;
+    options.fuseQKV = !session.line.keepHeads && !session.line.train && session.line.emit != EmitKind::Onnx &&
+                      !session.line.quantize.fake;
     buildRaisePipeline(manager, options);
   });
 }

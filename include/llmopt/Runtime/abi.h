@@ -288,6 +288,17 @@ typedef struct llmopt_hyper {
   double by_default;
 } llmopt_hyper;
 
+/* What a model is to learn: an input of both entries behind those of the model. */
+typedef struct llmopt_label {
+  const char *name;
+  uint32_t gradients_input;
+  uint32_t evaluate_input;
+  /* Expressions of the two entries: integers must lie in [0, classes) or be -100, which
+   * does not count. LLMOPT_NONE for floats. */
+  uint32_t gradients_classes;
+  uint32_t evaluate_classes;
+} llmopt_label;
+
 /* What trains a model. Both entries are models of their own, which read the weights
  * of the model they belong to (the same table, the same file; their build_id is zero).
  * Their inputs are those of the model, labels, hyper-parameters and parameters.
@@ -298,9 +309,10 @@ typedef struct llmopt_training {
   uint32_t struct_size;
   uint32_t num_parameters;
   uint32_t num_hypers;
-  uint32_t reserved;
+  uint32_t num_labels;
   const llmopt_parameter *parameters;
   const llmopt_hyper *hypers;
+  const llmopt_label *labels;
   const char *loss; /* "cross_entropy", as -loss names it */
   const struct llmopt_model_desc *gradients;
   const struct llmopt_model_desc *evaluate;

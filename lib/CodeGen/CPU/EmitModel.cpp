@@ -1,6 +1,7 @@
 // The artefact of a plan: kernels, tables, weights.
 #include "llmopt/CodeGen/CPU/EmitModel.h"
 
+#include "llmopt/CodeGen/Plan/SafetensorsFile.h"
 #include "llmopt/CodeGen/Plan/WriteArtefact.h"
 
 #include "llvm/Support/Path.h"
@@ -97,5 +98,11 @@ FailureOr<EmitModelResult> llmopt::cpu::emitModel(ModuleOp plan, const TargetInf
   ArtefactPaths paths = {options.output, result.weightsPath, embed, options.emit == Emit::SharedLibrary};
   if (failed(report(plan, writeArtefact(result.model, code, paths))))
     return failure();
+  if (t.training && options.emit == Emit::SharedLibrary) {
+    SmallString<128> path(options.output);
+    llvm::sys::path::replace_extension(path, "safetensors");
+    if (failed(report(plan, writeSafetensors(result.model, path))))
+      return failure();
+  }
   return std::move(result);
 }

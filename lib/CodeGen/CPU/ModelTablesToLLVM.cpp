@@ -25,7 +25,8 @@ static_assert(offsetof(llmopt_model_desc, name) == 24 && offsetof(llmopt_model_d
               offsetof(llmopt_model_desc, index_checks) == 272 && offsetof(llmopt_model_desc, device) == 280 &&
               offsetof(llmopt_model_desc, training) == 288 && sizeof(llmopt_model_desc) == 296);
 static_assert(sizeof(llmopt_data_symbol) == 16 && sizeof(llmopt_cache) == 16 && sizeof(llmopt_index_check) == 16);
-static_assert(sizeof(llmopt_parameter) == 24 && sizeof(llmopt_hyper) == 24 && sizeof(llmopt_training) == 56);
+static_assert(sizeof(llmopt_parameter) == 24 && sizeof(llmopt_hyper) == 24 && sizeof(llmopt_label) == 24 &&
+              sizeof(llmopt_training) == 64);
 static_assert(sizeof(llmopt_constraint) == 24 && offsetof(llmopt_constraint, reason) == 16);
 
 class Writer {
@@ -169,9 +170,10 @@ Constant *modelRecord(Writer &w, llvm::Module &module, const ModelTables &t, Con
            [&](const ModelTables::Cache &c) { return w.record({w.string(c.name), w.u32(c.dtype), w.u32(c.size)}); }),
        w.u32(t.indexChecks.size()),
        w.u32(0),
-       w.table(t.indexChecks, "index_checks", [&](const ModelTables::IndexCheck &c) {
-         return w.record({w.u32(c.input), w.u32(c.rows), w.string(c.reason)});
-       }),
+       w.table(t.indexChecks, "index_checks",
+               [&](const ModelTables::IndexCheck &c) {
+                 return w.record({w.u32(c.input), w.u32(c.rows), w.string(c.reason)});
+               }),
        w.null(),
        training});
   assert(module.getDataLayout().getTypeAllocSize(model->getType()) == sizeof(llmopt_model_desc));
@@ -180,14 +182,18 @@ Constant *modelRecord(Writer &w, llvm::Module &module, const ModelTables &t, Con
 
 Constant *trainingRecord(Writer &w, llvm::Module &module, const TrainingTables &t, Constant *weights) {
   Constant *parameters = w.table(t.parameters, "parameters", [&](const TrainingTables::Parameter &p) {
-    return w.record({w.string(p.name), w.u32(p.gradientsInput), w.u32(p.gradientsOutput), w.u32(p.evaluateInput),
-                     w.u32(p.flags)});
+    return w.record(
+        {w.string(p.name), w.u32(p.gradientsInput), w.u32(p.gradientsOutput), w.u32(p.evaluateInput), w.u32(p.flags)});
   });
   Constant *hypers = w.table(t.hypers, "hypers", [&](const TrainingTables::Hyper &h) {
     return w.record({w.string(h.name), w.u32(h.gradientsInput), w.u32(h.evaluateInput), w.f64(h.byDefault)});
   });
+  Constant *labels = w.table(t.labels, "labels", [&](const TrainingTables::Label &l) {
+    return w.record({w.string(l.name), w.u32(l.gradientsInput), w.u32(l.evaluateInput), w.u32(l.gradientsClasses),
+                     w.u32(l.evaluateClasses)});
+  });
   Constant *record = w.record({w.u32(sizeof(llmopt_training)), w.u32(t.parameters.size()), w.u32(t.hypers.size()),
-                               w.u32(0), parameters, hypers, w.string(t.loss),
+                               w.u32(t.labels.size()), parameters, hypers, labels, w.string(t.loss),
                                modelRecord(w, module, t.gradients, weights, w.null()),
                                modelRecord(w, module, t.evaluate, weights, w.null())});
   assert(module.getDataLayout().getTypeAllocSize(record->getType()) == sizeof(llmopt_training));

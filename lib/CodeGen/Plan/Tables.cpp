@@ -32,6 +32,13 @@ public:
   TableBuilder(func::FuncOp function, StepEmitter &emitter, WeightTable &shared)
       : function(function), emitter(emitter), shared(shared) {}
   FailureOr<PlannedModel> build();
+  /// The expression that an argument's `attribute` holds; LLMOPT_NONE without one.
+  FailureOr<uint32_t> getArgumentExpr(unsigned argument, StringRef attribute);
+  /// After build: moves tables that have grown by expressions.
+  void moveExprsTo(ModelTables &tables) {
+    tables.exprs = t.exprs;
+    tables.exprCode = t.exprCode;
+  }
 
 private:
   LogicalResult addSymbols();
@@ -536,51 +543,92 @@ FailureOr<PlannedModel> TableBuilder::build() {
   for (const PlanStep &step : liveness.program)
     kernels.push_back(step.control == LLMOPT_CONTROL_NONE ? step.op : nullptr);
   t.metadata = writeMetadata(function, model, kernels);
-  return std::move(model);
+  PlannedModel built = std::move(model);
+  t.exprs = built.tables.exprs; // getArgumentExpr goes on from here
+  t.exprCode = built.tables.exprCode;
+  return std::move(built);
 }
 
-/// Which inputs and outputs of the entries are parameters and hyper-parameters.
-static void describeTraining(func::FuncOp gradients, func::FuncOp evaluate, TrainingTables &training) {
-  auto findInput = [](const ModelTables &tables, StringRef name) {
+FailureOr<uint32_t> TableBuilder::getArgumentExpr(unsigned argument, StringRef attribute) {
+  auto values = function.getArgAttrOfType<lm::SymValuesAttr>(argument, attribute);
+  return values ? getExpr(lm::getExprs(values)[0], function.getLoc()) : FailureOr<uint32_t>(LLMOPT_NONE);
+}
+
+namespace {
+
+/// An entry of a model beside @main.
+struct Entry {
+  func::FuncOp function;
+  TableBuilder builder;
+  ModelTables &tables;
+
+  uint32_t findInput(StringRef name) const {
     for (auto [i, input] : llvm::enumerate(tables.inputs))
       if (input.name == name)
         return uint32_t(i);
     return LLMOPT_NONE;
-  };
-  if (auto loss = gradients->getAttrOfType<StringAttr>("lm.loss"))
+  }
+  LogicalResult build() {
+    FailureOr<PlannedModel> planned = builder.build();
+    if (succeeded(planned))
+      tables = std::move(planned->tables);
+    return planned;
+  }
+  /// How many classes the labels of this name have.
+  FailureOr<uint32_t> getClasses(StringRef name) {
+    for (unsigned i = 0; i < function.getNumArguments(); ++i)
+      if (function.getArgAttrOfType<StringAttr>(i, "lm.name") == name) {
+        FailureOr<uint32_t> expr = builder.getArgumentExpr(i, "lm.classes");
+        builder.moveExprsTo(tables);
+        return expr;
+      }
+    return LLMOPT_NONE;
+  }
+};
+
+} // namespace
+
+/// Which inputs and outputs of the entries are parameters, labels and hyper-parameters.
+static LogicalResult describeTraining(Entry &gradients, Entry &evaluate, TrainingTables &training) {
+  func::FuncOp function = gradients.function;
+  if (auto loss = function->getAttrOfType<StringAttr>("lm.loss"))
     training.loss = loss.str();
   uint32_t output = 2; // behind loss and loss_weight
-  for (unsigned i = 0; i < gradients.getNumArguments(); ++i) {
-    auto role = gradients.getArgAttrOfType<StringAttr>(i, "lm.role");
-    auto name = gradients.getArgAttrOfType<StringAttr>(i, "lm.name");
+  for (unsigned i = 0; i < function.getNumArguments(); ++i) {
+    auto role = function.getArgAttrOfType<StringAttr>(i, "lm.role");
+    auto name = function.getArgAttrOfType<StringAttr>(i, "lm.name");
     if (!role || !name)
       continue;
-    uint32_t first = findInput(training.gradients, name), second = findInput(training.evaluate, name);
+    uint32_t first = gradients.findInput(name), second = evaluate.findInput(name);
     if (role == "parameter") {
-      bool decays = cast<RankedTensorType>(gradients.getArgument(i).getType()).getRank() > 1;
+      bool decays = cast<RankedTensorType>(function.getArgument(i).getType()).getRank() > 1;
       training.parameters.push_back({name.str(), first, output++, second, decays ? LLMOPT_PARAMETER_DECAYS : 0});
     } else if (role == "hyper") {
-      auto byDefault = gradients.getArgAttrOfType<FloatAttr>(i, "lm.default");
+      auto byDefault = function.getArgAttrOfType<FloatAttr>(i, "lm.default");
       training.hypers.push_back({name.str(), first, second, byDefault ? byDefault.getValueAsDouble() : 0});
+    } else {
+      FailureOr<uint32_t> a = gradients.getClasses(name), b = evaluate.getClasses(name);
+      if (failed(a) || failed(b))
+        return failure();
+      training.labels.push_back({name.str(), first, second, *a, *b});
     }
   }
+  return success();
 }
 
 FailureOr<PlannedModel> llmopt::buildTables(func::FuncOp function, StepEmitter &emitter) {
   WeightTable weights;
   FailureOr<PlannedModel> model = TableBuilder(function, emitter, weights).build();
   auto module = function->getParentOfType<ModuleOp>();
-  auto gradients = module.lookupSymbol<func::FuncOp>("gradients");
-  auto evaluate = module.lookupSymbol<func::FuncOp>("evaluate");
-  if (failed(model) || function.getName() != "main" || !gradients || !evaluate)
+  auto forGradients = module.lookupSymbol<func::FuncOp>("gradients");
+  auto forEvaluation = module.lookupSymbol<func::FuncOp>("evaluate");
+  if (failed(model) || function.getName() != "main" || !forGradients || !forEvaluation)
     return model;
   auto training = std::make_shared<TrainingTables>();
-  for (auto [entry, tables] : {std::pair(gradients, &training->gradients), std::pair(evaluate, &training->evaluate)}) {
-    FailureOr<PlannedModel> planned = TableBuilder(entry, emitter, weights).build();
-    if (failed(planned))
-      return failure();
-    *tables = std::move(planned->tables);
-  }
+  Entry gradients{forGradients, {forGradients, emitter, weights}, training->gradients};
+  Entry evaluate{forEvaluation, {forEvaluation, emitter, weights}, training->evaluate};
+  if (failed(gradients.build()) || failed(evaluate.build()) || failed(describeTraining(gradients, evaluate, *training)))
+    return failure();
   for (ModelTables *tables : {&model->tables, &training->gradients, &training->evaluate}) {
     tables->weights = weights.weights;
     tables->weightsSize = weights.size;
@@ -588,7 +636,6 @@ FailureOr<PlannedModel> llmopt::buildTables(func::FuncOp function, StepEmitter &
   model->recipes = std::move(weights.recipes);
   if (failed(findSources(module, *model)))
     return failure();
-  describeTraining(gradients, evaluate, *training);
   model->tables.training = std::move(training);
   return model;
 }

@@ -113,10 +113,10 @@ private:
   LogicalResult selectWeights(func::FuncOp main, StringNames &trained) {
     SmallVector<StringRef> names;
     for (WeightOp weight : main.getOps<WeightOp>())
-      if (isa<FloatType>(getElementTypeOrSelf(weight.getType())))
+      if (getElementTypeOrSelf(weight.getType()).isF32())
         names.push_back(weight.getName());
     if (names.empty())
-      return main.emitError("expected float weights to train, but the model has none");
+      return main.emitError("expected f32 weights to train, but the model has none");
     if (trainable.empty()) {
       trained.insert(names.begin(), names.end());
       return success();
@@ -144,7 +144,13 @@ private:
     auto drop = [](Value, Value) {};
     auto inactive = [](Value) { return false; };
     VJPContext context(builder, entry.ret().getLoc(), drop, inactive);
-    auto label = [&](StringRef name, Type type) { return entry.addArgument(name, "label", type); };
+    auto label = [&](StringRef name, Type type, std::optional<SymExpr> classes) {
+      Value argument = entry.addArgument(name, "label", type);
+      if (classes)
+        entry.function.setArgAttr(cast<BlockArgument>(argument).getArgNumber(), "lm.classes",
+                                  getSymValues(builder.getContext(), *classes));
+      return argument;
+    };
     auto hyper = [&](StringRef name, double byDefault) {
       return entry.addArgument(name, "hyper", RankedTensorType::get({}, builder.getF32Type()), byDefault);
     };

@@ -21,7 +21,7 @@ public:
     if (kind == "cross_entropy") {
       if (dims.size() < 2)
         return wrong("logits [batch, .., classes]");
-      Value labels = inputs.label("labels", integers(ArrayRef(dims).drop_back()));
+      Value labels = inputs.label("labels", integers(ArrayRef(dims).drop_back()), dims.back());
       return crossEntropy(x, labels, inputs.hyper("label_smoothing", 0));
     }
     if (kind == "causal")
@@ -79,7 +79,7 @@ private:
   FailureOr<Loss> causal() {
     if (dims.size() != 3)
       return wrong("logits [batch, sequence, vocabulary]");
-    Value labels = inputs.label("labels", integers({dims[0], dims[1]}));
+    Value labels = inputs.label("labels", integers({dims[0], dims[1]}), dims[2]);
     SymExpr length = dims[1] - SymExpr(1);
     Value before = c.create<SliceOp>(x, ArrayRef<SymExpr>{0, 0, 0}, ArrayRef<SymExpr>{dims[0], length, dims[2]});
     Value next = c.create<SliceOp>(labels, ArrayRef<SymExpr>{0, 1}, ArrayRef<SymExpr>{dims[0], length});
@@ -89,7 +89,7 @@ private:
   FailureOr<Loss> perElement(bool binary) {
     if (dims.empty())
       return wrong("predictions [batch, ..]");
-    Value y = inputs.label("labels", getTensorType(dims, f32())), terms;
+    Value y = inputs.label("labels", getTensorType(dims, f32()), std::nullopt), terms;
     if (binary) { // max(x, 0) - x y + log(1 + e^-|x|)
       Value soft = c.create<SoftplusOp>(c.neg(c.create<AbsOp>(x)));
       terms = c.add(c.sub(c.create<ReluOp>(x), c.mul(x, y)), soft);
@@ -107,9 +107,8 @@ private:
     Loss total;
     for (int64_t i = 0; i < 2; ++i) {
       const char *name = i == 0 ? "start_positions" : "end_positions";
-      Value labels = inputs.label(name, integers({dims[0]}));
-      Value logits = c.create<SliceOp>(x, ArrayRef<SymExpr>{0, 0, i},
-                                       ArrayRef<SymExpr>{dims[0], dims[1], 1});
+      Value labels = inputs.label(name, integers({dims[0]}), dims[1]);
+      Value logits = c.create<SliceOp>(x, ArrayRef<SymExpr>{0, 0, i}, ArrayRef<SymExpr>{dims[0], dims[1], 1});
       Loss part = crossEntropy(c.reshape(logits, {dims[0], dims[1]}), labels, Value());
       total = i ? Loss{c.add(total.sum, part.sum), c.add(total.weight, part.weight)} : part;
     }
@@ -120,7 +119,7 @@ private:
     if (dims.size() < 2)
       return wrong("logits [batch, .., classes]");
     int64_t last = dims.size() - 1;
-    Value teacher = inputs.label("teacher_logits", getTensorType(dims, f32()));
+    Value teacher = inputs.label("teacher_logits", getTensorType(dims, f32()), std::nullopt);
     Value temperature = inputs.hyper("temperature", 1), square = c.mul(temperature, temperature);
     Value wanted = logSoftmax(c.div(teacher, temperature)), given = logSoftmax(c.div(x, temperature));
     Value rows = c.sum(c.mul(c.create<ExpOp>(wanted), c.sub(wanted, given)), {last}, /*keepdims=*/false);

@@ -14,8 +14,8 @@ struct Loss {
 
 /// Adds an argument to the function that is built.
 struct LossInputs {
-  /// A label of the given type.
-  llvm::function_ref<mlir::Value(llvm::StringRef name, mlir::Type type)> label;
+  /// A label of the given type; integers lie in [0, classes) or are -100.
+  llvm::function_ref<mlir::Value(llvm::StringRef name, mlir::Type type, std::optional<lm::SymExpr> classes)> label;
   /// An f32 scalar that a caller may set at run time.
   llvm::function_ref<mlir::Value(llvm::StringRef name, double byDefault)> hyper;
 };

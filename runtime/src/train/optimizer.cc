@@ -132,9 +132,13 @@ void Optimizer::update(Pool &pool, const OptimizerSettings &now, double scale, u
   });
 }
 
-void Optimizer::clearGradients(Pool &pool) {
+void Optimizer::addGradients(Pool &pool, float *const *more) {
+  added = more;
   runBlocks(pool, [](Optimizer &o, const Block &b, uint64_t) {
-    std::memset(o.parameters[b.parameter].gradient + b.first, 0, b.count * sizeof(float));
+    float *__restrict g = o.parameters[b.parameter].gradient + b.first;
+    const float *__restrict x = o.added[b.parameter] + b.first;
+    for (uint64_t i = 0; i < b.count; ++i)
+      g[i] += x[i];
   });
 }
 

@@ -51,8 +51,10 @@ public:
   /// what clipping leaves). `step` counts updates from 1.
   void update(Pool &pool, const OptimizerSettings &settings, double scale, uint64_t step);
 
-  /// Sets all gradients to zero.
-  void clearGradients(Pool &pool);
+  /// gradient += more[i], for every parameter i.
+  void addGradients(Pool &pool, float *const *more);
+
+  void setRateScale(uint32_t i, double scale) { parameters[i].rateScale = scale; }
 
   uint32_t size() const { return static_cast<uint32_t>(parameters.size()); }
   const Parameter &operator[](uint32_t i) const { return parameters[i]; }
@@ -70,6 +72,7 @@ private:
   Array<Parameter> parameters;
   Array<Block> blocks;
   Array<double> partial; // one per block
+  float *const *added = nullptr;
   OptimizerSettings settings;
   double gradientScale = 1, correction1 = 1, correction2 = 1;
   uint64_t stepCount = 0;

@@ -146,8 +146,18 @@ TEST(Optimizer, NormIsOfAllGradients) {
   EXPECT_NEAR(optimizer.gradientNorm(pool, 0.1), 0.1 * std::sqrt(sum), 1e-9 * std::sqrt(sum));
   tensors.gradient[1][7] = NAN;
   EXPECT_FALSE(std::isfinite(optimizer.gradientNorm(pool, 1)));
-  optimizer.clearGradients(pool);
-  EXPECT_EQ(optimizer.gradientNorm(pool, 1), 0);
+}
+
+TEST(Optimizer, GradientsOfBatchesAddUp) {
+  Tensors sum({20000, 3}), more({20000, 3});
+  std::vector<float> before = sum.gradient[0];
+  Optimizer optimizer;
+  ASSERT_TRUE(optimizer.prepare(sum.parameters.data(), 2));
+  Pool pool;
+  float *const pointers[] = {more.gradient[0].data(), more.gradient[1].data()};
+  optimizer.addGradients(pool, pointers);
+  for (size_t i = 0; i < before.size(); ++i)
+    ASSERT_EQ(sum.gradient[0][i], before[i] + more.gradient[0][i]);
 }
 
 TEST(Optimizer, ClippedNormIsTheLimit) {

@@ -123,7 +123,13 @@ struct TrainingTables {
     uint32_t gradientsInput = LLMOPT_NONE, evaluateInput = LLMOPT_NONE;
     double byDefault = 0;
   };
+  struct Label {
+    std::string name;
+    uint32_t gradientsInput = LLMOPT_NONE, evaluateInput = LLMOPT_NONE;
+    uint32_t gradientsClasses = LLMOPT_NONE, evaluateClasses = LLMOPT_NONE; // expressions
+  };
   std::string loss;
+  std::vector<Label> labels;
   std::vector<Parameter> parameters;
   std::vector<Hyper> hypers;
   ModelTables gradients, evaluate;

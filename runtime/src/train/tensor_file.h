@@ -1,0 +1,50 @@
+// Reading safetensors files: 8 bytes of header length, a JSON header, tensors
+// (github.com/huggingface/safetensors). Nothing in the file is trusted.
+#ifndef LLMOPT_RT_TRAIN_TENSOR_FILE_H
+#define LLMOPT_RT_TRAIN_TENSOR_FILE_H
+
+#include "../files.h"
+
+namespace llmopt::rt {
+
+class TensorFile {
+public:
+  struct Tensor {
+    const char *name; ///< in the file's text where `nameSize` long, not terminated
+    uint32_t nameSize;
+    uint32_t dtype; ///< llmopt_dtype; 0 for types that the runtime does not know
+    uint32_t rank;
+    int64_t dims[LLMOPT_MAX_RANK];
+    uint64_t offset, size; ///< bytes, from the start of the file
+  };
+
+  TensorFile() = default;
+  TensorFile(const TensorFile &) = delete;
+  TensorFile &operator=(const TensorFile &) = delete;
+  ~TensorFile();
+
+  /// Maps the file and reads its header; LLMOPT_BAD_WEIGHTS for a damaged one.
+  llmopt_status open(const char *path, llmopt_error *error);
+  /// Null where there is none of this name.
+  const Tensor *find(const char *name) const;
+  uint32_t size() const { return count; }
+  const Tensor &operator[](uint32_t i) const { return tensors[i]; }
+
+  const char *data() const { return base; } ///< of the whole file
+  uint64_t bytes() const { return length; }
+  /// Lets go of pages that were read; they are read again when needed.
+  void drop() const;
+
+private:
+  class Parser;
+
+  const char *base = nullptr;
+  uint64_t length = 0;
+  Array<char> text; ///< names with their escapes resolved
+  Array<Tensor> tensors;
+  uint32_t count = 0;
+};
+
+} // namespace llmopt::rt
+
+#endif

@@ -64,9 +64,10 @@ S Emitter::emitDropout(lm::DropoutOp op, ArrayRef<Index> indices) {
   S bits = c[3];
   for (int i : {2, 1, 0})
     bits = b.op(Opcode::Select, {b.op(Opcode::Eq, {lane, word(i)}), c[i], bits});
-  S upper = b.op(Opcode::Cast, {b.op(Opcode::Cast, {b.op(Opcode::ShiftRight, {bits, word(8)})}, Elem::I32)}, Elem::F32);
   S probability = emit(op.getProbability(), {}), x = emit(op.getInput(), indices);
-  S drops = b.op(Opcode::Lt, {b.op(Opcode::Mul, {upper, real(Elem::F32, 0x1p-24)}), probability});
+  S upper = b.op(Opcode::Cast, {b.op(Opcode::ShiftRight, {bits, word(8)})}, Elem::I32);
+  upper = b.op(Opcode::Cast, {upper}, probability.elem); // exact
+  S drops = b.op(Opcode::Lt, {b.op(Opcode::Mul, {upper, real(probability.elem, 0x1p-24)}), probability});
   S keeps = b.op(Opcode::Sub, {real(x.elem, 1), cast(probability, x.elem)});
   return b.op(Opcode::Select, {drops, real(x.elem, 0), b.op(Opcode::Div, {x, keeps})});
 }

@@ -21,10 +21,10 @@ LogicalResult DropoutOp::verify() {
   auto isScalar = [](Value value, auto isElement) {
     return getDims(value).empty() && isElement(getElementTypeOrSelf(value));
   };
-  auto isF32 = [](Type type) { return type.isF32(); };
+  auto isReal = [](Type type) { return type.isF32() || type.isF64(); };
   auto isI64 = [](Type type) { return type.isSignlessInteger(64); };
-  if (!isScalar(getProbability(), isF32) || !isScalar(getSeed(), isI64) || !isScalar(getStep(), isI64)) // (C1)
-    return emitOpError() << "expected an f32 and two i64 scalars, but got " << getProbability().getType() << ", "
+  if (!isScalar(getProbability(), isReal) || !isScalar(getSeed(), isI64) || !isScalar(getStep(), isI64)) // (C1)
+    return emitOpError() << "expected an f32 or f64 and two i64 scalars, but got " << getProbability().getType() << ", "
                          << getSeed().getType() << " and " << getStep().getType();
   int64_t id = static_cast<int64_t>(getId());
   if (id < 0 || id > UINT32_MAX) // (C2)

@@ -63,7 +63,7 @@ def LM_DropoutOp : LM_Op<"dropout", [AllTypesMatch<["input", "result"]>]> {
 
     With probability 0 it is the identity, bit for bit; with 1 all zeros.
 
-    - (C1) `probability` is an f32 scalar, `seed` and `step` are i64 scalars.
+    - (C1) `probability` is an f32 or f64 scalar, `seed` and `step` are i64 scalars.
     - (C2) `id`, which tells places of a model apart, is in [0, 2^32).
   }];
   let arguments = (ins LM_FloatTensor:$input, LM_FloatTensor:$probability, LM_IntTensor:$seed, LM_IntTensor:$step,

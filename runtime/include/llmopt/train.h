@@ -47,6 +47,11 @@ LLMOPT_API uint32_t llmopt_trainer_num_inputs(const llmopt_trainer *trainer);
 LLMOPT_API llmopt_status llmopt_trainer_get_input(const llmopt_trainer *trainer, uint32_t index, const char **name,
                                                   llmopt_tensor_type *type, llmopt_error *error);
 
+/* How many of these, the last ones, are labels. */
+LLMOPT_API uint32_t llmopt_trainer_num_labels(const llmopt_trainer *trainer);
+/* "cross_entropy", as -loss names it. */
+LLMOPT_API const char *llmopt_trainer_get_loss(const llmopt_trainer *trainer);
+
 /* Fixes shapes and lays out memory: for accumulate, or for evaluate. Other calls
  * allocate nothing. Binding the same shapes again costs nothing. */
 LLMOPT_API llmopt_status llmopt_trainer_bind(llmopt_trainer *trainer, const llmopt_tensor_type *inputs,

@@ -4,6 +4,14 @@
 
 using namespace llmopt::rt;
 
+extern "C" uint32_t llmopt_trainer_num_labels(const llmopt_trainer *trainer) {
+  return trainer ? trainer->training->num_labels : 0;
+}
+
+extern "C" const char *llmopt_trainer_get_loss(const llmopt_trainer *trainer) {
+  return trainer ? trainer->training->loss : "";
+}
+
 extern "C" uint32_t llmopt_trainer_num_hypers(const llmopt_trainer *trainer) {
   return trainer ? trainer->training->num_hypers : 0;
 }

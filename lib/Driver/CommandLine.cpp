@@ -227,6 +227,27 @@ bool applyQuantize(unsigned id, StringRef value, QuantizeOptions &options, raw_o
   return good || fail(errors, error);
 }
 
+bool parseLoss(StringRef text, CommandLine &line, raw_ostream &errors) {
+  auto [name, rest] = text.split(',');
+  line.loss = name.str();
+  bool good = llvm::is_contained({"cross_entropy", "causal", "bce", "mse", "span", "kl", "contrastive"}, name);
+  if (!rest.empty())
+    good = good && name == "causal" && rest.consume_front("chunk:") && !rest.getAsInteger(10, line.lossChunk) &&
+           line.lossChunk >= 0;
+  return good || fail(errors, "expected -loss=cross_entropy, causal[,chunk:<n>], bce, mse, span, kl or contrastive, "
+                              "but got " +
+                                  text);
+}
+
+bool applyTraining(unsigned id, StringRef value, TrainOptions &options, raw_ostream &errors) {
+  std::string error;
+  bool good = id == OPT_head_EQ      ? parseHead(value, options, error)
+              : id == OPT_lora_EQ    ? parseLoRA(value, options, error)
+              : id == OPT_dropout_EQ ? parseDropout(value, options, error)
+                                     : parseSeed(value, options, error);
+  return good || fail(errors, error);
+}
+
 bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
   StringRef value = arg.getNumValues() ? arg.getValue() : "";
   switch (arg.getOption().getID()) {
@@ -285,9 +306,12 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
     return llvm::is_contained({"none", "free", "layers"}, value) ||
            fail(errors, "expected -recompute=none, free or layers, but got " + value);
   case OPT_loss_EQ:
-    line.loss = value.str();
-    return llvm::is_contained({"cross_entropy", "causal", "bce", "mse", "span", "kl"}, value) ||
-           fail(errors, "expected -loss=cross_entropy, causal, bce, mse, span or kl, but got " + value);
+    return parseLoss(value, line, errors);
+  case OPT_head_EQ:
+  case OPT_lora_EQ:
+  case OPT_dropout_EQ:
+  case OPT_seed_EQ:
+    return applyTraining(arg.getOption().getID(), value, line.training, errors);
   case OPT_fp16:
   case OPT_bf16: {
     std::string type = arg.getOption().matches(OPT_fp16) ? "f16" : "bf16";
@@ -371,12 +395,18 @@ bool checkCombinations(const CommandLine &line, raw_ostream &errors) {
     return fail(errors, "expected no -tune with -emit=cuda or onnx: times are those of a CPU");
   if (std::string error; !checkQuantizeOptions(line.quantize, error))
     return fail(errors, error);
-  if (line.train && line.quantize.any() && !line.quantize.fake && !line.quantize.calib.empty())
+  if (line.train && line.quantize.any() && !line.quantize.fake && !line.training.lora && !line.quantize.calib.empty())
     return fail(errors, "expected no -calib with -train: weights change after it; mode:fake trains with fixed scales");
-  if (!line.train && (!line.trainable.empty() || line.loss != "cross_entropy" || line.recompute != "free"))
+  if (line.training.lora && line.quantize.staticInputs && !line.quantize.fake)
+    return fail(errors, "expected -quantize-int8=inputs:dynamic with -lora: inputs of a base stay in float");
+  if (!line.train && (!line.trainable.empty() || !line.loss.empty() || line.recompute != "free" || line.training.any()))
     return fail(errors, llvm::Twine("expected -train with ") + (!line.trainable.empty()    ? "-trainable"
+                                                                : !line.loss.empty()       ? "-loss"
                                                                 : line.recompute != "free" ? "-recompute"
-                                                                                           : "-loss"));
+                                                                : line.training.head       ? "-head"
+                                                                : line.training.lora       ? "-lora"
+                                                                : line.training.dropout    ? "-dropout"
+                                                                                           : "-seed"));
   if (line.train && (isCuda || line.kvCache))
     return fail(errors, llvm::Twine("expected no ") + (isCuda ? "-emit=cuda" : "-kv-cache") +
                             " with -train: models are trained on CPUs, without caches of past tokens");

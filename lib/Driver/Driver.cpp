@@ -17,8 +17,9 @@ int llmopt::runDriver(const CommandLine &line, llvm::StringRef commandText, llvm
   else
     phases.append({raiseModel, pruneModel, reportFusion});
   if (line.verify.empty() && !line.info) {
-    // Rounding that training is to see comes before it, integers behind it.
-    if (line.quantize.fake)
+    // Rounding that training is to see comes before it, integers behind it: but a base
+    // that adapters are trained on is rounded for good.
+    if (line.quantize.fake || line.training.lora)
       phases.append({quantizeModel, trainModel});
     else
       phases.append({trainModel, quantizeModel});

@@ -77,7 +77,27 @@ int llmopt::trainModel(Session &session) {
     return kOk;
   return session.runPasses("train", [&](OpPassManager &manager) {
     BuildTrainingPassOptions options;
-    options.loss = session.line.loss;
+    const TrainOptions &training = session.line.training;
+    if (training.lora) { // before a head, which trains whole
+      InsertLoRAPassOptions lora;
+      lora.rank = training.lora->rank;
+      lora.alpha = training.lora->alpha;
+      lora.rs = training.lora->rs;
+      llvm::append_range(lora.targets, training.lora->targets);
+      lora.seed = training.seed.value_or(0);
+      manager.addPass(createInsertLoRAPass(lora));
+    }
+    if (training.head) {
+      AttachHeadPassOptions head;
+      head.kind = training.head->kind;
+      head.count = training.head->count;
+      head.pool = training.head->pool;
+      head.seed = training.seed.value_or(0);
+      manager.addPass(createAttachHeadPass(head));
+    }
+    options.loss = session.line.getLoss();
+    options.chunk = session.line.lossChunk;
+    options.dropout = training.dropout.value_or(-1);
     llvm::append_range(options.trainable, session.line.trainable);
     manager.addPass(createBuildTrainingPass(options));
     if (!session.line.quantize.fake)

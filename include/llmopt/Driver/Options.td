@@ -32,7 +32,17 @@ def prune_EQ : J<"prune", "heads:<n>", "Keep <n> attention heads per layer">, Gr
 
 def train : F<"train", "Emit what trains the model, too: loss and gradients, and <stem>.safetensors with its weights (llmopt-run --train)">, Group<grp_train>;
 def trainable_EQ : J<"trainable", "<glob>+..", "Train the weights of these names (default: every float weight)">, Group<grp_train>;
-def loss_EQ : J<"loss", "<name>", "cross_entropy (default), causal, bce, mse, span or kl">, Group<grp_train>;
+def loss_EQ : J<"loss", "<name>", "cross_entropy (default), causal (with chunk:<n> tokens at a time, 256), bce, mse, span, kl or contrastive">, Group<grp_train>;
+def head_EQ : J<"head", "<kind>:<n>,..",
+                "Put a new head on an encoder: sequence:<n>, multilabel:<n>, regression[:<n>] or embedding (with "
+                "pool:cls|mean|first), token:<n>, span; -loss defaults to what fits">,
+              Group<grp_train>;
+def lora_EQ : J<"lora", "r:<n>,..",
+                "Train low-rank adapters of linear layers: r:<n> (8), alpha:<x> (16), targets:<glob>+.., rs:on; the "
+                "rest stays, but what -trainable and -head name">,
+              Group<grp_train>;
+def dropout_EQ : J<"dropout", "<p>", "Put dropout back in while training, by default with this probability">, Group<grp_train>;
+def seed_EQ : J<"seed", "<n>", "What weights of -head and -lora are drawn from (default 0)">, Group<grp_train>;
 def recompute_EQ : J<"recompute", "none|free|layers", "What the backward pass computes again instead of keeping it: cheap values (free, default) or whole layers">, Group<grp_train>;
 
 def fp16 : F<"fp16", "Products, attention and norms in f16, sums in f32 (-emit=cuda)">, Group<grp_quantize>;

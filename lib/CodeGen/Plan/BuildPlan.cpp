@@ -174,6 +174,7 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
     eraseDead(function);
     lowerDefineSymbol(function);
     lowerPatchConv(function);
+    lowerAttentionGrad(function);
     lowerEmbeddingGrad(function, target);
     lowerFakeQuantize(function);
     lowerInt8Embedding(function);

@@ -29,7 +29,8 @@ void plan::lowerEmbeddingGrad(func::FuncOp function, const PlanTarget &target) {
     // Negative ids count from the end.
     Value ids = lm::ReshapeOp::create(builder, loc, op.getIds(), ArrayRef<SymExpr>{SymExpr(1), tokens});
     Value zero = constant(idType, builder.getIntegerAttr(idType, 0));
-    Value size = constant(idType, builder.getIntegerAttr(idType, table[0].getConstant().value_or(0)));
+    auto one = RankedTensorType::get({1}, idType);
+    Value size = lm::ConstantOp::create(builder, loc, lm::getSymbolicAttr(one, {table[0]}));
     Value negative = lm::CompareOp::create(builder, loc, lm::Predicate::LT, ids, zero);
     Value wrapped = lm::AddOp::create(builder, loc, ids, size);
     ids = lm::WhereOp::create(builder, loc, negative, wrapped, ids);

@@ -2,14 +2,16 @@
 //
 // Weights that are trained become arguments, so that the same compiled code runs any
 // number of times; frozen ones stay constants, packed like those of inference.
+#include "Dropout.h"
 #include "Losses.h"
+#include "NameGlobs.h"
 
 #include "llmopt/Transforms/Training/Passes.h"
+#include "llmopt/Transforms/Training/TrainedWeights.h"
 
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/TypeUtilities.h"
 #include "llvm/ADT/StringSet.h"
-#include "llvm/Support/GlobPattern.h"
 
 namespace llmopt {
 #define GEN_PASS_DEF_BUILDTRAININGPASS
@@ -23,20 +25,6 @@ using namespace llmopt::lm;
 namespace {
 
 using StringNames = llvm::StringSet<llvm::MallocAllocator>;
-
-/// Names that share the most letters with what nobody has, the closest first.
-SmallVector<StringRef> nearest(StringRef wanted, ArrayRef<StringRef> names) {
-  std::vector<std::pair<unsigned, StringRef>> byDistance;
-  std::string plain;
-  llvm::copy_if(wanted, std::back_inserter(plain), [](char c) { return c != '*' && c != '?'; });
-  for (StringRef name : names)
-    byDistance.push_back({name.contains(plain) ? 0 : StringRef(plain).edit_distance(name), name});
-  std::sort(byDistance.begin(), byDistance.end());
-  SmallVector<StringRef> best;
-  for (auto &[distance, name] : ArrayRef(byDistance).take_front(3))
-    best.push_back(name);
-  return best;
-}
 
 class Entry {
 public:
@@ -60,14 +48,19 @@ public:
     return function.getArgument(index);
   }
 
-  /// Weights of these names become arguments, in the order of their definitions.
-  SmallVector<Value> promote(const StringNames &trained, SmallVectorImpl<StringRef> &names) {
+  /// Weights of these names become arguments, in the order of their definitions; so do
+  /// values among `known` that are such weights.
+  SmallVector<Value> promote(const StringNames &trained, SmallVectorImpl<StringRef> &names,
+                             MutableArrayRef<std::pair<Value, Value>> known) {
     SmallVector<Value> parameters;
     for (WeightOp weight : llvm::make_early_inc_range(function.getOps<WeightOp>())) {
       if (!trained.contains(weight.getName()))
         continue;
       names.push_back(weight.getNameAttr().getValue());
       parameters.push_back(addArgument(names.back(), "parameter", weight.getType()));
+      for (auto &[value, gradient] : known)
+        if (value == weight.getResult())
+          value = parameters.back();
       weight.replaceAllUsesWith(parameters.back());
       weight.erase();
     }
@@ -111,31 +104,48 @@ struct BuildTrainingPass : llmopt::impl::BuildTrainingPassBase<BuildTrainingPass
 
 private:
   LogicalResult selectWeights(func::FuncOp main, StringNames &trained) {
-    SmallVector<StringRef> names;
-    for (WeightOp weight : main.getOps<WeightOp>())
-      if (getElementTypeOrSelf(weight.getType()).isF32())
-        names.push_back(weight.getName());
+    std::vector<std::vector<std::string>> names;
+    bool hasAdapters = false;
+    for (WeightOp weight : main.getOps<WeightOp>()) {
+      if (!getElementTypeOrSelf(weight.getType()).isF32())
+        continue;
+      names.push_back({weight.getName().str()});
+      std::optional<TrainedWeight> added = getTrainedWeight(weight);
+      hasAdapters |= added == TrainedWeight::Adapter;
+      if (added)
+        trained.insert(weight.getName());
+    }
     if (names.empty())
       return main.emitError("expected f32 weights to train, but the model has none");
-    if (trainable.empty()) {
-      trained.insert(names.begin(), names.end());
+    if (trainable.empty() && !hasAdapters) {
+      for (const std::vector<std::string> &name : names)
+        trained.insert(name.front());
       return success();
     }
-    for (const std::string &glob : trainable) {
-      llvm::Expected<llvm::GlobPattern> pattern = llvm::GlobPattern::create(glob);
-      if (!pattern)
-        return main.emitError() << "-trainable: " << glob << ": " << llvm::toString(pattern.takeError());
-      bool any = false;
-      for (StringRef name : names)
-        if (pattern->match(name)) {
-          trained.insert(name);
-          any = true;
-        }
-      if (!any)
-        return main.emitError() << "-trainable: no weight matches '" << glob << "'; near names are "
-                                << llvm::join(nearest(glob, names), ", ");
-    }
+    FailureOr<llvm::BitVector> selected =
+        matchGlobs(main, "-trainable", "weight", std::vector<std::string>(trainable.begin(), trainable.end()), names);
+    if (failed(selected))
+      return failure();
+    for (unsigned i : selected->set_bits())
+      trained.insert(names[i].front());
     return success();
+  }
+
+  /// The layer that gives the logits of a causal language model, where its loss is to be
+  /// computed in pieces.
+  LinearOp getChunkedHead(Value predictions) {
+    auto head = predictions.getDefiningOp<LinearOp>();
+    bool fits = chunk > 0 && loss == "causal" && head && getDims(head.getInput()).size() == 3 &&
+                getElementTypeOrSelf(predictions).isF32();
+    return fits ? head : LinearOp();
+  }
+
+  /// Whether `value` is computed from a weight that is trained.
+  static bool dependsOn(Value value, const StringNames &trained) {
+    Operation *op = value.getDefiningOp();
+    if (auto weight = dyn_cast_or_null<WeightOp>(op))
+      return trained.contains(weight.getName());
+    return op && llvm::any_of(op->getOperands(), [&](Value operand) { return dependsOn(operand, trained); });
   }
 
   LogicalResult build(func::FuncOp main, const StringNames &trained, StringRef name, bool withGradients) {
@@ -156,15 +166,29 @@ private:
     };
     Value predictions = entry.ret().getOperand(0);
     std::string error;
-    FailureOr<Loss> built = buildLoss(loss, predictions, {label, hyper}, context, error);
+    FailureOr<Loss> built = failure();
+    SmallVector<std::pair<Value, Value>> known; // gradients that the loss came with
+    if (auto head = getChunkedHead(predictions); head && withGradients) {
+      auto isTrained = [&](Value value) { return dependsOn(value, trained); };
+      FailureOr<ChunkedLoss> chunked = buildChunkedCausal(head, chunk, {label, hyper}, isTrained, context);
+      if (failed(chunked))
+        return failure();
+      built = chunked->loss;
+      known = std::move(chunked->gradients);
+    } else {
+      built = buildLoss(loss, predictions, {label, hyper}, context, error);
+    }
     if (failed(built))
       return main.emitError() << error;
+    if (withGradients && dropout >= 0 && failed(insertDropout(entry.function, hyper, dropout)))
+      return failure();
     SmallVector<StringRef> names;
-    SmallVector<Value> parameters = entry.promote(trained, names);
+    SmallVector<Value> parameters = entry.promote(trained, names, known);
     SmallVector<Value> results{built->sum, built->weight};
     SmallVector<StringRef> resultNames{"loss", "loss_weight"};
     if (withGradients) {
-      FailureOr<SmallVector<Value>> gradients = buildGradients(builder, built->sum, parameters);
+      FailureOr<SmallVector<Value>> gradients =
+          known.empty() ? buildGradients(builder, built->sum, parameters) : buildGradients(builder, known, parameters);
       if (failed(gradients))
         return failure();
       results.append(*gradients);

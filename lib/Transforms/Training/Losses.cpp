@@ -32,8 +32,29 @@ public:
       return span();
     if (kind == "kl")
       return distil();
-    error = "expected a loss cross_entropy, causal, bce, mse, span or kl, but got " + kind.str();
+    if (kind == "contrastive")
+      return contrastive();
+    error = "expected a loss cross_entropy, causal, bce, mse, span, kl or contrastive, but got " + kind.str();
     return failure();
+  }
+
+  /// -sum_j q_j log softmax(logits)_j with q = (1 - e) onehot + e / C, over rows whose
+  /// label counts.
+  Loss crossEntropy(Value logits, Value labels, Value smoothing) {
+    SmallVector<SymExpr> rows = getDims(labels), column = rows, classes(rows.size(), SymExpr(1));
+    int64_t last = rows.size();
+    column.push_back(1);
+    classes.push_back(getDims(logits).back());
+    Value zero = c.scalar(0, f32()), logProbability = logSoftmax(logits);
+    Value ids = c.create<IotaOp>(getTensorType(classes, c.builder.getI64Type()), last);
+    Value hit = c.create<CompareOp>(Predicate::EQ, c.reshape(labels, column), ids);
+    Value row = c.sum(c.create<WhereOp>(hit, logProbability, zero), {last}, /*keepdims=*/false);
+    if (smoothing) {
+      Value even = c.mean(logProbability, {last}, /*keepdims=*/false);
+      row = c.add(row, c.mul(smoothing, c.sub(even, row)));
+    }
+    Value counts = c.create<NotOp>(c.create<CompareOp>(Predicate::EQ, labels, number(kIgnored)));
+    return {c.neg(sumAll(c.create<WhereOp>(counts, row, zero))), sumAll(c.create<CastOp>(counts, f32()))};
   }
 
 private:
@@ -55,25 +76,6 @@ private:
   }
   Value sumAll(Value value) {
     return c.sum(value, llvm::to_vector(llvm::seq<int64_t>(0, getDims(value).size())), /*keepdims=*/false);
-  }
-
-  /// -sum_j q_j log softmax(logits)_j with q = (1 - e) onehot + e / C, over rows whose
-  /// label counts.
-  Loss crossEntropy(Value logits, Value labels, Value smoothing) {
-    SmallVector<SymExpr> rows = getDims(labels), column = rows, classes(rows.size(), SymExpr(1));
-    int64_t last = rows.size();
-    column.push_back(1);
-    classes.push_back(getDims(logits).back());
-    Value zero = c.scalar(0, f32()), logProbability = logSoftmax(logits);
-    Value ids = c.create<IotaOp>(getTensorType(classes, c.builder.getI64Type()), last);
-    Value hit = c.create<CompareOp>(Predicate::EQ, c.reshape(labels, column), ids);
-    Value row = c.sum(c.create<WhereOp>(hit, logProbability, zero), {last}, /*keepdims=*/false);
-    if (smoothing) {
-      Value even = c.mean(logProbability, {last}, /*keepdims=*/false);
-      row = c.add(row, c.mul(smoothing, c.sub(even, row)));
-    }
-    Value counts = c.create<NotOp>(c.create<CompareOp>(Predicate::EQ, labels, number(kIgnored)));
-    return {c.neg(sumAll(c.create<WhereOp>(counts, row, zero))), sumAll(c.create<CastOp>(counts, f32()))};
   }
 
   FailureOr<Loss> causal() {
@@ -127,6 +129,32 @@ private:
     return Loss{c.mul(square, sumAll(rows)), sumAll(ones)};
   }
 
+  FailureOr<Loss> contrastive() {
+    if (dims.size() != 2)
+      return wrong("embeddings [batch, width]");
+    SymExpr batch = dims[0];
+    Value labels = inputs.label("labels", integers({batch}), std::nullopt);
+    Value temperature = inputs.hyper("temperature", 0.05), zero = c.scalar(0, f32());
+    Value length = c.create<SqrtOp>(c.add(c.sum(c.mul(x, x), {1}, /*keepdims=*/true), 1e-12));
+    Value unit = c.div(x, length);
+    auto equal = [&](Value column, Value row) {
+      return c.create<CompareOp>(Predicate::EQ, c.reshape(column, {batch, 1}), c.reshape(row, {1, batch}));
+    };
+    Value rows = c.create<IotaOp>(integers({batch}), 0);
+    Value self = equal(rows, rows);
+    Value similarity = c.div(c.matmul(unit, c.transposeMatrix(unit)), temperature);
+    // Finite: 0 times its logarithm must be 0.
+    Value logProbability = logSoftmax(c.create<WhereOp>(self, c.scalar(-1e30, f32()), similarity));
+    Value counts = c.create<NotOp>(c.create<CompareOp>(Predicate::EQ, labels, number(kIgnored)));
+    Value pairs = c.create<AndOp>(c.create<NotOp>(self), equal(labels, labels));
+    pairs = c.create<AndOp>(pairs, c.reshape(counts, {batch, 1}));
+    Value partners = c.sum(c.create<CastOp>(pairs, f32()), {1}, /*keepdims=*/false);
+    Value perRow = c.sum(c.create<WhereOp>(pairs, logProbability, zero), {1}, /*keepdims=*/false);
+    perRow = c.div(perRow, c.create<MaxOp>(partners, c.scalar(1, f32())));
+    Value anchors = c.create<CompareOp>(Predicate::GT, partners, zero);
+    return Loss{c.neg(sumAll(perRow)), sumAll(c.create<CastOp>(anchors, f32()))};
+  }
+
   Value x;
   SmallVector<SymExpr> dims;
   const LossInputs &inputs;
@@ -143,4 +171,10 @@ FailureOr<Loss> llmopt::buildLoss(StringRef kind, Value predictions, const LossI
     return failure();
   }
   return LossBuilder(predictions, inputs, context, error).build(kind);
+}
+
+Loss llmopt::buildCrossEntropy(Value logits, Value labels, Value smoothing, const VJPContext &context) {
+  std::string error;
+  LossInputs none;
+  return LossBuilder(logits, none, context, error).crossEntropy(logits, labels, smoothing);
 }

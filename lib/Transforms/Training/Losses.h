@@ -24,6 +24,22 @@ struct LossInputs {
 mlir::FailureOr<Loss> buildLoss(llvm::StringRef kind, mlir::Value predictions, const LossInputs &inputs,
                                 const VJPContext &context, std::string &error);
 
+/// Of logits [.., C] and labels [..]; `smoothing` may be null. The loss that
+/// "cross_entropy" builds.
+Loss buildCrossEntropy(mlir::Value logits, mlir::Value labels, mlir::Value smoothing, const VJPContext &context);
+
+/// The loss "causal" of logits that a linear layer gives, in pieces of `chunk` tokens, so
+/// that never more logits than that exist.
+struct ChunkedLoss {
+  Loss loss;
+  /// Gradients of the loss by the layer's input and, where `isTrained` says so, by its
+  /// weight and bias.
+  llvm::SmallVector<std::pair<mlir::Value, mlir::Value>> gradients;
+};
+mlir::FailureOr<ChunkedLoss> buildChunkedCausal(lm::LinearOp head, int64_t chunk, const LossInputs &inputs,
+                                                llvm::function_ref<bool(mlir::Value)> isTrained,
+                                                const VJPContext &context);
+
 } // namespace llmopt
 
 #endif

@@ -22,7 +22,7 @@
 // KL: func.func @gradients
 // KL-SAME: tensor<2x5x2xf32> {lm.name = "teacher_logits", lm.role = "label"}
 // KL-SAME: tensor<f32> {lm.default = 1.000000e+00 : f64, lm.name = "temperature", lm.role = "hyper"}
-// UNKNOWN: expected a loss cross_entropy, causal, bce, mse, span or kl, but got hinge
+// UNKNOWN: expected a loss cross_entropy, causal, bce, mse, span, kl or contrastive, but got hinge
 // GLOB: -trainable: no weight matches '*.weigth'; near names are classifier.weight
 func.func @main(%x: tensor<2x5x4xf32> {lm.name = "x"}) -> (tensor<2x5x2xf32> {lm.name = "logits"}) {
   %w = lm.weight "classifier.weight" from(dense<1.0> : tensor<4x2xf32>) : tensor<4x2xf32>

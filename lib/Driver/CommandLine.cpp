@@ -265,6 +265,9 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
     line.kvCacheInt8 = value == "type:int8";
     return line.kvCacheInt8 || value == "type:float" ||
            fail(errors, "expected -kv-cache=type:float|int8, but got -kv-cache=" + value);
+  case OPT_weights_EQ:
+    line.weights = value.str();
+    return value.ends_with(".safetensors") || fail(errors, "expected -weights=<file>.safetensors, but got " + value);
   case OPT_embed_weights:
     line.embedWeights = true;
     return true;

@@ -423,7 +423,7 @@ private:
       restoreBest();
     llmopt_error error;
     if (isSafetensors(t.save)) {
-      check(llmopt_trainer_save_weights(trainer.get(), t.save.c_str(), &error), error);
+      check(llmopt_trainer_export_weights(trainer.get(), t.save.c_str(), &error), error);
     } else if (!t.save.empty()) {
       std::string tensors = t.save + ".safetensors.tmp";
       check(llmopt_trainer_save_weights(trainer.get(), tensors.c_str(), &error), error);

@@ -51,6 +51,7 @@ struct CommandLine {
 
   std::string precision;            ///< "f16" with -fp16, "bf16" with -bf16
   std::optional<int64_t> keepHeads; ///< -prune=heads:<n>
+  std::string weights; ///< safetensors
   bool train = false;
   std::vector<std::string> trainable; // globs
   std::string loss;                   ///< empty: what fits the head, or cross_entropy

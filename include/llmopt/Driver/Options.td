@@ -15,6 +15,7 @@ class J<string name, string meta, string help> : Joined<["-", "--"], name # "=">
 def o : JoinedOrSeparate<["-"], "o">, MetaVarName<"<path>">, HelpText<"Write to <path>; - is standard output for text">, Group<grp_output>;
 def output_EQ : J<"output", "<path>", "Same as -o">, Group<grp_output>;
 def emit_EQ : J<"emit", "<kind>", "lm, kernels, llvm, asm, obj, so (default), cuda (a project; with -o <m.so> nvcc makes an artefact of it), cubin, ptx or onnx">, Group<grp_output>;
+def weights_EQ : J<"weights", "<file>.safetensors", "Take the model's weights from there, under their names in ONNX or those of the modules">, Group<grp_output>;
 def embed_weights : F<"embed-weights", "Append the weights to the .so instead of writing <stem>.weights">, Group<grp_output>;
 def kv_cache : F<"kv-cache", "Keep past keys and values in the session, in place, instead of as inputs and outputs">, Group<grp_output>;
 def kv_cache_EQ : J<"kv-cache", "type:float|int8", "The same, with keys and values in int8: a quarter of the memory">,

@@ -2,6 +2,7 @@
 
 #include "WeightSources.h"
 
+#include "llmopt/Dialect/LM/IR/ModuleNames.h"
 #include "llmopt/Support/AtomicFile.h"
 
 #include "mlir/IR/TypeUtilities.h"
@@ -53,10 +54,12 @@ llvm::Error llmopt::writeSafetensors(const PlannedModel &model, llvm::StringRef 
   std::vector<Recipe> recipes;
   llvm::json::Object header;
   // What other tools look for before they take a file's tensors for torch's.
-  header["__metadata__"] = llvm::json::Object{{"format", "pt"}};
+  llvm::json::Object metadata{{"format", "pt"}};
   uint64_t position = 0;
   for (const auto &[name, op] : model.sources) {
     weights.add(name, op);
+    if (lm::ModuleName module = lm::getModuleName(op); module.name != name)
+      metadata[name] = (module.transposed ? "transposed " : "") + module.name;
     Recipe::Node node;
     node.name = name;
     auto type = mlir::cast<mlir::RankedTensorType>(lm::WeightOp(op).getType());
@@ -72,6 +75,7 @@ llvm::Error llmopt::writeSafetensors(const PlannedModel &model, llvm::StringRef 
     position += size;
     recipes.push_back({{std::move(node)}});
   }
+  header["__metadata__"] = std::move(metadata);
   std::string text;
   llvm::raw_string_ostream(text) << llvm::json::Value(std::move(header));
   text.append((64 - (text.size() + 8) % 64) % 64, ' '); // tensors start aligned

@@ -20,6 +20,10 @@ typedef struct llmopt_stored_tensor {
   llmopt_tensor_type type; /* dtype 0: one that the runtime does not know */
   const void *data;
   uint64_t size; /* bytes */
+  /* What the file says that the model's owner calls it, the same as `name` where it says
+   * nothing; with `transposed`, as [columns, rows] under that name. */
+  const char *module_name;
+  uint32_t transposed;
 } llmopt_stored_tensor;
 
 LLMOPT_API uint32_t llmopt_tensor_file_size(const llmopt_tensor_file *file);

@@ -16,6 +16,8 @@ public:
     uint32_t rank;
     int64_t dims[LLMOPT_MAX_RANK];
     uint64_t offset, size; ///< bytes, from the start of the file
+    const char *module;    ///< the name that the file's metadata gives it; else its own
+    bool transposed;       ///< the other way round under that name
   };
 
   TensorFile() = default;
@@ -42,7 +44,8 @@ private:
   uint64_t length = 0;
   Array<char> text; ///< names with their escapes resolved
   Array<Tensor> tensors;
-  uint32_t count = 0;
+  Array<const char *> metadata; ///< keys and values
+  uint32_t count = 0, numMetadata = 0;
 };
 
 } // namespace llmopt::rt

@@ -46,5 +46,7 @@ extern "C" llmopt_status llmopt_tensor_file_get(const llmopt_tensor_file *file, 
   std::memcpy(tensor->type.dims, stored.dims, sizeof(tensor->type.dims));
   tensor->data = file->file.data() + stored.offset;
   tensor->size = stored.size;
+  tensor->module_name = stored.module;
+  tensor->transposed = stored.transposed;
   return LLMOPT_OK;
 }

@@ -7,6 +7,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/IR/OwningOpRef.h"
+#include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
 
 #include <gtest/gtest.h>
@@ -54,14 +55,13 @@ protected:
         sum += weightOf(i) * value;
       return sum;
     };
-    auto derivative = module->clone();
-    mlir::OwningOpRef<mlir::ModuleOp> owned(derivative);
-    auto function = derivative.lookupSymbol<mlir::func::FuncOp>("main");
+    mlir::OwningOpRef<mlir::ModuleOp> derivative = module->clone();
+    auto function = derivative->lookupSymbol<mlir::func::FuncOp>("main");
     ASSERT_TRUE(differentiate(function));
     auto gradients = lm::evaluate(function, inputs);
     ASSERT_TRUE(mlir::succeeded(gradients));
-    for (auto [number, input] : llvm::enumerate(inputs))
-      for (int64_t i = 0; i < input.getNumElements(); ++i) {
+    for (size_t number = 0; number < inputs.size(); ++number)
+      for (int64_t i = 0; i < inputs[number].getNumElements(); ++i) {
         auto at = [&](double step) {
           llvm::SmallVector<lm::Tensor> moved = inputs;
           moved[number].mutableFloats()[i] += step;

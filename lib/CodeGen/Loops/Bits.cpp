@@ -46,7 +46,7 @@ S Emitter::emitRandomBits(lm::RandomBitsOp op, ArrayRef<Index> indices) {
 S Emitter::emitDropout(lm::DropoutOp op, ArrayRef<Index> indices) {
   auto word = [&](uint64_t value) { return b.constant(Elem::U64, static_cast<int64_t>(value)); };
   auto both = [&](S x, S y) { return b.op(Opcode::Xor, {x, y}); };
-  auto low = [&](S x) { return b.op(Opcode::And, {x, word(0xFFFFFFFFu)}); };
+  auto low = [&](S x) { return b.op(Opcode::Cast, {b.op(Opcode::Cast, {x}, Elem::U32)}, Elem::U64); };
   auto high = [&](S x) { return b.op(Opcode::ShiftRight, {x, word(32)}); };
   S seed = b.op(Opcode::Cast, {emit(op.getSeed(), {})}, Elem::U64);
   S step = low(b.op(Opcode::Cast, {emit(op.getStep(), {})}, Elem::U64));

@@ -28,7 +28,7 @@
 // CLS: return
 
 // FIRST: -> (tensor<?x1xf32, #lm.dims<"b", 1>> {lm.name = "logits"})
-// FIRST: lm.slice {{.*}} starts = #lm.sym<0, 0, 0>
+// FIRST: lm.slice {{.*}}starts = #lm.sym<0, 0, 0>
 
 // MULTI: -> (tensor<?x5xf32, #lm.dims<"b", 5>> {lm.name = "logits"})
 // TOKEN: -> (tensor<?x?x9xf32, #lm.dims<"b", "s", 9>> {lm.name = "logits"})
@@ -37,7 +37,7 @@
 // EMBED: -> (tensor<?x4xf32, #lm.dims<"b", 4>> {lm.name = "embeddings"})
 // EMBED-NOT: lm.drawn
 // KIND: expected a head sequence, token, span, multilabel, regression or embedding of 1 output or more, pooled by cls, mean or first, but got tagger of 1, pooled by cls
-// TWICE: expected hidden states [batch, sequence, width]
+// TWICE: expected a model without a head, but it has a weight 'classifier.weight'
 func.func @main(%ids: tensor<?x?xi64, #lm.dims<"b", "s">> {lm.name = "input_ids"},
                 %mask: tensor<?x?xi64, #lm.dims<"b", "s">> {lm.name = "attention_mask"})
     -> (tensor<?x?x4xf32, #lm.dims<"b", "s", 4>> {lm.name = "last_hidden_state"}, tensor<?x4xf32, #lm.dims<"b", 4>> {lm.name = "pooler_output"}) {

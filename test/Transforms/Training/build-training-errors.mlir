@@ -27,7 +27,7 @@ func.func @main(%x: tensor<2x4xf32> {lm.name = "x"}, %c: tensor<i1> {lm.name = "
 
 // -----
 
-// expected-error @+1 {{expected logits [batch, .., classes] as the first output, but got 'tensor<3xf32>'}}
+// expected-error @+1 {{expected logits [batch, .., classes] as the first output, but got tensor<3xf32>}}
 func.func @main(%x: tensor<3xf32> {lm.name = "x"}) -> (tensor<3xf32> {lm.name = "y"}) {
   %w = lm.weight "w" from(dense<1.0> : tensor<3xf32>) : tensor<3xf32>
   %y = lm.mul %x, %w : (tensor<3xf32>, tensor<3xf32>) -> tensor<3xf32>
@@ -36,7 +36,7 @@ func.func @main(%x: tensor<3xf32> {lm.name = "x"}) -> (tensor<3xf32> {lm.name = 
 
 // -----
 
-// expected-error @+1 {{expected float weights to train, but the model has none}}
+// expected-error @+1 {{expected f32 weights to train, but the model has none}}
 func.func @main(%x: tensor<2x3xf32> {lm.name = "x"}) -> (tensor<2x3xf32> {lm.name = "y"}) {
   return %x : tensor<2x3xf32>
 }

@@ -9,7 +9,7 @@
 // CHECK-NOT: lm.weight
 // CHECK-LABEL: func.func @gradients
 // CHECK-SAME: {lm.name = "x"}
-// CHECK-SAME: tensor<?xi64, #lm.dims<"n">> {lm.name = "labels", lm.role = "label"}
+// CHECK-SAME: tensor<?xi64, #lm.dims<"n">> {lm.classes = #lm.sym<3> : tensor<1xi64>, lm.name = "labels", lm.role = "label"}
 // CHECK-SAME: tensor<f32> {lm.default = 0.000000e+00 : f64, lm.name = "label_smoothing", lm.role = "hyper"}
 // CHECK-SAME: tensor<4x4xf32> {lm.name = "body.w", lm.role = "parameter"}
 // CHECK-SAME: tensor<4x3xf32> {lm.name = "head.w", lm.role = "parameter"}

@@ -1,7 +1,7 @@
 // Logits of a language model exist for some tokens at a time, in one loop that computes
 // their gradients, too.
-// RUN: llmopt-opt %s -lm-build-training="loss=causal chunk=4" | FileCheck %s
-// RUN: llmopt-opt %s -lm-build-training="loss=causal chunk=4 trainable=body" | FileCheck %s --check-prefix=FROZEN
+// RUN: llmopt-opt %s -lm-build-training="loss=causal chunk=4" -canonicalize | FileCheck %s
+// RUN: llmopt-opt %s -lm-build-training="loss=causal chunk=4 trainable=body" -canonicalize | FileCheck %s --check-prefix=FROZEN
 
 // CHECK-LABEL: func.func @evaluate
 // CHECK: -> tensor<?x?x9xf32

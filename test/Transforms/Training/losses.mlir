@@ -9,16 +9,16 @@
 // RUN: not llmopt-opt %s -lm-build-training=trainable=*.weigth 2>&1 | FileCheck %s --check-prefix=GLOB
 
 // CE: func.func @gradients
-// CE-SAME: tensor<2x5xi64> {lm.name = "labels", lm.role = "label"}
+// CE-SAME: tensor<2x5xi64> {lm.classes = #lm.sym<2> : tensor<1xi64>, lm.name = "labels", lm.role = "label"}
 // CAUSAL: func.func @gradients
-// CAUSAL-SAME: tensor<2x5xi64> {lm.name = "labels", lm.role = "label"}
+// CAUSAL-SAME: tensor<2x5xi64> {lm.classes = #lm.sym<2> : tensor<1xi64>, lm.name = "labels", lm.role = "label"}
 // BCE: func.func @gradients
 // BCE-SAME: tensor<2x5x2xf32> {lm.name = "labels", lm.role = "label"}
 // MSE: func.func @gradients
 // MSE-SAME: tensor<2x5x2xf32> {lm.name = "labels", lm.role = "label"}
 // SPAN: func.func @gradients
-// SPAN-SAME: tensor<2xi64> {lm.name = "start_positions", lm.role = "label"}
-// SPAN-SAME: tensor<2xi64> {lm.name = "end_positions", lm.role = "label"}
+// SPAN-SAME: tensor<2xi64> {lm.classes = #lm.sym<5> : tensor<1xi64>, lm.name = "start_positions", lm.role = "label"}
+// SPAN-SAME: tensor<2xi64> {lm.classes = #lm.sym<5> : tensor<1xi64>, lm.name = "end_positions", lm.role = "label"}
 // KL: func.func @gradients
 // KL-SAME: tensor<2x5x2xf32> {lm.name = "teacher_logits", lm.role = "label"}
 // KL-SAME: tensor<f32> {lm.default = 1.000000e+00 : f64, lm.name = "temperature", lm.role = "hyper"}

@@ -7,6 +7,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/IR/OwningOpRef.h"
+#include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
 
 #include <gtest/gtest.h>
@@ -54,14 +55,13 @@ protected:
         sum += weightOf(i) * value;
       return sum;
     };
-    auto derivative = module->clone();
-    mlir::OwningOpRef<mlir::ModuleOp> owned(derivative);
-    auto function = derivative.lookupSymbol<mlir::func::FuncOp>("main");
+    mlir::OwningOpRef<mlir::ModuleOp> derivative = module->clone();
+    auto function = derivative->lookupSymbol<mlir::func::FuncOp>("main");
     ASSERT_TRUE(differentiate(function));
     auto gradients = lm::evaluate(function, inputs);
     ASSERT_TRUE(mlir::succeeded(gradients));
-    for (auto [number, input] : llvm::enumerate(inputs))
-      for (int64_t i = 0; i < input.getNumElements(); ++i) {
+    for (size_t number = 0; number < inputs.size(); ++number)
+      for (int64_t i = 0; i < inputs[number].getNumElements(); ++i) {
         auto at = [&](double step) {
           llvm::SmallVector<lm::Tensor> moved = inputs;
           moved[number].mutableFloats()[i] += step;
@@ -177,12 +177,17 @@ TEST_F(Gradient, Shapes) {
   op("lm.transpose %a {perm = array<i64: 2, 0, 1>}", {"2x3x4"}, "4x2x3");
   op("lm.concat %a, %b {axis = 1 : i64}", {"2x3", "2x1"}, "2x4");
   op("lm.pad %a, %b {low = #lm.sym<1, 0> : tensor<2xi64>, high = #lm.sym<0, 2> : tensor<2xi64>}", {"2x3", ""}, "3x5");
-  op("lm.trilu %a {diagonal = #lm.sym<0> : tensor<1xi64>, upper = false}", {"3x4"}, "3x4");
+  op("lm.trilu %a {diagonal = 1 : i64, upper = false}", {"3x4"}, "3x4");
   std::string where = "%m = lm.constant dense<[[true], [false]]> : tensor<2x1xi1>";
   check("func.func @main(%a: tensor<2x3xf64>, %b: tensor<3xf64>) -> tensor<2x3xf64> {\n" + where +
         "\n%r = lm.where %m, %a, %b : (tensor<2x1xi1>, tensor<2x3xf64>, tensor<3xf64>) -> tensor<2x3xf64>\n"
         "return %r : tensor<2x3xf64>\n}\n");
-  op("lm.clip %a min %b max %c", {"2x5", "", ""}, "2x5");
+  // Bounds apart, each taken somewhere.
+  std::string t = "tensor<f64>", two = " : (" + t + ", " + t + ") -> " + t + "\n";
+  std::string bounds = "%h = lm.constant dense<5.0e-01> : " + t + "\n%s = lm.constant dense<1.0e-01> : " + t +
+                       "\n%d = lm.mul %b, %s" + two + "%e = lm.mul %c, %s" + two + "%low = lm.sub %d, %h" + two +
+                       "%high = lm.add %e, %h" + two;
+  op("lm.clip %a min %low max %high", {"2x5", "", ""}, "2x5", -0.9, 0.9, bounds);
 }
 
 TEST_F(Gradient, Slices) {

@@ -187,6 +187,30 @@ def check_weights():
         expect("match their hash" in text, f"{model}: --save makes a weights file")
 
 
+    artefact = compile("bert2", "-train", "-lora=r:4,alpha:8,targets:*query*+*value*", "-trainable=classifier*", output="lora.so")
+    run(artefact, "--train", HERE / "bert2-curve.npz", "--steps", "20", "--lr", "1e-2", "--save", "lora-tuned.safetensors",
+        "--save-adapter", "adapter")
+    old, new = read_safetensors("lora.safetensors"), read_safetensors("lora-tuned.safetensors")
+    moved = {name for name in old if not np.array_equal(old[name], new[name])}
+    adapters = {name for name in old if ".lora_" in name}
+    expect(len(adapters) == 8 and moved == adapters | {"classifier.weight", "classifier.bias"},
+           f"-lora moves {len(moved)} of {len(old)} weights; the rest keeps its bits")
+    expect(all(not old[n].any() and new[n].any() for n in adapters if "lora_B" in n), "B was zero and moved")
+    stored, config = read_safetensors("adapter/adapter_model.safetensors"), json.loads(pathlib.Path("adapter/adapter_config.json").read_text())
+    layers = [f"bert.encoder.layer.{i}.attention.self.{kind}" for i in (0, 1) for kind in ("query", "value")]
+    expect(set(stored) == {f"base_model.model.{layer}.lora_{x}.weight" for layer in layers for x in "AB"} |
+           {"base_model.model.classifier.weight", "base_model.model.classifier.bias"}, "the adapter has PEFT's names")
+    expect(config["peft_type"] == "LORA" and config["r"] == 4 and config["lora_alpha"] == 8 and not config["use_rslora"] and
+           config["target_modules"] == layers and config["modules_to_save"] == ["classifier"], "and its configuration")
+    examples = dict(np.load(HERE / "bert2-curve.npz"))
+    np.savez("in.npz", **{name: examples[name][:3] for name in examples if name not in ("losses", "labels")})
+    for name in ("lora-tuned.safetensors", "adapter/adapter_model.safetensors"):
+        run(artefact, "--weights", name, "--input", "in.npz", "--output", f"{pathlib.Path(name).stem}.npz")
+    expect(np.array_equal(np.load("lora-tuned.npz")["logits"], np.load("adapter_model.npz")["logits"]), "and goes in again")
+    text = run("bert2.so", "--train", HERE / "bert2-curve.npz", "--steps", "1", "--save-adapter", "none", code=2)
+    expect("compiled with -lora" in text, "a model without adapters has none to save")
+
+
 def check_errors():
     artefact = compile("bert2", "-train", output="bert2.so")
     examples = dict(np.load(HERE / "bert2-curve.npz"))

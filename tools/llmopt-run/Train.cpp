@@ -1,5 +1,6 @@
 #include "Train.h"
 
+#include "Adapter.h"
 #include "TrainLog.h"
 #include "TrainMetrics.h"
 #include "TunedWeights.h"
@@ -422,6 +423,9 @@ private:
     if (place.hasBest && !t.keepLast)
       restoreBest();
     llmopt_error error;
+    if (!t.saveAdapter.empty())
+      saveAdapter(trainer.get(), options.model.substr(0, options.model.find_last_of('.')) + ".safetensors",
+                  t.saveAdapter);
     if (isSafetensors(t.save)) {
       check(llmopt_trainer_export_weights(trainer.get(), t.save.c_str(), &error), error);
     } else if (!t.save.empty()) {

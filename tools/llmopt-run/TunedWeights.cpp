@@ -63,12 +63,19 @@ void llmopt::run::writeTunedWeights(const std::string &model, const std::string 
     modules = list(own);
   std::unique_ptr<llmopt_tensor_file, Close> ownFile(own);
   std::vector<char> turned;
+  size_t found = 0;
   CanonicalSource source;
   source.get = [&](const std::string &name, uint32_t dtype, const std::vector<int64_t> &dims) -> const char * {
     auto it = stored.find(name);
     if (auto module = modules.find(name); it == stored.end() && module != modules.end()) {
       it = stored.find(module->second.module_name);
-      if (it != stored.end() && module->second.transposed) {
+      if (it == stored.end()) // in an adapter of PEFT
+        it = stored.find(std::string("base_model.model.") + module->second.module_name);
+      if (it == stored.end()) // an adapter has some only
+        it = module;
+      else
+        ++found;
+      if (it != module && it != stored.end() && module->second.transposed) {
         const llmopt_tensor_type &type = it->second.type;
         if (type.dtype != dtype || type.rank != 2 || dims.size() != 2 || type.dims[0] != dims[1] ||
             type.dims[1] != dims[0])
@@ -76,7 +83,8 @@ void llmopt::run::writeTunedWeights(const std::string &model, const std::string 
         transpose(it->second, turned);
         return turned.data();
       }
-    }
+    } else if (it != stored.end())
+      ++found;
     if (it == stored.end())
       throw Failure{BadData, tensors + " has no tensor '" + name + "'"};
     const llmopt_tensor_type &type = it->second.type;
@@ -86,4 +94,6 @@ void llmopt::run::writeTunedWeights(const std::string &model, const std::string 
   };
   source.release = [](const std::string &) {};
   packWeights(model, source, output);
+  if (found == 0)
+    throw Failure{BadData, tensors + " has none of the model's weights"};
 }

@@ -5,6 +5,7 @@
 #include "llmopt/Dialect/LM/IR/ModuleNames.h"
 #include "llmopt/Support/AtomicFile.h"
 
+#include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/TypeUtilities.h"
 #include "llvm/Support/JSON.h"
 
@@ -74,6 +75,15 @@ llvm::Error llmopt::writeSafetensors(const PlannedModel &model, llvm::StringRef 
                                       {"data_offsets", llvm::json::Array{position, position + size}}};
     position += size;
     recipes.push_back({{std::move(node)}});
+  }
+  std::string alpha;
+  if (!model.sources.empty()) {
+    auto module = lm::WeightOp(model.sources.front().second)->getParentOfType<mlir::ModuleOp>();
+    if (auto lora = module->getAttrOfType<mlir::DictionaryAttr>("lm.lora")) {
+      llvm::raw_string_ostream(alpha) << llvm::json::Value(lora.getAs<mlir::FloatAttr>("alpha").getValueAsDouble());
+      metadata["lora_alpha"] = alpha;
+      metadata["use_rslora"] = lora.getAs<mlir::BoolAttr>("rs").getValue() ? "true" : "false";
+    }
   }
   header["__metadata__"] = std::move(metadata);
   std::string text;

@@ -31,6 +31,14 @@ LLMOPT_API uint32_t llmopt_tensor_file_size(const llmopt_tensor_file *file);
 LLMOPT_API llmopt_status llmopt_tensor_file_get(const llmopt_tensor_file *file, uint32_t index,
                                                 llmopt_stored_tensor *tensor, llmopt_error *error);
 
+/* A text of the file's metadata, NULL where it has none of this name. */
+LLMOPT_API const char *llmopt_tensor_file_get_metadata(const llmopt_tensor_file *file, const char *key);
+
+/* Writes such a file: beside `path` first, and renamed over it when it is whole. The
+ * tensors' `name`, `type` and `data` are read; metadata says that they are torch's. */
+LLMOPT_API llmopt_status llmopt_tensor_file_write(const char *path, const llmopt_stored_tensor *tensors, uint32_t count,
+                                                  llmopt_error *error);
+
 #ifdef __cplusplus
 }
 #endif

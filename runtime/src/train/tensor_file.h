@@ -29,6 +29,13 @@ public:
   llmopt_status open(const char *path, llmopt_error *error);
   /// Null where there is none of this name.
   const Tensor *find(const char *name) const;
+  /// Null where the metadata has none.
+  const char *findMetadata(const char *key) const {
+    for (uint32_t m = 0; m < numMetadata; ++m)
+      if (!std::strcmp(metadata[size_t(m) * 2], key))
+        return metadata[size_t(m) * 2 + 1];
+    return nullptr;
+  }
   uint32_t size() const { return count; }
   const Tensor &operator[](uint32_t i) const { return tensors[i]; }
 

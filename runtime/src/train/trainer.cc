@@ -82,19 +82,33 @@ llmopt_status layOut(llmopt_trainer *t, const llmopt_trainer_options &options, c
   return LLMOPT_OK;
 }
 
+/// A tensor by the name of its module; adapters of PEFT put a prefix before it.
+const TensorFile::Tensor *findModule(const TensorFile &file, const char *module) {
+  static const char prefix[] = "base_model.model.";
+  if (const TensorFile::Tensor *tensor = file.find(module))
+    return tensor;
+  for (uint32_t i = 0; i < file.size(); ++i)
+    if (!std::strncmp(file[i].name, prefix, sizeof(prefix) - 1) &&
+        !std::strcmp(file[i].name + sizeof(prefix) - 1, module))
+      return &file[i];
+  return nullptr;
+}
+
 /// Values of parameters from another file, under their names in ONNX or those of modules.
 llmopt_status readValues(llmopt_trainer *t, const char *path, llmopt_error *error) {
   TensorFile other;
   if (llmopt_status status = other.open(path, error))
     return status;
+  uint32_t found = 0;
   for (uint32_t i = 0; i < t->training->num_parameters; ++i) {
     const TensorFile::Tensor &own = *t->file.find(t->training->parameters[i].name);
     const TensorFile::Tensor *tensor = other.find(own.name);
     const bool turned = !tensor && own.transposed;
     if (!tensor)
-      tensor = other.find(own.module);
+      tensor = findModule(other, own.module);
     if (!tensor)
-      return fail(error, LLMOPT_BAD_WEIGHTS, "%s: has no tensor '%s'", path, own.module);
+      continue; // an adapter has some only
+    ++found;
     bool equal = tensor->dtype == LLMOPT_F32 && tensor->rank == own.rank;
     for (uint32_t d = 0; equal && d < own.rank; ++d)
       equal = tensor->dims[d] == own.dims[turned ? own.rank - 1 - d : d];
@@ -112,6 +126,9 @@ llmopt_status readValues(llmopt_trainer *t, const char *path, llmopt_error *erro
       for (int64_t c = 0; c < columns; ++c)
         std::memcpy(value + c * rows + r, data + static_cast<uint64_t>(r * columns + c) * sizeof(float), sizeof(float));
   }
+  if (!found)
+    return fail(error, LLMOPT_BAD_WEIGHTS, "%s: has none of the model's parameters, such as '%s'", path,
+                t->file.find(t->training->parameters[0].name)->module);
   return LLMOPT_OK;
 }
 

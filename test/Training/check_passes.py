@@ -9,6 +9,7 @@ different orders of summation. 1e-4 where weights are rounded: their kernels sca
 sums, not weights. Every gradient must exceed 1e-6 somewhere: zeros prove nothing.
 """
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import tempfile
 import numpy as np
 import onnx
 from onnx import helper
+from philox import draw_uniform
 
 HERE = pathlib.Path(__file__).resolve().parent
 QUERY = "-trainable=*layer.0.attention.self.query.weight"
@@ -137,6 +139,41 @@ class Checker:
             if name != "loss_weight" and np.array_equal(one[name], later[name]):
                 self.fail(f"dropout: {name} does not depend on the step")
 
+    def check_drawn(self):
+        """New weights are in the file of canonical weights, as they are defined."""
+        self.compile("headless", ["-lora=r:4,targets:*layer.1*value*", "-head=token:3", "-seed=77"])
+        data = (self.folder / "m.safetensors").read_bytes()
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:8 + length])
+
+        def get(name):
+            begin, end = header[name]["data_offsets"]
+            return np.frombuffer(data[8 + length + begin:8 + length + end], "<f4").reshape(header[name]["shape"])
+
+        layer = "base_model.model.bert.encoder.layer.1.attention.self.value.lora_"
+        a, head = get(layer + "A.weight"), get("classifier.weight")
+        if not np.array_equal(a, draw_uniform(layer + "A.weight", 77, 1 / np.sqrt(32), (4, 32))):
+            self.fail("drawn: lora_A is not what its definition says")
+        if head.shape != (3, 32) or not 0.01 < head.std() < 0.03 or np.any(get("classifier.bias")):
+            self.fail("drawn: expected a classifier of standard deviation 0.02 and zeros as its bias")
+        if np.any(get(layer + "B.weight")):
+            self.fail("drawn: expected zeros as lora_B")
+
+    def check_kernels(self):
+        """Forward and backward of an int8 base multiply its integers."""
+        path = self.folder / "kernels.mlir"
+        subprocess.run([self.llmopt, self.folder / "classifier.onnx", "-train", *CASES["int8"][1], "-emit=kernels", "-o",
+                        path], check=True)
+        counts, name = {}, ""
+        for line in path.read_text().splitlines():
+            if "func.func" in line:
+                name = line.split("@")[1].split("(")[0]
+            if name:
+                counts[name] = counts.get(name, 0) + ("kernel.gemm_wq" in line)
+        # 13 layers; of these, the lowest query, key and value get no gradient of their inputs.
+        if counts != {"main": 13, "evaluate": 13, "gradients": 23}:
+            self.fail(f"int8: expected products by integers forward and backward, but got {counts}")
+
     def check_frozen(self):
         """Frozen weights are no inputs; B begins as zeros, so A's first gradient is zero."""
         model = self.compile("classifier", ["-lora=r:4,alpha:8,targets:*query*"])
@@ -161,6 +198,8 @@ def main():
         if not sys.argv[3:]:
             checker.check_dropout_off()
             checker.check_frozen()
+            checker.check_drawn()
+            checker.check_kernels()
     sys.exit(1 if checker.failures else 0)
 
 

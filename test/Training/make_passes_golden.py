@@ -17,6 +17,7 @@ import onnx
 import onnx.numpy_helper
 import torch
 import transformers
+from philox import philox
 
 HERE = pathlib.Path(__file__).resolve().parent
 F = torch.nn.functional
@@ -81,15 +82,6 @@ def round_weights(model, bits, group):
         rounded = np.round(parts / scale) * scale
         with torch.no_grad():
             module.weight.copy_(torch.from_numpy(rounded.reshape(w.shape)))
-
-
-def philox(c, key):
-    c, key = [int(x) for x in c], [int(x) for x in key]
-    for _ in range(10):
-        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
-        c = [(b >> 32) ^ c[1] ^ key[0], b & 0xFFFFFFFF, (a >> 32) ^ c[3] ^ key[1], a & 0xFFFFFFFF]
-        key = [(key[0] + 0x9E3779B9) & 0xFFFFFFFF, (key[1] + 0xBB67AE85) & 0xFFFFFFFF]
-    return c
 
 
 class Dropout(torch.nn.Module):

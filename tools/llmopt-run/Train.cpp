@@ -164,7 +164,8 @@ private:
     skipped = result.skipped;
     Values values = {{"loss", result.outcome == LLMOPT_SKIPPED_EMPTY ? NAN : result.loss},
                      {"learning_rate", settings.learning_rate},
-                     {"gradient_norm", result.gradient_norm}};
+                     {"gradient_norm", result.gradient_norm},
+                     {"seconds", now() - begun}};
     log.write("train", attempts, values);
     showProgress(result.loss, settings.learning_rate);
   }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fine-tuning as a user goes: llmopt -train, llmopt-run --train and what surrounds them.
 
-    check_training.py LLMOPT LLMOPT_RUN SUITE        SUITE: curves, resume, weights, errors
+    check_training.py LLMOPT LLMOPT_RUN SUITE        SUITE: curves, resume, weights, continual, errors
 
 curves: 100 AdamW steps of a BERT and a Llama of two layers give PyTorch's losses (golden
     files of make_curves.py): the first 20 within 1e-5, all within 1e-3, the distance that
@@ -10,6 +10,7 @@ curves: 100 AdamW steps of a BERT and a Llama of two layers give PyTorch's losse
 resume: training that is killed at random moments goes on with the same bits.
 weights: tuned weights come out under the names of modules, go in again, and make the bytes
     that a fresh compile makes.
+continual: old data measured before and behind, replayed, and weights that it needs held.
 errors: each a line and an exit code, nothing replaced.
 """
 
@@ -207,6 +208,18 @@ def check_weights():
     for name in ("lora-tuned.safetensors", "adapter/adapter_model.safetensors"):
         run(artefact, "--weights", name, "--input", "in.npz", "--output", f"{pathlib.Path(name).stem}.npz")
     expect(np.array_equal(np.load("lora-tuned.npz")["logits"], np.load("adapter_model.npz")["logits"]), "and goes in again")
+    run(artefact, "--weights", "lora-tuned.safetensors", "--merge", "merged.safetensors")
+    subprocess.run([LLMOPT, HERE / "bert2.onnx", "-weights=merged.safetensors", "-o", "merged.so"], check=True)
+    run("merged.so", "--input", "in.npz", "--output", "merged.npz")
+    distance = np.abs(np.load("merged.npz")["logits"] - np.load("lora-tuned.npz")["logits"]).max()
+    expect(distance < 1e-5, f"merged weights give the same logits within {distance:.1e}")
+    run(artefact, "--weights", "merged.safetensors", "--adapter", "adapter/adapter_model.safetensors", "--unmerge", "unmerged.safetensors")
+    base, merged, unmerged = (read_safetensors(f) for f in ("lora-tuned.safetensors", "merged.safetensors", "unmerged.safetensors"))
+    expect(set(merged) == {name for name in base if ".lora_" not in name} and
+           any(np.abs(merged[n] - base[n]).max() > 1e-2 for n in merged) and
+           all(np.abs(unmerged[n] - base[n]).max() < 1e-6 for n in merged), "and come apart again")
+    text = run("bert2.so", "--merge", "none.safetensors", code=2)
+    expect("compiled with -lora" in text, "a model without adapters has nothing to merge")
     text = run("bert2.so", "--train", HERE / "bert2-curve.npz", "--steps", "1", "--save-adapter", "none", code=2)
     expect("compiled with -lora" in text, "a model without adapters has none to save")
 
@@ -279,6 +292,39 @@ def check_errors():
     expect("stopped early" in text and "best loss" in text, "early stopping")
 
 
-{"curves": check_curves, "resume": check_resume, "weights": check_weights, "errors": check_errors}[SUITE]()
+def check_continual():
+    """A task, then another one that contradicts it: how much of the first is left."""
+    artefact = compile("bert2", "-train", output="bert2.so")
+    draw = np.random.default_rng(5)
+    ids = draw.integers(1, 61, (480, 12))
+    common = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+
+    def save(name, rows, labels):
+        np.savez(name, **{key: value[rows] for key, value in common.items()}, labels=labels[rows])
+        return name
+
+    early, late = slice(0, 240), slice(240, 480)
+    first = save("first.npz", early, (ids[:, 0] > 30).astype(np.int64))
+    second = save("second.npz", late, (ids[:, 1] > 30).astype(np.int64))
+    options = ["--batch", "8", "--lr", "2e-3", "--schedule", "constant", "--json"]
+    run(artefact, "--train", first, "--epochs", "25", "--save", "first.safetensors", *options)
+
+    def go_on(*more):
+        return json.loads(run(artefact, "--train", second, "--eval", second, "--eval-old", first, "--weights", "first.safetensors", "--epochs",
+                              "12", "--keep", "last", *options, *more).splitlines()[-1])
+
+    plain, replay, ewc = go_on(), go_on("--replay", f"{first}:0.5"), go_on("--ewc", f"{first}:1000")
+    for name, result in (("plain", plain), ("replay", replay), ("ewc", ewc)):
+        print(f"        {name}: old accuracy {result['old_accuracy_change']:+.3f}, new {result['eval_accuracy']:.3f}")
+    expect(plain["old_accuracy_change"] < -0.1 and plain["eval_accuracy"] > 0.85, "the second task makes it forget the first")
+    expect(replay["old_accuracy_change"] > plain["old_accuracy_change"] / 2 and replay["eval_accuracy"] > 0.85, "replay keeps it")
+    expect(ewc["old_loss_change"] < 0.7 * plain["old_loss_change"], "consolidation holds on to it")
+    again = go_on("--replay", f"{first}:0.5")
+    expect(again["train_loss"] == replay["train_loss"], "replay is the same from run to run")
+    text = run(artefact, "--eval", first, "--replay", first, code=2)
+    expect("go with --train" in text, "replay without training is refused")
+
+
+{"curves": check_curves, "continual": check_continual, "resume": check_resume, "weights": check_weights, "errors": check_errors}[SUITE]()
 print(f"{len(failures)} failed")
 sys.exit(1 if failures else 0)

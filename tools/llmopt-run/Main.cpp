@@ -1,5 +1,6 @@
 // llmopt-run: loads a compiled model and runs, measures or describes it.
 #include "Generate.h"
+#include "MergeAdapter.h"
 #include "Npz.h"
 #include "Reports.h"
 #include "Train.h"
@@ -24,6 +25,10 @@ static void writeOutputs(const Options &options, std::vector<Tensor> &outputs) {
 }
 
 static void runModel(const Options &options) {
+  if (!options.merge.empty() || !options.unmerge.empty())
+    return mergeAdapter(options.model.substr(0, options.model.find_last_of('.')) + ".safetensors", options.weights,
+                        options.adapter, options.merge.empty(),
+                        options.merge.empty() ? options.unmerge : options.merge);
   Model model = loadModel(options);
   if (options.check)
     std::printf("weights  %s\n", infoOf(model.get()).weights_size ? "match their hash" : "none");

@@ -61,6 +61,9 @@ training (models compiled with -train)
   --save FILE             the tuned weights: .safetensors, or .weights for --weights
   --save-adapter FOLDER   adapters of -lora as PEFT has them; --weights reads its
                           adapter_model.safetensors
+  --merge FILE            write the model's weights, or those of --weights, with the
+                          adapters in them; --adapter names another file of adapters.
+                          --unmerge FILE takes them out
   --keep best|last        which ones (default: the best by --metric, with --eval)
   --metric NAME           what is best (default: that of the task)
   --patience N            stop behind N evaluations without a better one by --min-delta X
@@ -68,6 +71,10 @@ training (models compiled with -train)
   --checkpoint FOLDER     keep checkpoints there, every --checkpoint-every N steps
                           (default: an epoch); --resume goes on from the last
   --log FILE.jsonl, --tensorboard FOLDER
+  --replay OLD.npz[:0.25] old examples beside every batch, this many for each new one
+  --ewc OLD.npz[:1000]    hold weights that mattered for old data, this strongly
+                          (elastic weight consolidation)
+  --eval-old OLD.npz      measure old data before and behind the training
   --mem-budget N[K|M|G]   refuse to take more memory
   --gradcheck             compare gradients of the first batch with differences of the loss
   --entry gradients|evaluate   run this instead, with --input and --output
@@ -151,6 +158,16 @@ size_t parseName(const std::string &option, const std::string &text, const std::
   for (const std::string &name : names)
     list += (list.empty() ? "" : ", ") + name;
   usage("--" + option + ": expected one of " + list + ", but got '" + text + "'");
+}
+
+/// "old.npz" or "old.npz:0.25"
+void parseWithNumber(const std::string &option, const std::string &text, std::string &path, double &number) {
+  size_t colon = text.rfind(':');
+  path = text.substr(0, colon);
+  if (path.empty())
+    usage("--" + option + ": expected FILE.npz[:NUMBER], but got '" + text + "'");
+  if (colon != std::string::npos)
+    number = parseNumber(option, text.substr(colon + 1), 0, 1e12);
 }
 
 std::vector<int64_t> parseIds(const std::string &option, const std::string &text) {
@@ -309,8 +326,14 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
       count("eval-every", t.evalEvery, 1),
       count("checkpoint-every", t.checkpointEvery, 1),
       flag("resume", t.resume),
+      {"replay", true, [&](const std::string &v) { parseWithNumber("replay", v, t.replay, t.replayRatio); }},
+      {"ewc", true, [&](const std::string &v) { parseWithNumber("ewc", v, t.ewc, t.ewcLambda); }},
+      text("eval-old", t.evalOld),
       {"mem-budget", true, [&](const std::string &v) { t.memoryBudget = parseBytes("mem-budget", v); }},
       flag("gradcheck", options.gradcheck),
+      text("merge", options.merge),
+      text("unmerge", options.unmerge),
+      text("adapter", options.adapter),
       {"entry", true,
        [&](const std::string &v) {
          parseName("entry", v, {"gradients", "evaluate"});
@@ -382,8 +405,14 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
     usage("--train and --eval: go with none of --input, --bench, --profile and --generate");
   if (options.gradcheck && t.train.empty())
     usage("--gradcheck: expected --train FILE.npz with a batch of examples");
+  if (!options.merge.empty() && !options.unmerge.empty())
+    usage("expected one of --merge and --unmerge");
+  if (!options.adapter.empty() && options.merge.empty() && options.unmerge.empty())
+    usage("--adapter: goes with --merge or --unmerge; --weights reads adapters, too");
   if (t.resume && t.checkpoint.empty())
     usage("--resume: expected --checkpoint FOLDER");
+  if (t.train.empty() && (!t.replay.empty() || !t.ewc.empty() || !t.evalOld.empty()))
+    usage("--replay, --ewc and --eval-old: go with --train");
   if (t.patience && t.eval.empty())
     usage("--patience: expected --eval FILE.npz");
   if (!trains)

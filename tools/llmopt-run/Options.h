@@ -29,6 +29,7 @@ struct Options {
   SamplingOptions sampling;
   TrainOptions training;
   bool gradcheck = false;
+  std::string merge, unmerge, adapter; ///< safetensors
   std::string entry;           ///< gradients or evaluate, instead of the model
   std::set<std::string> given; ///< names of options on the command line
 };

@@ -1,6 +1,7 @@
 #include "Train.h"
 
 #include "Adapter.h"
+#include "TrainContinual.h"
 #include "TrainLog.h"
 #include "TrainMetrics.h"
 #include "TunedWeights.h"
@@ -58,14 +59,22 @@ public:
       data = std::make_unique<TrainData>(t.train, trainer.get());
     if (!t.eval.empty())
       dev = std::make_unique<TrainData>(t.eval, trainer.get());
+    if (!t.evalOld.empty())
+      old = std::make_unique<TrainData>(t.evalOld, trainer.get());
+    if (!t.replay.empty())
+      replay = std::make_unique<Replay>(t.replay, trainer.get(), t.replayRatio, t);
+    if (!t.ewc.empty())
+      consolidation = std::make_unique<Consolidation>(t.ewc, trainer.get(), t.ewcLambda, t);
   }
 
   void run() {
     reportMemory();
     if (!data) {
-      print("eval", evaluate());
+      print("eval", evaluate(*dev));
       return;
     }
+    if (old)
+      print("old", before = evaluate(*old));
     updatesPerEpoch = (batchesPerEpoch() + t.accumulate - 1) / t.accumulate;
     totalSteps = t.steps ? t.steps : uint64_t(std::ceil(double(updatesPerEpoch) * t.epochs));
     place.options = hashOptions();
@@ -95,6 +104,8 @@ private:
     m.struct_size = sizeof(m);
     check(llmopt_trainer_get_memory(trainer.get(), &m, &error), error);
     uint64_t all = m.parameters + m.gradients + m.moments + m.activations + m.scratch;
+    if (consolidation)
+      all += consolidation->bytes();
     if (!options.json)
       std::printf("memory  %s: parameters %s, gradients %s, moments %s, activations %s, scratch %s; frozen weights %s "
                   "are mapped\n",
@@ -134,13 +145,24 @@ private:
     llmopt_error error;
     uint64_t tokens = 0, examples = 0;
     const double begun = now();
+    llmopt_loss loss;
+    double weight = 0, penalty = 0;
     for (uint64_t i = 0; i < t.accumulate && place.batch < order.size(); ++i, ++place.batch) {
       const Batch &batch = data->take(order[place.batch]);
       check(llmopt_trainer_bind(trainer.get(), batch.types.data(), batch.types.size(), &error), error);
-      check(llmopt_trainer_accumulate(trainer.get(), batch.inputs.data(), batch.inputs.size(), nullptr, &error), error);
+      check(llmopt_trainer_accumulate(trainer.get(), batch.inputs.data(), batch.inputs.size(), &loss, &error), error);
+      weight += loss.weight;
       tokens += batch.tokens;
       examples += batch.examples;
+      if (!replay)
+        continue;
+      const Batch &again = replay->take(place.epoch * order.size() + place.batch, batch.examples);
+      check(llmopt_trainer_bind(trainer.get(), again.types.data(), again.types.size(), &error), error);
+      check(llmopt_trainer_accumulate(trainer.get(), again.inputs.data(), again.inputs.size(), &loss, &error), error);
+      weight += loss.weight;
     }
+    if (consolidation && weight > 0)
+      penalty = consolidation->add(weight);
     const double summed = now();
     llmopt_update settings = t.update;
     settings.learning_rate = rateAt(attempts + 1);
@@ -166,6 +188,8 @@ private:
                      {"learning_rate", settings.learning_rate},
                      {"gradient_norm", result.gradient_norm},
                      {"seconds", now() - begun}};
+    if (consolidation)
+      values.emplace_back("penalty", penalty);
     log.write("train", attempts, values);
     showProgress(result.loss, settings.learning_rate);
   }
@@ -200,13 +224,13 @@ private:
     log.progress(text);
   }
 
-  Values evaluate() {
+  Values evaluate(TrainData &examples) {
     Metrics metrics(llmopt_trainer_get_loss(trainer.get()), t.classNames);
     llmopt_error error;
     std::vector<char> output;
     const uint32_t labels = llmopt_trainer_num_labels(trainer.get());
-    for (const std::vector<uint32_t> &rows : dev->makeOrder(Order::Bucketed, t.batch, 0, 0)) {
-      const Batch &batch = dev->take(rows);
+    for (const std::vector<uint32_t> &rows : examples.makeOrder(Order::Bucketed, t.batch, 0, 0)) {
+      const Batch &batch = examples.take(rows);
       check(llmopt_trainer_bind_evaluation(trainer.get(), batch.types.data(), batch.types.size(), &error), error);
       llmopt_tensor_type type;
       check(llmopt_trainer_get_output_type(trainer.get(), &type, &error), error);
@@ -228,7 +252,7 @@ private:
   }
 
   void evaluateAndCompare() {
-    Values values = evaluate();
+    Values values = evaluate(*dev);
     log.write("eval", attempts, values);
     print("eval", values);
     auto found = std::find_if(values.begin(), values.end(), [&](const auto &v) { return v.first == mainMetric; });
@@ -332,9 +356,11 @@ private:
                   t.update.beta2, t.update.epsilon, t.update.weight_decay, t.update.momentum, t.update.clip_norm,
                   t.update.decay_mode, t.update.nesterov, int(t.schedule), t.leastRate, t.warmup, int(t.order),
                   static_cast<unsigned long long>(t.seed), static_cast<unsigned long long>(totalSteps));
+    std::string all = text;
+    all += " " + t.replay + std::to_string(t.replayRatio) + " " + t.ewc + std::to_string(t.ewcLambda);
     uint64_t hash = 1469598103934665603u; // FNV-1a
-    for (const char *c = text; *c; ++c)
-      hash = (hash ^ static_cast<unsigned char>(*c)) * 1099511628211u;
+    for (char c : all)
+      hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
     return hash;
   }
 
@@ -423,6 +449,14 @@ private:
     log.clearProgress();
     if (place.hasBest && !t.keepLast)
       restoreBest();
+    Values forgotten;
+    if (old) {
+      Values after = evaluate(*old);
+      print("old", after);
+      for (size_t i = 0; i < before.size() && i < after.size(); ++i)
+        forgotten.emplace_back("old_" + after[i].first + "_change", after[i].second - before[i].second);
+      print("change", forgotten);
+    }
     llmopt_error error;
     if (!t.saveAdapter.empty())
       saveAdapter(trainer.get(), options.model.substr(0, options.model.find_last_of('.')) + ".safetensors",
@@ -454,6 +488,7 @@ private:
     }
     for (const auto &[name, value] : lastEval)
       summary.emplace_back("eval_" + name, value);
+    summary.insert(summary.end(), forgotten.begin(), forgotten.end());
     log.write("end", attempts, summary);
     if (options.json) {
       std::printf("%s\n", toJSON(summary).c_str());
@@ -473,7 +508,10 @@ private:
   const TrainOptions &t;
   Trainer trainer;
   TrainLog log;
-  std::unique_ptr<TrainData> data, dev;
+  std::unique_ptr<TrainData> data, dev, old;
+  std::unique_ptr<Replay> replay;
+  std::unique_ptr<Consolidation> consolidation;
+  Values before; ///< of old data
   Place place;
   uint64_t updatesPerEpoch = 0, totalSteps = 0;
   uint64_t attempts = 0, made = 0, firstAttempt = 0; ///< steps, skipped ones too
@@ -521,7 +559,7 @@ Trainer llmopt::run::openTrainer(llmopt_model *model, const Options &options) {
   settings.num_threads = options.threads;
   settings.optimizer = t.optimizer;
   settings.momentum = t.update.momentum != 0;
-  settings.accumulates = t.accumulate > 1;
+  settings.accumulates = t.accumulate > 1 || !t.replay.empty();
   settings.weights_path = isSafetensors(options.weights) ? options.weights.c_str() : nullptr;
   llmopt_trainer *trainer = nullptr;
   llmopt_error error;

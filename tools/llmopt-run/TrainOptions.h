@@ -38,6 +38,8 @@ struct TrainOptions {
   uint64_t patience = 0; ///< evaluations without a better one; 0: never stop
   double minDelta = 0;
   bool keepLast = false;     ///< instead of the best
+  std::string replay, ewc, evalOld; ///< npz of old data
+  double replayRatio = 0.25, ewcLambda = 1000;
   uint64_t memoryBudget = 0; ///< bytes; 0: none
 };
 

@@ -71,6 +71,9 @@ typedef struct llmopt_loss {
 LLMOPT_API llmopt_status llmopt_trainer_accumulate(llmopt_trainer *trainer, const llmopt_input *inputs,
                                                    size_t num_inputs, llmopt_loss *loss, llmopt_error *error);
 
+/* Forgets what was accumulated since the last update. */
+LLMOPT_API llmopt_status llmopt_trainer_discard(llmopt_trainer *trainer, llmopt_error *error);
+
 /* The loss of a batch, and the model's first output for it; `output` may have NULL data. */
 LLMOPT_API llmopt_status llmopt_trainer_evaluate(llmopt_trainer *trainer, const llmopt_input *inputs,
                                                  size_t num_inputs, const llmopt_output *output,

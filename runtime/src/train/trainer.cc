@@ -276,6 +276,14 @@ extern "C" llmopt_status llmopt_trainer_accumulate(llmopt_trainer *t, const llmo
   return LLMOPT_OK;
 }
 
+extern "C" llmopt_status llmopt_trainer_discard(llmopt_trainer *t, llmopt_error *error) {
+  if (!t)
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "trainer is NULL");
+  t->batches = 0;
+  t->lossSum = t->lossWeight = 0;
+  return LLMOPT_OK;
+}
+
 extern "C" llmopt_status llmopt_trainer_evaluate(llmopt_trainer *t, const llmopt_input *inputs, size_t count,
                                                  const llmopt_output *output, llmopt_loss *loss, llmopt_error *error) {
   if (!t || !output || !output->data)

@@ -265,6 +265,9 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
     line.kvCacheInt8 = value == "type:int8";
     return line.kvCacheInt8 || value == "type:float" ||
            fail(errors, "expected -kv-cache=type:float|int8, but got -kv-cache=" + value);
+  case OPT_weights_EQ:
+    line.weights = value.str();
+    return value.ends_with(".safetensors") || fail(errors, "expected -weights=<file>.safetensors, but got " + value);
   case OPT_embed_weights:
     line.embedWeights = true;
     return true;
@@ -301,6 +304,10 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
       if (!glob.empty())
         line.trainable.push_back(glob.str());
     return !line.trainable.empty() || fail(errors, "expected -trainable=<glob>+.., but got nothing");
+  case OPT_recompute_EQ:
+    line.recompute = value.str();
+    return llvm::is_contained({"none", "free", "layers"}, value) ||
+           fail(errors, "expected -recompute=none, free or layers, but got " + value);
   case OPT_loss_EQ:
     return parseLoss(value, line, errors);
   case OPT_head_EQ:
@@ -395,13 +402,14 @@ bool checkCombinations(const CommandLine &line, raw_ostream &errors) {
     return fail(errors, "expected no -calib with -train: weights change after it; mode:fake trains with fixed scales");
   if (line.training.lora && line.quantize.staticInputs && !line.quantize.fake)
     return fail(errors, "expected -quantize-int8=inputs:dynamic with -lora: inputs of a base stay in float");
-  if (!line.train && (!line.trainable.empty() || !line.loss.empty() || line.training.any()))
-    return fail(errors, llvm::Twine("expected -train with ") + (!line.trainable.empty() ? "-trainable"
-                                                                : !line.loss.empty()    ? "-loss"
-                                                                : line.training.head    ? "-head"
-                                                                : line.training.lora    ? "-lora"
-                                                                : line.training.dropout ? "-dropout"
-                                                                                        : "-seed"));
+  if (!line.train && (!line.trainable.empty() || !line.loss.empty() || line.recompute != "free" || line.training.any()))
+    return fail(errors, llvm::Twine("expected -train with ") + (!line.trainable.empty()    ? "-trainable"
+                                                                : !line.loss.empty()       ? "-loss"
+                                                                : line.recompute != "free" ? "-recompute"
+                                                                : line.training.head       ? "-head"
+                                                                : line.training.lora       ? "-lora"
+                                                                : line.training.dropout    ? "-dropout"
+                                                                                           : "-seed"));
   if (line.train && (isCuda || line.kvCache))
     return fail(errors, llvm::Twine("expected no ") + (isCuda ? "-emit=cuda" : "-kv-cache") +
                             " with -train: models are trained on CPUs, without caches of past tokens");

@@ -9,7 +9,7 @@ int llmopt::runDriver(const CommandLine &line, llvm::StringRef commandText, llvm
                       llvm::raw_ostream &err) {
   Session session(line, commandText, out, err);
   using Phase = int (*)(Session &);
-  llvm::SmallVector<Phase> phases = {importModel};
+  llvm::SmallVector<Phase> phases = {importModel, replaceWeights};
   if (!line.verify.empty())
     phases.push_back(verifyModel);
   else if (line.info)

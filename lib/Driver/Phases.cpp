@@ -1,6 +1,7 @@
 // From a file to L1: import, raise, structure, train, in this order.
 #include "Session.h"
 
+#include "llmopt/Dialect/LM/IR/ModuleNames.h"
 #include "llmopt/Import/ONNX/Import.h"
 #include "llmopt/Transforms/Cache/Passes.h"
 #include "llmopt/Transforms/FusionReport.h"
@@ -45,6 +46,8 @@ int llmopt::importModel(Session &session) {
   if (failed(module))
     return kBadModel;
   session.module = std::move(*module);
+  for (auto function : session.module->getOps<func::FuncOp>())
+    lm::noteModuleNames(function);
   return kOk;
 }
 
@@ -103,6 +106,9 @@ int llmopt::trainModel(Session &session) {
     if (!session.line.quantize.fake)
       manager.addPass(createFuseQKVPass()); // in @main: what is trained stays as it is named
     manager.addPass(createCleanupPass());
+    RecomputePassOptions recompute;
+    recompute.mode = session.line.recompute;
+    manager.addPass(createRecomputePass(recompute)); // behind the last merge of common subexpressions
   });
 }
 

@@ -59,6 +59,8 @@ training (models compiled with -train)
   --order NAME            bucketed (default: like lengths together), shuffled or file
   --class-names A,B,...   of labels; B- and I- make entities
   --save FILE             the tuned weights: .safetensors, or .weights for --weights
+  --save-adapter FOLDER   adapters of -lora as PEFT has them; --weights reads its
+                          adapter_model.safetensors
   --keep best|last        which ones (default: the best by --metric, with --eval)
   --metric NAME           what is best (default: that of the task)
   --patience N            stop behind N evaluations without a better one by --min-delta X
@@ -254,6 +256,7 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
       text("train", t.train),
       text("eval", t.eval),
       text("save", t.save),
+      text("save-adapter", t.saveAdapter),
       text("checkpoint", t.checkpoint),
       text("log", t.log),
       text("tensorboard", t.tensorboard),

@@ -1,5 +1,6 @@
 #include "Train.h"
 
+#include "Adapter.h"
 #include "TrainLog.h"
 #include "TrainMetrics.h"
 #include "TunedWeights.h"
@@ -132,6 +133,7 @@ private:
   void update(const std::vector<std::vector<uint32_t>> &order) {
     llmopt_error error;
     uint64_t tokens = 0, examples = 0;
+    const double begun = now();
     for (uint64_t i = 0; i < t.accumulate && place.batch < order.size(); ++i, ++place.batch) {
       const Batch &batch = data->take(order[place.batch]);
       check(llmopt_trainer_bind(trainer.get(), batch.types.data(), batch.types.size(), &error), error);
@@ -139,11 +141,14 @@ private:
       tokens += batch.tokens;
       examples += batch.examples;
     }
+    const double summed = now();
     llmopt_update settings = t.update;
     settings.learning_rate = rateAt(attempts + 1);
     llmopt_update_result result = {};
     result.struct_size = sizeof(result);
     check(llmopt_trainer_apply(trainer.get(), &settings, &result, &error), error);
+    gradientSeconds += summed - begun;
+    updateSeconds += now() - summed;
     ++attempts;
     made = attempts;
     seenTokens += tokens;
@@ -159,7 +164,8 @@ private:
     skipped = result.skipped;
     Values values = {{"loss", result.outcome == LLMOPT_SKIPPED_EMPTY ? NAN : result.loss},
                      {"learning_rate", settings.learning_rate},
-                     {"gradient_norm", result.gradient_norm}};
+                     {"gradient_norm", result.gradient_norm},
+                     {"seconds", now() - begun}};
     log.write("train", attempts, values);
     showProgress(result.loss, settings.learning_rate);
   }
@@ -418,8 +424,11 @@ private:
     if (place.hasBest && !t.keepLast)
       restoreBest();
     llmopt_error error;
+    if (!t.saveAdapter.empty())
+      saveAdapter(trainer.get(), options.model.substr(0, options.model.find_last_of('.')) + ".safetensors",
+                  t.saveAdapter);
     if (isSafetensors(t.save)) {
-      check(llmopt_trainer_save_weights(trainer.get(), t.save.c_str(), &error), error);
+      check(llmopt_trainer_export_weights(trainer.get(), t.save.c_str(), &error), error);
     } else if (!t.save.empty()) {
       std::string tensors = t.save + ".safetensors.tmp";
       check(llmopt_trainer_save_weights(trainer.get(), tensors.c_str(), &error), error);
@@ -434,6 +443,8 @@ private:
     Values summary = {{"steps", double(attempts)},
                       {"skipped", double(skipped)},
                       {"seconds", now() - started},
+                      {"gradient_seconds", gradientSeconds},
+                      {"update_seconds", updateSeconds},
                       {"examples_per_second", double(seenExamples) / (now() - started)},
                       {"tokens_per_second", double(seenTokens) / (now() - started)},
                       {"train_loss", place.lossCount > 0 ? place.lossSum / place.lossCount : trainLoss}};
@@ -467,6 +478,7 @@ private:
   uint64_t updatesPerEpoch = 0, totalSteps = 0;
   uint64_t attempts = 0, made = 0, firstAttempt = 0; ///< steps, skipped ones too
   uint64_t skipped = 0, seenTokens = 0, seenExamples = 0;
+  double gradientSeconds = 0, updateSeconds = 0;
   double started = 0, lastShown = 0, trainLoss = NAN;
   bool stopped = false;
   std::string mainMetric;

@@ -28,7 +28,8 @@ struct TrainOptions {
   std::vector<std::pair<std::string, double>> hypers;
   std::vector<std::string> classNames; ///< of labels; B- and I- make entities
 
-  std::string save;                            ///< .safetensors or .weights
+  std::string save;        ///< .safetensors or .weights
+  std::string saveAdapter; ///< folder
   std::string checkpoint;                      ///< folder
   uint64_t checkpointEvery = 0, evalEvery = 0; ///< steps; 0: an epoch
   bool resume = false;

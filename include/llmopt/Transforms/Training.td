@@ -105,4 +105,21 @@ def BuildTrainingPass : Pass<"lm-build-training", "::mlir::ModuleOp"> {
   let dependentDialects = ["::llmopt::lm::LMDialect", "::mlir::func::FuncDialect"];
 }
 
+def RecomputePass : Pass<"lm-recompute", "::mlir::ModuleOp"> {
+  let summary = "values of @gradients that are computed again instead of kept";
+  let description = [{
+    Behind the loss, uses of values of the forward pass that are not kept become uses
+    of copies, made right before the first of them:
+
+    - free: results of cheap operations (activations, norms, sums) whose operands are
+      kept anyway. About one more elementwise pass per layer.
+    - layers: everything between the narrowest places of the forward pass, which in a
+      transformer are the tensors between blocks. About one more forward pass.
+    - none: nothing.
+
+    No common subexpressions may be merged behind this pass: it would undo it.
+  }];
+  let options = [Option<"mode", "mode", "std::string", "\"free\"", "none, free or layers">];
+}
+
 #endif

@@ -2,8 +2,10 @@
 
 #include "WeightSources.h"
 
+#include "llmopt/Dialect/LM/IR/ModuleNames.h"
 #include "llmopt/Support/AtomicFile.h"
 
+#include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/TypeUtilities.h"
 #include "llvm/Support/JSON.h"
 
@@ -53,10 +55,12 @@ llvm::Error llmopt::writeSafetensors(const PlannedModel &model, llvm::StringRef 
   std::vector<Recipe> recipes;
   llvm::json::Object header;
   // What other tools look for before they take a file's tensors for torch's.
-  header["__metadata__"] = llvm::json::Object{{"format", "pt"}};
+  llvm::json::Object metadata{{"format", "pt"}};
   uint64_t position = 0;
   for (const auto &[name, op] : model.sources) {
     weights.add(name, op);
+    if (lm::ModuleName module = lm::getModuleName(op); module.name != name)
+      metadata[name] = (module.transposed ? "transposed " : "") + module.name;
     Recipe::Node node;
     node.name = name;
     auto type = mlir::cast<mlir::RankedTensorType>(lm::WeightOp(op).getType());
@@ -72,6 +76,16 @@ llvm::Error llmopt::writeSafetensors(const PlannedModel &model, llvm::StringRef 
     position += size;
     recipes.push_back({{std::move(node)}});
   }
+  std::string alpha;
+  if (!model.sources.empty()) {
+    auto module = lm::WeightOp(model.sources.front().second)->getParentOfType<mlir::ModuleOp>();
+    if (auto lora = module->getAttrOfType<mlir::DictionaryAttr>("lm.lora")) {
+      llvm::raw_string_ostream(alpha) << llvm::json::Value(lora.getAs<mlir::FloatAttr>("alpha").getValueAsDouble());
+      metadata["lora_alpha"] = alpha;
+      metadata["use_rslora"] = lora.getAs<mlir::BoolAttr>("rs").getValue() ? "true" : "false";
+    }
+  }
+  header["__metadata__"] = std::move(metadata);
   std::string text;
   llvm::raw_string_ostream(text) << llvm::json::Value(std::move(header));
   text.append((64 - (text.size() + 8) % 64) % 64, ' '); // tensors start aligned

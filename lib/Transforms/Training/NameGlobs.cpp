@@ -11,6 +11,18 @@ using namespace mlir;
 using llvm::ArrayRef;
 using llvm::StringRef;
 
+/// How far a name is from `plain`: as a whole, or the nearest of its parts.
+static unsigned getDistance(StringRef plain, StringRef name) {
+  if (name.contains(plain))
+    return 0;
+  unsigned least = plain.edit_distance(name);
+  SmallVector<StringRef> parts;
+  name.split(parts, '.');
+  for (StringRef part : parts)
+    least = std::min(least, plain.edit_distance(part));
+  return least;
+}
+
 /// Names that share the most letters with what nobody has, the closest first.
 static std::string nearest(StringRef wanted, ArrayRef<std::vector<std::string>> candidates) {
   std::set<std::pair<unsigned, StringRef>> byDistance;
@@ -18,7 +30,7 @@ static std::string nearest(StringRef wanted, ArrayRef<std::vector<std::string>> 
   llvm::copy_if(wanted, std::back_inserter(plain), [](char c) { return c != '*' && c != '?'; });
   for (const std::vector<std::string> &names : candidates)
     for (StringRef name : names)
-      byDistance.insert({name.contains(plain) ? 0 : StringRef(plain).edit_distance(name), name});
+      byDistance.insert({getDistance(plain, name), name});
   std::string text;
   size_t count = 0;
   for (auto &[distance, name] : byDistance)

@@ -20,12 +20,24 @@ typedef struct llmopt_stored_tensor {
   llmopt_tensor_type type; /* dtype 0: one that the runtime does not know */
   const void *data;
   uint64_t size; /* bytes */
+  /* What the file says that the model's owner calls it, the same as `name` where it says
+   * nothing; with `transposed`, as [columns, rows] under that name. */
+  const char *module_name;
+  uint32_t transposed;
 } llmopt_stored_tensor;
 
 LLMOPT_API uint32_t llmopt_tensor_file_size(const llmopt_tensor_file *file);
 /* LLMOPT_INVALID_ARGUMENT for an index out of range. */
 LLMOPT_API llmopt_status llmopt_tensor_file_get(const llmopt_tensor_file *file, uint32_t index,
                                                 llmopt_stored_tensor *tensor, llmopt_error *error);
+
+/* A text of the file's metadata, NULL where it has none of this name. */
+LLMOPT_API const char *llmopt_tensor_file_get_metadata(const llmopt_tensor_file *file, const char *key);
+
+/* Writes such a file: beside `path` first, and renamed over it when it is whole. The
+ * tensors' `name`, `type` and `data` are read; metadata says that they are torch's. */
+LLMOPT_API llmopt_status llmopt_tensor_file_write(const char *path, const llmopt_stored_tensor *tensors, uint32_t count,
+                                                  llmopt_error *error);
 
 #ifdef __cplusplus
 }

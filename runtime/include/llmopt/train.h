@@ -33,7 +33,8 @@ typedef struct llmopt_trainer_options {
   uint32_t optimizer;       /* llmopt_optimizer; 0: AdamW */
   uint32_t momentum;        /* non-zero: SGD has momentum, one more value per parameter element */
   uint32_t accumulates;     /* non-zero: steps of several batches, which take a second copy of the gradients */
-  const char *weights_path; /* safetensors with all parameters; NULL: <stem>.safetensors beside the model */
+  const char *weights_path; /* safetensors to take the parameters' values from, under their names in
+                               ONNX or those of modules; NULL: <stem>.safetensors beside the model */
 } llmopt_trainer_options;
 
 /* Fails with LLMOPT_INVALID_ARGUMENT for a model that was not compiled with -train. The
@@ -171,6 +172,11 @@ LLMOPT_API llmopt_status llmopt_trainer_load_checkpoint(llmopt_trainer *trainer,
  * are now, the rest as in the file that they came from. */
 LLMOPT_API llmopt_status llmopt_trainer_save_weights(const llmopt_trainer *trainer, const char *path,
                                                      llmopt_error *error);
+/* The same as the model's owner knows them: under the names of its modules where an
+ * exporter had renamed them, and turned back where it had transposed them, so that
+ * load_state_dict takes the file. */
+LLMOPT_API llmopt_status llmopt_trainer_export_weights(const llmopt_trainer *trainer, const char *path,
+                                                       llmopt_error *error);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,7 @@
 #include "optimizer.h"
 
+#include "optimizer_loops.h"
+
 #include <cmath>
 
 using namespace llmopt::rt;
@@ -16,54 +18,26 @@ double powerOf(double base, uint64_t exponent) {
   return result;
 }
 
-/// Plain numbers of one update, as the loops over elements want them.
-struct Factors {
-  float scale;   ///< of gradients
-  float coupled; ///< decay that enters the gradient
-  float kept;    ///< 1 - what is taken off beside the gradient
-  float rate;
-};
-
-Factors factorsOf(const OptimizerSettings &s, const Parameter &p, double scale) {
+OptimizerFactors factorsOf(const OptimizerSettings &s, const Parameter &p, double scale, uint64_t step,
+                           double correction1, double correction2) {
   const double rate = s.learningRate * p.rateScale, decay = p.decays ? s.weightDecay : 0;
   const bool l2 = s.decayMode == DecayMode::L2;
-  return {static_cast<float>(scale), l2 ? static_cast<float>(decay) : 0.0f,
-          l2 || s.kind == OptimizerKind::Adam ? 1.0f : static_cast<float>(1 - rate * decay), static_cast<float>(rate)};
-}
-
-void updateAdam(const Parameter &p, uint64_t first, uint64_t count, const OptimizerSettings &s, const Factors &f,
-                double correction1, double correction2) {
-  float *__restrict w = p.value + first, *__restrict m = p.first + first, *__restrict v = p.second + first;
-  const float *__restrict g = p.gradient + first;
-  const float beta1 = static_cast<float>(s.beta1), beta2 = static_cast<float>(s.beta2);
-  const float rest1 = static_cast<float>(1 - s.beta1), rest2 = static_cast<float>(1 - s.beta2);
-  const float epsilon = static_cast<float>(s.epsilon), root = static_cast<float>(std::sqrt(correction2));
-  const float step = static_cast<float>(static_cast<double>(f.rate) / correction1);
-  for (uint64_t i = 0; i < count; ++i) {
-    const float x = f.scale * g[i] + f.coupled * w[i];
-    m[i] = beta1 * m[i] + rest1 * x;
-    v[i] = beta2 * v[i] + rest2 * x * x;
-    w[i] = f.kept * w[i] - step * (m[i] / (std::sqrt(v[i]) / root + epsilon));
-  }
-}
-
-void updateSGD(const Parameter &p, uint64_t first, uint64_t count, const OptimizerSettings &s, const Factors &f,
-               bool isFirst) {
-  float *__restrict w = p.value + first;
-  const float *__restrict g = p.gradient + first;
-  const float momentum = static_cast<float>(s.momentum);
-  if (momentum == 0 || !p.first) {
-    for (uint64_t i = 0; i < count; ++i)
-      w[i] = f.kept * w[i] - f.rate * (f.scale * g[i] + f.coupled * w[i]);
-    return;
-  }
-  float *__restrict velocity = p.first + first;
-  const float kept = isFirst ? 0.0f : momentum; // the first velocity is the gradient
-  for (uint64_t i = 0; i < count; ++i) {
-    const float x = f.scale * g[i] + f.coupled * w[i];
-    velocity[i] = kept * velocity[i] + x;
-    w[i] = f.kept * w[i] - f.rate * (s.nesterov ? x + momentum * velocity[i] : velocity[i]);
-  }
+  OptimizerFactors f;
+  f.scale = static_cast<float>(scale);
+  f.coupled = l2 ? static_cast<float>(decay) : 0.0f;
+  f.kept = l2 || s.kind == OptimizerKind::Adam ? 1.0f : static_cast<float>(1 - rate * decay);
+  f.rate = static_cast<float>(rate);
+  f.beta1 = static_cast<float>(s.beta1);
+  f.beta2 = static_cast<float>(s.beta2);
+  f.rest1 = static_cast<float>(1 - s.beta1);
+  f.rest2 = static_cast<float>(1 - s.beta2);
+  f.epsilon = static_cast<float>(s.epsilon);
+  f.root = static_cast<float>(std::sqrt(correction2));
+  f.step = static_cast<float>(static_cast<double>(f.rate) / correction1);
+  f.momentum = static_cast<float>(s.momentum);
+  f.velocity = step == 1 ? 0.0f : f.momentum; // the first velocity is the gradient
+  f.nesterov = s.nesterov;
+  return f;
 }
 
 } // namespace
@@ -101,14 +75,7 @@ void Optimizer::runBlocks(Pool &pool, Work work) {
 
 double Optimizer::gradientNorm(Pool &pool, double scale) {
   runBlocks(pool, [](Optimizer &o, const Block &b, uint64_t index) {
-    const float *g = o.parameters[b.parameter].gradient + b.first;
-    double sums[8] = {};
-    for (uint64_t i = 0; i < b.count; ++i)
-      sums[i % 8] += static_cast<double>(g[i]) * static_cast<double>(g[i]);
-    double sum = 0;
-    for (double s : sums)
-      sum += s;
-    o.partial[index] = sum;
+    o.partial[index] = optimizerLoops().sumOfSquares(o.parameters[b.parameter].gradient + b.first, b.count);
   });
   double sum = 0;
   for (double s : partial)
@@ -124,21 +91,21 @@ void Optimizer::update(Pool &pool, const OptimizerSettings &now, double scale, u
   correction2 = 1 - powerOf(now.beta2, step);
   runBlocks(pool, [](Optimizer &o, const Block &b, uint64_t) {
     const Parameter &p = o.parameters[b.parameter];
-    const Factors factors = factorsOf(o.settings, p, o.gradientScale);
-    if (o.settings.kind == OptimizerKind::SGD)
-      updateSGD(p, b.first, b.count, o.settings, factors, o.stepCount == 1);
+    const OptimizerFactors factors =
+        factorsOf(o.settings, p, o.gradientScale, o.stepCount, o.correction1, o.correction2);
+    const OptimizerLoops &loops = optimizerLoops();
+    const float *g = p.gradient + b.first;
+    if (o.settings.kind != OptimizerKind::SGD)
+      loops.adam(p.value + b.first, p.first + b.first, p.second + b.first, g, b.count, factors);
     else
-      updateAdam(p, b.first, b.count, o.settings, factors, o.correction1, o.correction2);
+      loops.sgd(p.value + b.first, p.first && factors.momentum != 0 ? p.first + b.first : nullptr, g, b.count, factors);
   });
 }
 
 void Optimizer::addGradients(Pool &pool, float *const *more) {
   added = more;
   runBlocks(pool, [](Optimizer &o, const Block &b, uint64_t) {
-    float *__restrict g = o.parameters[b.parameter].gradient + b.first;
-    const float *__restrict x = o.added[b.parameter] + b.first;
-    for (uint64_t i = 0; i < b.count; ++i)
-      g[i] += x[i];
+    optimizerLoops().add(o.parameters[b.parameter].gradient + b.first, o.added[b.parameter] + b.first, b.count);
   });
 }
 

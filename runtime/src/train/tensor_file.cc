@@ -35,7 +35,7 @@ public:
   Parser(const char *text, uint64_t size, char *names) : at(text), end(text + size), names(names) {}
 
   /// Calls `take` for every tensor; false for text that is not as the format says.
-  template <typename Take> bool run(Take take) {
+  template <typename Take, typename Note> bool run(Take take, Note note) {
     if (!eat('{'))
       return false;
     if (eat('}'))
@@ -45,7 +45,7 @@ public:
       if (!string(&tensor.name, &tensor.nameSize) || !eat(':'))
         return false;
       bool isMetadata = tensor.nameSize == 12 && !std::memcmp(tensor.name, "__metadata__", 12);
-      if (isMetadata ? !skip(0) : !(readTensor(tensor) && take(tensor)))
+      if (isMetadata ? !readMetadata(note) : !(readTensor(tensor) && take(tensor)))
         return false;
     } while (eat(','));
     return eat('}') && atEnd();
@@ -134,6 +134,22 @@ private:
       if (__builtin_mul_overflow(*value, 10, value) || __builtin_add_overflow(*value, uint64_t(*at - '0'), value))
         return false;
     return true;
+  }
+
+  /// An object of strings.
+  template <typename Note> bool readMetadata(Note note) {
+    if (!eat('{'))
+      return false;
+    if (eat('}'))
+      return true;
+    do {
+      const char *key, *value;
+      uint32_t size;
+      if (!string(&key, &size) || !eat(':') || !string(&value, &size))
+        return false;
+      note(key, value);
+    } while (eat(','));
+    return eat('}');
   }
 
   bool readTensor(Tensor &tensor) {
@@ -241,22 +257,43 @@ llmopt_status TensorFile::open(const char *path, llmopt_error *error) {
   if (!text.allocate(headerSize + 1))
     return fail(error, LLMOPT_OUT_OF_MEMORY, "%s: out of memory for its header", path);
   uint32_t total = 0;
-  if (!Parser(base + 8, headerSize, text.data()).run([&](const Tensor &) { return ++total < UINT32_MAX; }))
+  if (!Parser(base + 8, headerSize, text.data())
+           .run([&](const Tensor &) { return ++total < UINT32_MAX; },
+                [&](const char *, const char *) { ++numMetadata; }))
     return damaged("its header is not as the format says");
-  if (!tensors.allocate(total))
+  if (!tensors.allocate(total) || !metadata.allocate(size_t(numMetadata) * 2))
     return fail(error, LLMOPT_OUT_OF_MEMORY, "%s: out of memory for its header", path);
+  uint32_t noted = 0;
   const uint64_t first = 8 + headerSize, room = length - first;
-  bool fits = Parser(base + 8, headerSize, text.data()).run([&](const Tensor &tensor) {
-    uint64_t bytes = llmopt_dtype_size(tensor.dtype);
-    for (uint32_t d = 0; d < tensor.rank; ++d)
-      if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(tensor.dims[d]), &bytes))
-        return false;
-    if (tensor.offset > room || tensor.size > room - tensor.offset || (tensor.dtype && bytes != tensor.size))
-      return false;
-    tensors[count] = tensor;
-    tensors[count++].offset += first;
-    return true;
-  });
+  bool fits = Parser(base + 8, headerSize, text.data())
+                  .run(
+                      [&](const Tensor &tensor) {
+                        uint64_t bytes = llmopt_dtype_size(tensor.dtype);
+                        for (uint32_t d = 0; d < tensor.rank; ++d)
+                          if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(tensor.dims[d]), &bytes))
+                            return false;
+                        if (tensor.offset > room || tensor.size > room - tensor.offset ||
+                            (tensor.dtype && bytes != tensor.size))
+                          return false;
+                        tensors[count] = tensor;
+                        tensors[count++].offset += first;
+                        return true;
+                      },
+                      [&](const char *key, const char *value) {
+                        metadata[noted++] = key;
+                        metadata[noted++] = value;
+                      });
+  for (uint32_t i = 0; i < count; ++i) {
+    static const char transposed[] = "transposed ";
+    tensors[i].module = tensors[i].name;
+    for (uint32_t m = 0; m < noted; m += 2)
+      if (!std::strcmp(metadata[m], tensors[i].name)) {
+        tensors[i].transposed = !std::strncmp(metadata[m + 1], transposed, sizeof(transposed) - 1);
+        tensors[i].module = metadata[m + 1] + (tensors[i].transposed ? sizeof(transposed) - 1 : 0);
+      }
+    if (tensors[i].transposed && (tensors[i].rank != 2 || !tensors[i].dtype))
+      return damaged("its metadata transposes what is no matrix");
+  }
   return fits ? LLMOPT_OK : damaged("a tensor lies outside of it, or its size is not that of its shape");
 }
 

@@ -16,6 +16,8 @@ public:
     uint32_t rank;
     int64_t dims[LLMOPT_MAX_RANK];
     uint64_t offset, size; ///< bytes, from the start of the file
+    const char *module;    ///< the name that the file's metadata gives it; else its own
+    bool transposed;       ///< the other way round under that name
   };
 
   TensorFile() = default;
@@ -27,6 +29,13 @@ public:
   llmopt_status open(const char *path, llmopt_error *error);
   /// Null where there is none of this name.
   const Tensor *find(const char *name) const;
+  /// Null where the metadata has none.
+  const char *findMetadata(const char *key) const {
+    for (uint32_t m = 0; m < numMetadata; ++m)
+      if (!std::strcmp(metadata[size_t(m) * 2], key))
+        return metadata[size_t(m) * 2 + 1];
+    return nullptr;
+  }
   uint32_t size() const { return count; }
   const Tensor &operator[](uint32_t i) const { return tensors[i]; }
 
@@ -42,7 +51,8 @@ private:
   uint64_t length = 0;
   Array<char> text; ///< names with their escapes resolved
   Array<Tensor> tensors;
-  uint32_t count = 0;
+  Array<const char *> metadata; ///< keys and values
+  uint32_t count = 0, numMetadata = 0;
 };
 
 } // namespace llmopt::rt

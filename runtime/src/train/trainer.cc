@@ -82,6 +82,56 @@ llmopt_status layOut(llmopt_trainer *t, const llmopt_trainer_options &options, c
   return LLMOPT_OK;
 }
 
+/// A tensor by the name of its module; adapters of PEFT put a prefix before it.
+const TensorFile::Tensor *findModule(const TensorFile &file, const char *module) {
+  static const char prefix[] = "base_model.model.";
+  if (const TensorFile::Tensor *tensor = file.find(module))
+    return tensor;
+  for (uint32_t i = 0; i < file.size(); ++i)
+    if (!std::strncmp(file[i].name, prefix, sizeof(prefix) - 1) &&
+        !std::strcmp(file[i].name + sizeof(prefix) - 1, module))
+      return &file[i];
+  return nullptr;
+}
+
+/// Values of parameters from another file, under their names in ONNX or those of modules.
+llmopt_status readValues(llmopt_trainer *t, const char *path, llmopt_error *error) {
+  TensorFile other;
+  if (llmopt_status status = other.open(path, error))
+    return status;
+  uint32_t found = 0;
+  for (uint32_t i = 0; i < t->training->num_parameters; ++i) {
+    const TensorFile::Tensor &own = *t->file.find(t->training->parameters[i].name);
+    const TensorFile::Tensor *tensor = other.find(own.name);
+    const bool turned = !tensor && own.transposed;
+    if (!tensor)
+      tensor = findModule(other, own.module);
+    if (!tensor)
+      continue; // an adapter has some only
+    ++found;
+    bool equal = tensor->dtype == LLMOPT_F32 && tensor->rank == own.rank;
+    for (uint32_t d = 0; equal && d < own.rank; ++d)
+      equal = tensor->dims[d] == own.dims[turned ? own.rank - 1 - d : d];
+    if (!equal)
+      return fail(error, LLMOPT_BAD_WEIGHTS, "%s: '%s' is of another type or shape than the model's", path,
+                  tensor->name);
+    float *value = t->parameters[i].value;
+    const char *data = other.data() + tensor->offset;
+    if (!turned) {
+      std::memcpy(value, data, tensor->size);
+      continue;
+    }
+    const int64_t rows = tensor->dims[0], columns = tensor->dims[1];
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < columns; ++c)
+        std::memcpy(value + c * rows + r, data + static_cast<uint64_t>(r * columns + c) * sizeof(float), sizeof(float));
+  }
+  if (!found)
+    return fail(error, LLMOPT_BAD_WEIGHTS, "%s: has none of the model's parameters, such as '%s'", path,
+                t->file.find(t->training->parameters[0].name)->module);
+  return LLMOPT_OK;
+}
+
 /// Points the inputs and outputs of an entry at what the trainer holds.
 void connect(llmopt_trainer *t, EntrySession &entry, float *loss) {
   const llmopt_training &training = *t->training;
@@ -115,7 +165,8 @@ llmopt_status build(llmopt_trainer *t, llmopt_model *model, const llmopt_trainer
   t->model = model;
   t->training = model->desc.training;
   String path;
-  if (options.weights_path) {
+  const bool hasPath = *model->path.c_str();
+  if (!hasPath && options.weights_path) {
     if (!path.assign(options.weights_path))
       return fail(error, LLMOPT_OUT_OF_MEMORY, "out of memory for a trainer");
   } else if (llmopt_status status = findWeights(*model, &path, error)) {
@@ -125,6 +176,9 @@ llmopt_status build(llmopt_trainer *t, llmopt_model *model, const llmopt_trainer
     return status;
   if (llmopt_status status = layOut(t, options, path.c_str(), error))
     return status;
+  if (hasPath && options.weights_path)
+    if (llmopt_status status = readValues(t, options.weights_path, error))
+      return status;
   for (uint32_t i = 0; i < t->training->num_hypers; ++i)
     t->hypers[i] = static_cast<float>(t->training->hypers[i].by_default);
   connect(t, t->forGradients, t->lossOut);

@@ -8,6 +8,8 @@
 using namespace mlir;
 using namespace llmopt;
 using namespace llmopt::cpu;
+using lm::getDims;
+using lm::SymExpr;
 
 FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::PackPanelsOp op) {
   PackPanelsSpec spec;
@@ -44,4 +46,48 @@ FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::EmbeddingGradOp op) {
   key << "embedding_grad" << spec.rows << spec.width << spec.count << int64_t(spec.ids64);
   shareKernel(spec, "embedding_grad_" + std::to_string(spec.width), key.text, emitEmbeddingGrad);
   return StepKernel{spec.name, shape.dims, embeddingGradTiles(spec), 0};
+}
+
+FailureOr<StepKernel> CPUStepEmitter::emitOp(kernel::AttentionGradOp op) {
+  AttentionGradSpec spec;
+  Shape shape;
+  Arguments args;
+  SmallVector<SymExpr> q = getDims(op.getQuery()), k = getDims(op.getKey());
+  spec.batch = shape.size(q[0]);
+  spec.queryLength = shape.size(q[1]);
+  spec.keyLength = shape.size(k[1]);
+  spec.heads = op.getNumHeads();
+  spec.kvHeads = op.getKvNumHeads();
+  spec.headDim = *q[2].getConstant() / spec.heads;
+  spec.valueDim = *getDims(op.getValue())[2].getConstant() / spec.kvHeads;
+  spec.q = args.take(op.getQuery());
+  spec.k = args.take(op.getKey());
+  spec.v = args.take(op.getValue());
+  spec.mask = args.take(op.getMask());
+  spec.gradient = args.take(op.getGradient());
+  spec.dq = args.take(op.getQueryGradient());
+  spec.dk = args.take(op.getKeyGradient());
+  spec.dv = args.take(op.getValueGradient());
+  spec.scale = op.getScale().convertToDouble();
+  spec.causal = op.getCausal();
+  spec.zeroWhereMasked = op.getZeroWhereMasked();
+  if (spec.causal)
+    spec.causalOffset = shape.size(k[1] - q[1]);
+  if (op.getMask()) {
+    SmallVector<SymExpr> mask = getDims(op.getMask());
+    auto stride = [&](int64_t d) {
+      return shape.size(mask[d].isConstant(1) ? SymExpr(0) : product(ArrayRef(mask).drop_front(d + 1)));
+    };
+    spec.maskBatchStride = stride(0);
+    spec.maskHeadStride = stride(1);
+    spec.maskQueryStride = stride(2);
+  }
+  Key key;
+  key << "attention_grad" << spec.batch << spec.queryLength << spec.keyLength << spec.heads << spec.kvHeads
+      << spec.headDim << spec.valueDim << spec.scale << spec.mask << spec.maskBatchStride << spec.maskHeadStride
+      << spec.maskQueryStride << int64_t(spec.causal) << spec.causalOffset << int64_t(spec.zeroWhereMasked);
+  shareKernel(spec, "attention_grad_h" + std::to_string(spec.heads) + "_d" + std::to_string(spec.headDim), key.text,
+              emitAttentionGrad);
+  return StepKernel{spec.name, shape.dims, shape.expr(attentionGradTiles(spec)),
+                    shape.expr(attentionGradScratch(spec, target))};
 }

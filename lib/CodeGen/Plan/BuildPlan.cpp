@@ -174,7 +174,7 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
     eraseDead(function);
     lowerDefineSymbol(function);
     lowerPatchConv(function);
-    lowerAttentionGrad(function);
+    lowerAttentionGrad(function, target);
     lowerEmbeddingGrad(function, target);
     lowerFakeQuantize(function);
     lowerInt8Embedding(function);

@@ -1,6 +1,6 @@
-// lm.attention_grad as products over [B, Nkv, G Sq, ..], G = N / Nkv: heads that share
+// lm.attention_grad as a kernel of its own, or as products over [B, Nkv, G Sq, ..], G = N / Nkv: heads that share
 // a key head are rows of one product, which thereby sums over them. Scores are computed
-// here, behind the forward pass, and live from one of these products to the next.
+// behind the forward pass, and live from one of these products to the next.
 #include "Partition.h"
 
 #include "mlir/IR/TypeUtilities.h"
@@ -27,16 +27,6 @@ public:
     buildProbabilities();
   }
 
-  /// Whether `other` differs at most in what it is the gradient of.
-  bool serves(lm::AttentionGradOp other) {
-    auto attributes = [](lm::AttentionGradOp grad) {
-      NamedAttrList list(grad->getAttrDictionary());
-      list.erase(grad.getOfAttrName());
-      return list.getDictionary(grad.getContext());
-    };
-    return op->getOperands() == other->getOperands() && attributes(op) == attributes(other);
-  }
-
   Value get(lm::AttentionOperand of, Type type) {
     double scale = op.getScale().convertToDouble();
     switch (of) {
@@ -54,8 +44,6 @@ public:
     }
     llvm_unreachable("all operands are listed");
   }
-
-  lm::AttentionGradOp op;
 
 private:
   template <typename OpTy, typename... Args> Value create(Args &&...args) {
@@ -164,6 +152,7 @@ private:
     return scoreGradient;
   }
 
+  lm::AttentionGradOp op;
   OpBuilder builder;
   SmallVector<SymExpr> q, k;
   int64_t heads, kvHeads, group;
@@ -173,16 +162,66 @@ private:
 
 } // namespace
 
-void plan::lowerAttentionGrad(func::FuncOp function) {
-  std::unique_ptr<Gradients> last; // those of one attention stand together
-  SmallVector<lm::AttentionGradOp> done;
-  for (auto op : function.getOps<lm::AttentionGradOp>()) {
-    if (!last || !last->serves(op))
-      last = std::make_unique<Gradients>(op);
-    Value result = last->get(op.getOf(), op.getType());
-    op.getResult().replaceAllUsesWith(result);
-    done.push_back(op);
+/// Gradients of one attention by several operands.
+using Group = SmallVector<lm::AttentionGradOp>;
+
+static bool belong(lm::AttentionGradOp a, lm::AttentionGradOp b) {
+  auto attributes = [](lm::AttentionGradOp grad) {
+    NamedAttrList list(grad->getAttrDictionary());
+    list.erase(grad.getOfAttrName());
+    return list.getDictionary(grad.getContext());
+  };
+  return a->getOperands() == b->getOperands() && attributes(a) == attributes(b);
+}
+
+/// Longer heads do not fit one block of the kernel's products.
+static constexpr int64_t kMaxHead = 128;
+
+static bool hasKernel(const Group &group, const PlanTarget &target) {
+  lm::AttentionGradOp op = group.front();
+  SmallVector<SymExpr> q = getDims(op.getQuery()), k = getDims(op.getKey()), v = getDims(op.getValue());
+  std::optional<int64_t> width = q[2].getConstant(), valueWidth = v[2].getConstant();
+  bool differentiatesMask =
+      llvm::any_of(group, [](lm::AttentionGradOp grad) { return grad.getOf() == lm::AttentionOperand::Mask; });
+  bool isAdditive = op.getMaskKind() == lm::MaskKind::Additive;
+  if (!target.hasTraining() || differentiatesMask || !width || !valueWidth ||
+      *width / int64_t(op.getNumHeads()) > kMaxHead || *valueWidth / int64_t(op.getKvNumHeads()) > kMaxHead ||
+      !getElementTypeOrSelf(op.getQuery()).isF32() || (op.getMask() && !isAdditive) ||
+      (op.getMask() && !getElementTypeOrSelf(op.getMask()).isF32()))
+    return false;
+  // Without any visible key the source attends to all keys alike: not so here.
+  return !op.getCausal() || op.getFullyMasked() != lm::FullyMasked::Source || q[1] == k[1];
+}
+
+static void formKernel(const Group &group) {
+  lm::AttentionGradOp op = group.front();
+  OpBuilder builder(op);
+  bool zero = op.getFullyMasked() == lm::FullyMasked::Zero;
+  auto kernel = kernel::AttentionGradOp::create(
+      builder, op.getLoc(), TypeRange{op.getQuery().getType(), op.getKey().getType(), op.getValue().getType()},
+      op.getQuery(), op.getKey(), op.getValue(), op.getMask(), op.getGradient(), op.getNumHeadsAttr(),
+      op.getKvNumHeadsAttr(), op.getScaleAttr(), op.getCausal() ? builder.getUnitAttr() : UnitAttr(),
+      zero ? builder.getUnitAttr() : UnitAttr());
+  for (lm::AttentionGradOp grad : group)
+    grad.getResult().replaceAllUsesWith(kernel->getResult(static_cast<unsigned>(grad.getOf())));
+}
+
+void plan::lowerAttentionGrad(func::FuncOp function, const PlanTarget &target) {
+  SmallVector<Group> groups; // those of one attention stand together
+  for (auto op : function.getOps<lm::AttentionGradOp>())
+    if (!groups.empty() && belong(groups.back().front(), op))
+      groups.back().push_back(op);
+    else
+      groups.push_back({op});
+  for (const Group &group : groups) {
+    if (hasKernel(group, target)) {
+      formKernel(group);
+    } else {
+      Gradients gradients(group.front());
+      for (lm::AttentionGradOp op : group)
+        op.getResult().replaceAllUsesWith(gradients.get(op.getOf(), op.getType()));
+    }
+    for (lm::AttentionGradOp op : group)
+      op.erase();
   }
-  for (lm::AttentionGradOp op : done)
-    op.erase();
 }

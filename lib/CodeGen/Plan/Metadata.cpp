@@ -34,6 +34,10 @@ SymExpr llmopt::getFlops(Operation *op) {
     int64_t width = attention.getNumHeads() * (attention.getHeadDim() + attention.getValueHeadDim());
     return SymExpr(2 * width) * q[0] * q[1] * k[1];
   }
+  if (auto grad = dyn_cast<kernel::AttentionGradOp>(op)) { // scores and dq, dk; dp and dv
+    SmallVector<SymExpr> q = getDims(grad.getQuery()), k = getDims(grad.getKey()), v = getDims(grad.getGradient());
+    return (SymExpr(6) * q[2] + SymExpr(4) * v[2]) * q[0] * q[1] * k[1];
+  }
   if (auto norm = dyn_cast<kernel::NormQuantizedOp>(op))
     return SymExpr(norm.getKind() == lm::NormKind::Layer ? 12 : 8) * elements(norm.getResult());
   if (auto norm = dyn_cast<kernel::NormQuantizedTensorOp>(op))

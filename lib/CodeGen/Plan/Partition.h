@@ -15,9 +15,9 @@ mlir::LogicalResult outlineRegions(mlir::ModuleOp module);
 void storeReturned(mlir::ModuleOp module);
 /// lm.conv with kernel = stride -> reshape, transpose, lm.linear.
 void lowerPatchConv(mlir::func::FuncOp function);
-/// lm.attention_grad -> products of whole batches of heads; what gradients of the same
-/// attention share is computed once.
-void lowerAttentionGrad(mlir::func::FuncOp function);
+/// lm.attention_grad -> kernel.attention_grad where the target has it, else products of
+/// whole batches of heads; what gradients of the same attention share is computed once.
+void lowerAttentionGrad(mlir::func::FuncOp function, const PlanTarget &target);
 /// lm.embedding_grad -> one-hot rows, lm.matmul.
 void lowerEmbeddingGrad(mlir::func::FuncOp function, const PlanTarget &target);
 /// lm.fake_quantize of a constant weight -> lm.quantize and lm.dequantize: a recipe.

@@ -33,5 +33,29 @@ struct EmbeddingGradSpec {
 int64_t embeddingGradTiles(const EmbeddingGradSpec &spec);
 void emitEmbeddingGrad(KernelBuilder &kb, const EmbeddingGradSpec &spec);
 
+/// dq, dk and dv of attention, all dense [B, length, heads * width], as kernel.attention_grad
+/// says. A tile is a (batch, key head).
+struct AttentionGradSpec {
+  std::string name;
+  Size batch, queryLength, keyLength;
+  int64_t heads = 1, kvHeads = 1, headDim = 64, valueDim = 64; // heads of at most gemmKC
+  Operand q, k, v, gradient, dq, dk, dv;
+  double scale = 1.0;
+
+  Operand mask; // f32, added to scaled scores; absent: none
+  Size maskBatchStride, maskHeadStride, maskQueryStride;
+  /// Query i sees keys j <= i + causalOffset.
+  bool causal = false;
+  Size causalOffset;
+  /// A row of scores that are all -inf gives zeros, else NaN.
+  bool zeroWhereMasked = false;
+
+  int64_t queryBlock = 64;
+};
+SizeFormula attentionGradTiles(const AttentionGradSpec &spec);
+/// Bytes: constant + scale * ceildiv(keyLength, gemmKC).
+SizeFormula attentionGradScratch(const AttentionGradSpec &spec, const TargetInfo &target);
+void emitAttentionGrad(KernelBuilder &kb, const AttentionGradSpec &spec);
+
 } // namespace llmopt::cpu
 #endif

@@ -40,3 +40,26 @@ LogicalResult EmbeddingGradOp::verify() {
                          << getGradient().getType();
   return success();
 }
+
+LogicalResult AttentionGradOp::verify() {
+  auto widthOf = [](Value value) {
+    auto type = cast<RankedTensorType>(value.getType());
+    return type.getRank() == 3 ? type.getDimSize(2) : ShapedType::kDynamic;
+  };
+  int64_t heads = getNumHeads(), kvHeads = getKvNumHeads();
+  bool fits = heads > 0 && kvHeads > 0 && heads % kvHeads == 0 &&
+              (!getMask() || cast<RankedTensorType>(getMask().getType()).getRank() == 4);
+  for (auto [value, count] : {std::pair<Value, int64_t>(getQuery(), heads),
+                              {getGradient(), heads},
+                              {getKey(), kvHeads},
+                              {getValue(), kvHeads}})
+    fits = fits && widthOf(value) > 0 && widthOf(value) % count == 0;
+  if (!fits) // (C1)
+    return emitOpError() << "expected rows of " << heads << " and " << kvHeads << " heads, but got "
+                         << getOperandTypes();
+  for (unsigned i : {0, 1, 2})
+    fits = fits && (*this)->getResult(i).getType() == (*this)->getOperand(i).getType();
+  if (!fits) // (C2)
+    return emitOpError() << "expected results of the types of query, key and value, but got " << getResultTypes();
+  return success();
+}

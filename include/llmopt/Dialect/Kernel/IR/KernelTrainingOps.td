@@ -35,4 +35,24 @@ def Kernel_EmbeddingGradOp : Kernel_Op<"embedding_grad"> {
   let hasVerifier = 1;
 }
 
+def Kernel_AttentionGradOp : Kernel_Op<"attention_grad"> {
+  let summary = "gradients of attention by query, key and value";
+  let description = [{
+    What `lm.attention_grad` computes for these three; `mask`, where present, is f32 and
+    added to scaled scores [B, N, Sq, Sk], to which it broadcasts. `zero_where_masked`: a
+    row of scores that are all -inf gives zeros instead of NaN.
+
+    - (C1) operands have rank 3, the mask 4, and heads divide widths.
+    - (C2) results have the types of query, key and value.
+  }];
+  let arguments = (ins LM_FloatTensor:$query, LM_FloatTensor:$key, LM_FloatTensor:$value,
+      Optional<LM_FloatTensor>:$mask, LM_FloatTensor:$gradient, I64Attr:$num_heads, I64Attr:$kv_num_heads,
+      F64Attr:$scale, UnitAttr:$causal, UnitAttr:$zero_where_masked);
+  let results = (outs LM_FloatTensor:$query_gradient, LM_FloatTensor:$key_gradient, LM_FloatTensor:$value_gradient);
+  let assemblyFormat = [{
+    $query `,` $key `,` $value (`mask` $mask^)? `gradient` $gradient attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
 #endif

@@ -267,7 +267,7 @@ def check_errors():
     expect(np.array_equal(read_safetensors("kept.safetensors")["classifier.bias"], old["classifier.bias"]), "and change nothing")
 
     text = run(artefact, "--train", "good.npz", "--mem-budget", "100K", code=1)
-    expect("--mem-budget" in text and "need" in text, f"budget: {text.strip().splitlines()[-1]}")
+    expect("--mem-budget" in text and "the least, batches of 1," in text, f"budget: {text.strip().splitlines()[-1]}")
     for words, arguments in (("did you mean '--epochs'", ["--epoch", "3"]), ("expected one of adamw", ["--optimizer", "lion"]),
                              ("--resume: expected --checkpoint", ["--resume"]), ("--patience: expected --eval", ["--patience", "3"])):
         text = run(artefact, "--train", "good.npz", *arguments, code=2)

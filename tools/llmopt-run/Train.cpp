@@ -53,7 +53,7 @@ volatile std::sig_atomic_t stopRequested = 0;
 class Training {
 public:
   Training(llmopt_model *model, const Options &options)
-      : options(options), t(options.training), trainer(openTrainer(model, options)),
+      : model(model), options(options), t(options.training), trainer(openTrainer(model, options)),
         log(t.log, t.tensorboard, t.resume) {
     if (!t.train.empty())
       data = std::make_unique<TrainData>(t.train, trainer.get());
@@ -89,35 +89,47 @@ private:
   uint64_t batchesPerEpoch() const { return (data->size() + t.batch - 1) / t.batch; }
   uint64_t step() const { return made; }
 
-  /// Binds the largest shapes, so that what is printed is what it takes.
-  void reportMemory() {
+  /// What a trainer takes with batches of at most `batch` examples bound.
+  llmopt_trainer_memory bindLargest(llmopt_trainer *of, uint64_t batch) const {
     llmopt_error error;
     if (data) {
-      std::vector<llmopt_tensor_type> types = data->largest(t.batch);
-      check(llmopt_trainer_bind(trainer.get(), types.data(), types.size(), &error), error);
+      std::vector<llmopt_tensor_type> types = data->largest(batch);
+      check(llmopt_trainer_bind(of, types.data(), types.size(), &error), error);
     }
-    if (dev) {
-      std::vector<llmopt_tensor_type> types = dev->largest(t.batch);
-      check(llmopt_trainer_bind_evaluation(trainer.get(), types.data(), types.size(), &error), error);
-    }
+    for (const TrainData *examples : {dev.get(), old.get()})
+      if (examples) {
+        std::vector<llmopt_tensor_type> types = examples->largest(batch);
+        check(llmopt_trainer_bind_evaluation(of, types.data(), types.size(), &error), error);
+      }
     llmopt_trainer_memory m = {};
     m.struct_size = sizeof(m);
-    check(llmopt_trainer_get_memory(trainer.get(), &m, &error), error);
-    uint64_t all = m.parameters + m.gradients + m.moments + m.activations + m.scratch;
-    if (consolidation)
-      all += consolidation->bytes();
+    check(llmopt_trainer_get_memory(of, &m, &error), error);
+    return m;
+  }
+
+  uint64_t sum(const llmopt_trainer_memory &m) const {
+    return m.parameters + m.gradients + m.moments + m.activations + m.scratch +
+           (consolidation ? consolidation->bytes() : 0);
+  }
+
+  /// Binds the largest shapes, so that what is printed is what it takes.
+  void reportMemory() {
+    llmopt_trainer_memory m = bindLargest(trainer.get(), t.batch);
     if (!options.json)
       std::printf("memory  %s: parameters %s, gradients %s, moments %s, activations %s, scratch %s; frozen weights %s "
                   "are mapped\n",
-                  megabytes(all).c_str(), megabytes(m.parameters).c_str(), megabytes(m.gradients).c_str(),
+                  megabytes(sum(m)).c_str(), megabytes(m.parameters).c_str(), megabytes(m.gradients).c_str(),
                   megabytes(m.moments).c_str(), megabytes(m.activations).c_str(), megabytes(m.scratch).c_str(),
                   megabytes(m.frozen).c_str());
     std::fflush(stdout);
-    if (t.memoryBudget && all > t.memoryBudget)
-      throw Failure{BadData, "--mem-budget: batches of " + std::to_string(t.batch) + " need " + megabytes(all) +
-                                 ", of which " + megabytes(all - m.activations) +
-                                 " do not depend on the batch; a smaller --batch with " +
-                                 "--accumulate takes the same steps"};
+    if (!t.memoryBudget || sum(m) <= t.memoryBudget)
+      return;
+    uint64_t needed = sum(m);
+    trainer.reset();
+    trainer = openTrainer(model, options);
+    throw Failure{BadData, "--mem-budget: batches of " + std::to_string(t.batch) + " need " + megabytes(needed) +
+                               ", the least, batches of 1, " + megabytes(sum(bindLargest(trainer.get(), 1))) +
+                               "; --accumulate makes steps of several, and llmopt -recompute=layers keeps less"};
   }
 
   void loop() {
@@ -504,6 +516,7 @@ private:
     std::printf("\n");
   }
 
+  llmopt_model *model;
   const Options &options;
   const TrainOptions &t;
   Trainer trainer;

@@ -107,9 +107,9 @@ def run_llmopt(task, mode, seed, model, names, out, arguments):
     began = time.time()
     subprocess.run([RUN, out / "tuned.so", "--train", out / f"{task}-train.npz", "--epochs", str(arguments.epochs), "--batch", "16",
                     "--lr", str(RATES[mode]), "--warmup", "0.1", "--seed", str(seed), "--threads", str(arguments.threads),
-                    "--save", out / "tuned.safetensors", "--json"], check=True, stdout=subprocess.DEVNULL)
+                    "--save", out / "saved.safetensors", "--json"], check=True, stdout=subprocess.DEVNULL)
     seconds = time.time() - began
-    text = subprocess.run([RUN, out / "tuned.so", "--eval", out / f"{task}-test.npz", "--weights", out / "tuned.safetensors", "--batch",
+    text = subprocess.run([RUN, out / "tuned.so", "--eval", out / f"{task}-test.npz", "--weights", out / "saved.safetensors", "--batch",
                            "32", "--json", *extra], check=True, capture_output=True, text=True).stdout
     return json.loads(text)["entity_f1" if names else "accuracy"], seconds
 

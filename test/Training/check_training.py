@@ -274,6 +274,8 @@ def check_errors():
         expect(words in text, f"{' '.join(arguments)}: {text.strip()}")
     text = run(artefact, "--train", "good.npz", "--eval", "good.npz", "--metric", "bleu", "--steps", "2", code=2)
     expect("expected one of loss, accuracy" in text, f"metric: {text.strip().splitlines()[-1]}")
+    text = run(artefact, "--train", "good.npz", "--save", "bert2.safetensors", code=2)
+    expect("expected another file than bert2.safetensors" in text, text.strip())
     inference = compile("bert2", output="inference.so")
     text = run(inference, "--train", "good.npz", code=2)
     expect("compiled for inference only" in text, f"inference: {text.strip()}")

@@ -405,6 +405,11 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
     usage("--train and --eval: go with none of --input, --bench, --profile and --generate");
   if (options.gradcheck && t.train.empty())
     usage("--gradcheck: expected --train FILE.npz with a batch of examples");
+  // Its names would be the modules', and the artefact could not be trained from it again.
+  const std::string own = options.model.substr(0, options.model.find_last_of('.')) + ".safetensors";
+  for (const std::string &output : {t.save, options.merge, options.unmerge})
+    if (output == own)
+      usage("expected another file than " + own + ", which holds the weights that the model was compiled from");
   if (!options.merge.empty() && !options.unmerge.empty())
     usage("expected one of --merge and --unmerge");
   if (!options.adapter.empty() && options.merge.empty() && options.unmerge.empty())

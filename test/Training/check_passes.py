@@ -139,6 +139,29 @@ class Checker:
             if name != "loss_weight" and np.array_equal(one[name], later[name]):
                 self.fail(f"dropout: {name} does not depend on the step")
 
+    def check_dropout_resumes(self):
+        """A run that goes on from a checkpoint drops what it would have dropped."""
+        model = self.compile("classifier", ["-dropout=0.3"])
+        random = np.random.default_rng(3)
+        mask = (np.arange(9) < random.integers(1, 10, (12, 1))).astype(np.int64)
+        np.savez(self.folder / "train.npz", input_ids=random.integers(1, 61, (12, 9)) * mask, attention_mask=mask,
+                 token_type_ids=0 * mask, labels=random.integers(0, 3, 12))
+
+        def train(name, *options):
+            saved = self.folder / f"{name}.safetensors"
+            subprocess.run([self.run, model, "--train", self.folder / "train.npz", "--steps", "4", "--batch", "4", "--lr",
+                            "1e-3", "--save", saved, *options], check=True, stdout=subprocess.DEVNULL)
+            return saved.read_bytes()
+
+        checkpoints = self.folder / "checkpoints"
+        straight = train("straight", "--checkpoint", checkpoints, "--checkpoint-every", "1")
+        max(checkpoints.iterdir()).unlink()
+        if train("resumed", "--checkpoint", checkpoints, "--checkpoint-every", "1", "--resume") != straight:
+            self.fail("dropout: a run that was resumed ends elsewhere")
+        for option in (["--loss", "dropout:0"], ["--seed", "9", "--order", "file"]):
+            if train("other", *option) == train("plain", *option[2:]):
+                self.fail(f"dropout: {option} changes nothing")
+
     def check_drawn(self):
         """New weights are in the file of canonical weights, as they are defined."""
         self.compile("headless", ["-lora=r:4,targets:*layer.1*value*", "-head=token:3", "-seed=77"])
@@ -197,6 +220,7 @@ def main():
             checker.check_case(case)
         if not sys.argv[3:]:
             checker.check_dropout_off()
+            checker.check_dropout_resumes()
             checker.check_frozen()
             checker.check_drawn()
             checker.check_kernels()

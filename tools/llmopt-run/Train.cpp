@@ -578,6 +578,9 @@ Trainer llmopt::run::openTrainer(llmopt_model *model, const Options &options) {
   llmopt_error error;
   check(llmopt_trainer_create(model, &settings, &trainer, &error), error);
   Trainer owned(trainer);
+  for (uint32_t i = 0; i < llmopt_trainer_num_hypers(trainer); ++i) // of dropout: 24 bits fit an f32
+    if (double value; !std::strcmp(llmopt_trainer_get_hyper(trainer, i, &value), "seed"))
+      check(llmopt_trainer_set_hyper(trainer, "seed", double(t.seed & 0xFFFFFF), &error), error);
   for (const auto &[name, value] : t.hypers)
     check(llmopt_trainer_set_hyper(trainer, name.c_str(), value, &error), error);
   return owned;

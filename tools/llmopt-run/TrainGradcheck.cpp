@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 
 using namespace llmopt::run;
 
@@ -31,6 +32,9 @@ public:
     for (uint32_t d = 0; d < type.rank; ++d)
       bytes *= uint64_t(type.dims[d]);
     output.resize(bytes);
+    for (uint32_t i = 0; i < llmopt_trainer_num_hypers(trainer.get()); ++i) // evaluation has no dropout
+      if (double value; !std::strcmp(llmopt_trainer_get_hyper(trainer.get(), i, &value), "dropout"))
+        check(llmopt_trainer_set_hyper(trainer.get(), "dropout", 0, &error), error);
     check(llmopt_trainer_accumulate(trainer.get(), batch.inputs.data(), batch.inputs.size(), nullptr, &error), error);
   }
 

@@ -15,6 +15,19 @@ llmopt_status outOfMemory(uint64_t bytes, const char *what, llmopt_error *error)
               what);
 }
 
+/// Dropout's masks change with every batch, by its hyper-parameter "step": 24 bits of
+/// SplitMix64 of how many updates there were and which batch of one this is. A run that
+/// is resumed has the same masks.
+void setStep(llmopt_trainer &t) {
+  uint64_t z = ((t.step + t.skipped) << 20 | t.batches) + 0x9E3779B97F4A7C15u;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  z ^= z >> 31;
+  for (uint32_t i = 0; i < t.training->num_hypers; ++i)
+    if (!std::strcmp(t.training->hypers[i].name, "step"))
+      t.hypers[i] = static_cast<float>(z >> 40);
+}
+
 /// "<stem>.safetensors" beside the model.
 llmopt_status findWeights(const llmopt_model &model, String *path, llmopt_error *error) {
   static const char extension[] = ".safetensors";
@@ -264,6 +277,7 @@ extern "C" llmopt_status llmopt_trainer_accumulate(llmopt_trainer *t, const llmo
   for (uint32_t i = 0; i < t->training->num_parameters; ++i)
     t->forGradients.outputs[t->training->parameters[i].gradients_output].data =
         isFirst ? t->parameters[i].gradient : t->freshGradients[i];
+  setStep(*t);
   if (llmopt_status status = t->forGradients.run(inputs, count, error))
     return status;
   if (!isFirst)

@@ -72,7 +72,7 @@ training (models compiled with -train)
                           (default: an epoch); --resume goes on from the last
   --log FILE.jsonl, --tensorboard FOLDER
   --replay OLD.npz[:0.25] old examples beside every batch, this many for each new one
-  --ewc OLD.npz[:1000]    hold weights that mattered for old data, this strongly
+  --ewc OLD.npz[:1]       hold weights that mattered for old data, this strongly
                           (elastic weight consolidation)
   --eval-old OLD.npz      measure old data before and behind the training
   --mem-budget N[K|M|G]   refuse to take more memory

@@ -53,9 +53,17 @@ Consolidation::Consolidation(const std::string &path, llmopt_trainer *trainer, d
   }
   if (counted == 0)
     throw Failure{BadData, path + ": expected examples with labels for --ewc"};
+  double sum = 0, elements = 0;
+  for (const Parameter &p : parameters)
+    for (float f : p.importance) {
+      sum += f;
+      ++elements;
+    }
+  if (!(sum > 0) || !std::isfinite(sum))
+    throw Failure{BadData, path + ": expected gradients for --ewc that are finite and not all zero"};
   for (Parameter &p : parameters)
     for (float &f : p.importance)
-      f /= float(counted);
+      f = float(f * (elements / sum));
 }
 
 double Consolidation::add(double weight) const {

@@ -27,7 +27,8 @@ private:
 /// Elastic weight consolidation (Kirkpatrick et al. 2017): lambda / 2 sum F (w - w0)^2 is
 /// added to the loss, w0 being the weights when this object is made, and F the mean
 /// square of the gradients of single old examples, the diagonal of Fisher's information
-/// with the labels as they are.
+/// with the labels as they are, divided by its mean: a model that knows its old examples
+/// well has small gradients, and lambda would mean nothing.
 class Consolidation {
 public:
   /// Takes up to 256 examples of `path` one by one.

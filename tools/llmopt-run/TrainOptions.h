@@ -39,7 +39,7 @@ struct TrainOptions {
   double minDelta = 0;
   bool keepLast = false;     ///< instead of the best
   std::string replay, ewc, evalOld; ///< npz of old data
-  double replayRatio = 0.25, ewcLambda = 1000;
+  double replayRatio = 0.25, ewcLambda = 1;
   uint64_t memoryBudget = 0; ///< bytes; 0: none
 };
 

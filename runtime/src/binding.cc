@@ -507,3 +507,9 @@ void Binding::forgetRun() {
     writtenBytes[o] = outputBytes[o];
   }
 }
+
+void Binding::poison(const llmopt_model &model, uint32_t step, char *arena) const {
+  for (uint32_t i = 0; i < model.desc.num_buffers; ++i)
+    if (model.desc.buffers[i].kind == LLMOPT_BUFFER_ARENA && model.desc.buffers[i].last_step == step)
+      std::memset(arena + items[itemOf[i]].offset, 0xFF, items[itemOf[i]].size);
+}

@@ -71,6 +71,9 @@ public:
   /// Whether `given` asks for what is bound already.
   bool matches(const llmopt_tensor_type *given, const CacheState &cache) const;
 
+  /// Fills with NaN what no step behind `step` needs.
+  void poison(const llmopt_model &model, uint32_t step, char *arena) const;
+
   /// Makes `actual` the largest shapes again.
   void forgetRun();
 

@@ -25,7 +25,7 @@ struct llmopt_session {
   DeviceSession device; // unused by models for CPUs
   bool onDevice = false;
 
-  bool profile = false;
+  bool profile = false, poison = false;
   uint64_t runs = 0;
   Array<uint64_t> totalNs, lastNs;
 
@@ -149,6 +149,8 @@ llmopt_status runSteps(llmopt_session *session, const llmopt_input *inputs, cons
   for (uint64_t &ns : session->lastNs)
     ns = 0;
   uint64_t before = session->profile ? nowNs() : 0;
+  if (session->poison && binding.arenaSize)
+    std::memset(session->arena.data(), 0xFF, binding.arenaSize);
   uint32_t nextCount = 0, numCounts = model.desc.num_data_symbols;
   const llmopt_data_symbol *counts = model.desc.data_symbols;
   for (size_t s = 0, reached = 0;;) {
@@ -168,10 +170,13 @@ llmopt_status runSteps(llmopt_session *session, const llmopt_input *inputs, cons
       break;
     size_t now = s;
     const PreparedStep &step = steps[s++];
+    const bool isLast = s == steps.size(); // outputs are copied behind it
     if (step.kernel)
       session->pool.run(step, scratch, stride);
     else if (llmopt_status status = runControl(model, binding, step, &s, error))
       return status;
+    if (session->poison && !isLast && step.kernel)
+      binding.poison(model, static_cast<uint32_t>(now), session->arena.data());
     if (session->profile) {
       // A step of a loop runs often: its times add up.
       uint64_t after = nowNs();
@@ -204,6 +209,7 @@ extern "C" llmopt_status llmopt_session_create(llmopt_model *model, const llmopt
     return fail(error, LLMOPT_OUT_OF_MEMORY, "out of memory for a session");
   llmopt_session *session = new (memory) llmopt_session();
   session->profile = options.profile != 0;
+  session->poison = options.poison != 0;
   bool allocated = true;
   for (Binding &binding : session->bindings)
     allocated = allocated && binding.allocate(*model);

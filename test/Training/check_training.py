@@ -83,6 +83,7 @@ def check_curves():
         expect(golden[:10].mean() - golden[-10:].mean() > 0.1, f"{model}: PyTorch's loss falls")
         expect(train(artefact, model, "--steps", "100", "--threads", "1")[1] == weights,
                f"{model}: one thread and two give the same bits")
+        expect(train(artefact, model, "--steps", "100", "--poison")[1] == weights, f"{model}: no step reads memory that was given up")
         other = compile(model, "-train", "-recompute=none", *options, output=f"{model}-none.so")
         theirs, bits = train(other, model, "--steps", "100")
         expect(np.array_equal(theirs, losses) and bits == weights, f"{model}: -recompute=none has the same bits")

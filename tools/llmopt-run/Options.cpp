@@ -89,6 +89,8 @@ settings
   --runs N                at least N measured runs (default 10)
   --seconds S             measure for at least S seconds (default 1)
   --warmup S              run for at least S seconds before (default 0.2)
+  --poison                fill memory of values that nobody needs any more with NaN, to
+                          check a plan
   --json                  print the result of --bench, --train or --eval as JSON
   --help, --version
 
@@ -331,6 +333,7 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
       text("eval-old", t.evalOld),
       {"mem-budget", true, [&](const std::string &v) { t.memoryBudget = parseBytes("mem-budget", v); }},
       flag("gradcheck", options.gradcheck),
+      flag("poison", options.poison),
       text("merge", options.merge),
       text("unmerge", options.unmerge),
       text("adapter", options.adapter),

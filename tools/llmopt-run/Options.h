@@ -28,7 +28,7 @@ struct Options {
   std::vector<int64_t> prompt, stop;
   SamplingOptions sampling;
   TrainOptions training;
-  bool gradcheck = false;
+  bool gradcheck = false, poison = false;
   std::string merge, unmerge, adapter; ///< safetensors
   std::string entry;           ///< gradients or evaluate, instead of the model
   std::set<std::string> given; ///< names of options on the command line

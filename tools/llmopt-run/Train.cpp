@@ -571,6 +571,7 @@ Trainer llmopt::run::openTrainer(llmopt_model *model, const Options &options) {
   settings.struct_size = sizeof(settings);
   settings.num_threads = options.threads;
   settings.optimizer = t.optimizer;
+  settings.poison = options.poison;
   settings.momentum = t.update.momentum != 0;
   settings.accumulates = t.accumulate > 1 || !t.replay.empty();
   settings.weights_path = isSafetensors(options.weights) ? options.weights.c_str() : nullptr;

@@ -33,6 +33,8 @@ typedef struct llmopt_trainer_options {
   uint32_t optimizer;       /* llmopt_optimizer; 0: AdamW */
   uint32_t momentum;        /* non-zero: SGD has momentum, one more value per parameter element */
   uint32_t accumulates;     /* non-zero: steps of several batches, which take a second copy of the gradients */
+  uint32_t poison;          /* as in llmopt_session_options */
+  uint32_t reserved;
   const char *weights_path; /* safetensors to take the parameters' values from, under their names in
                                ONNX or those of modules; NULL: <stem>.safetensors beside the model */
 } llmopt_trainer_options;

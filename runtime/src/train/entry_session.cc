@@ -45,6 +45,7 @@ llmopt_status EntrySession::bind(const llmopt_tensor_type *batch, size_t given, 
     std::memset(&options, 0, sizeof(options));
     options.struct_size = sizeof(options);
     options.num_threads = threads;
+    options.poison = poison;
     if (llmopt_status status = llmopt_session_create(model, &options, &session, error))
       return status;
   }

@@ -174,6 +174,7 @@ llmopt_status build(llmopt_trainer *t, llmopt_model *model, const llmopt_trainer
     return status;
   if (llmopt_status status = t->forEvaluation.open(model, "evaluate", error))
     return status;
+  t->forGradients.poison = t->forEvaluation.poison = options.poison != 0;
   model->retain();
   t->model = model;
   t->training = model->desc.training;

@@ -26,7 +26,7 @@ public:
 
   llmopt_model *model = nullptr;
   llmopt_session *session = nullptr;
-  bool isGradients = false;
+  bool isGradients = false, poison = false;
   uint32_t numBatch = 0;
   Array<uint32_t> batchInputs; ///< entry's input of each of the batch
   Array<llmopt_input> inputs;  ///< of the entry; parameters and hypers are set once

@@ -63,6 +63,34 @@ TEST(Run, ChainForAnyThreadCount) {
   }
 }
 
+TEST(Run, PoisonFindsValuesThatAreReadTooLate) {
+  for (bool planned : {true, false}) {
+    Chain chain(3);
+    if (!planned) // the second step reads what was given up behind the first
+      for (llmopt_buffer &buffer : chain.buffers)
+        if (buffer.kind == LLMOPT_BUFFER_ARENA && buffer.first_step == 0)
+          buffer.last_step = 0;
+    llmopt_model_desc desc = chain.build();
+    Running r(desc, 2);
+    llmopt_session_options options = {};
+    options.struct_size = sizeof(options);
+    options.poison = 1;
+    llmopt_session *poisoned = nullptr;
+    ASSERT_EQ(llmopt_session_create(r.model, &options, &poisoned, nullptr), LLMOPT_OK);
+    llmopt_tensor_type shape = type(LLMOPT_F32, {5, 16});
+    ASSERT_EQ(llmopt_session_bind(poisoned, &shape, 1, nullptr), LLMOPT_OK);
+    std::vector<float> x = ramp(80), y(80);
+    llmopt_input given = in(x);
+    llmopt_output taken = out(y);
+    ASSERT_EQ(llmopt_session_run(poisoned, &given, 1, &taken, 1, nullptr), LLMOPT_OK);
+    if (planned)
+      EXPECT_EQ(y[7], x[7] + 3);
+    else
+      EXPECT_TRUE(std::isnan(y[7]));
+    llmopt_session_destroy(poisoned);
+  }
+}
+
 TEST(Run, ArgumentsAreChecked) {
   Chain chain(2);
   Running r(chain.build());

@@ -111,6 +111,31 @@ bool parseCounts(StringRef option, StringRef text, std::vector<std::pair<std::st
   return true;
 }
 
+/// "500M,batch:16,sequence:128"
+bool parseMemoryBudget(StringRef text, CommandLine &line, raw_ostream &errors) {
+  MemoryBudget budget;
+  auto [size, rest] = text.split(',');
+  uint64_t unit = 1;
+  if (!size.empty())
+    unit = size.back() == 'K' ? 1000 : size.back() == 'M' ? 1000000 : size.back() == 'G' ? 1000000000 : 1;
+  double number;
+  bool good = !(unit > 1 ? size.drop_back() : size).getAsDouble(number) && number > 0 && number < 1e9;
+  for (StringRef part : llvm::split(rest, ',')) {
+    auto [symbol, value] = part.split(':');
+    int64_t n = 0;
+    if (part.empty())
+      continue;
+    good = good && !symbol.empty() && !value.getAsInteger(10, n) && n > 0;
+    budget.sizes.push_back({symbol.str(), n});
+  }
+  if (!good)
+    return fail(errors,
+                "expected -mem-budget=<bytes>,<symbol>:<n>,.., such as 500M,batch:16,sequence:128, but got " + text);
+  budget.bytes = static_cast<uint64_t>(number * static_cast<double>(unit));
+  line.memoryBudget = std::move(budget);
+  return true;
+}
+
 bool parseReports(StringRef text, CommandLine &line, raw_ostream &errors) {
   SmallVector<StringRef> names;
   text.split(names, ',');
@@ -304,6 +329,8 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
       if (!glob.empty())
         line.trainable.push_back(glob.str());
     return !line.trainable.empty() || fail(errors, "expected -trainable=<glob>+.., but got nothing");
+  case OPT_mem_budget_EQ:
+    return parseMemoryBudget(value, line, errors);
   case OPT_recompute_EQ:
     line.recompute = value.str();
     return llvm::is_contained({"none", "free", "layers"}, value) ||
@@ -402,14 +429,18 @@ bool checkCombinations(const CommandLine &line, raw_ostream &errors) {
     return fail(errors, "expected no -calib with -train: weights change after it; mode:fake trains with fixed scales");
   if (line.training.lora && line.quantize.staticInputs && !line.quantize.fake)
     return fail(errors, "expected -quantize-int8=inputs:dynamic with -lora: inputs of a base stay in float");
-  if (!line.train && (!line.trainable.empty() || !line.loss.empty() || line.recompute != "free" || line.training.any()))
+  if (!line.train && (!line.trainable.empty() || !line.loss.empty() || line.recompute != "free" || line.memoryBudget ||
+                      line.training.any()))
     return fail(errors, llvm::Twine("expected -train with ") + (!line.trainable.empty()    ? "-trainable"
                                                                 : !line.loss.empty()       ? "-loss"
                                                                 : line.recompute != "free" ? "-recompute"
+                                                                : line.memoryBudget        ? "-mem-budget"
                                                                 : line.training.head       ? "-head"
                                                                 : line.training.lora       ? "-lora"
                                                                 : line.training.dropout    ? "-dropout"
                                                                                            : "-seed"));
+  if (line.memoryBudget && line.recompute != "free")
+    return fail(errors, "expected one of -mem-budget and -recompute, but got both");
   if (line.train && (isCuda || line.kvCache))
     return fail(errors, llvm::Twine("expected no ") + (isCuda ? "-emit=cuda" : "-kv-cache") +
                             " with -train: models are trained on CPUs, without caches of past tokens");

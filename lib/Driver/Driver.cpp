@@ -20,9 +20,9 @@ int llmopt::runDriver(const CommandLine &line, llvm::StringRef commandText, llvm
     // Rounding that training is to see comes before it, integers behind it: but a base
     // that adapters are trained on is rounded for good.
     if (line.quantize.fake || line.training.lora)
-      phases.append({quantizeModel, trainModel});
+      phases.append({quantizeModel, trainModel, recomputeValues});
     else
-      phases.append({trainModel, quantizeModel});
+      phases.append({trainModel, quantizeModel, recomputeValues});
     phases.append({keepCache, narrowModel, emitModel});
   }
   for (Phase phase : phases)

@@ -106,9 +106,6 @@ int llmopt::trainModel(Session &session) {
     if (!session.line.quantize.fake)
       manager.addPass(createFuseQKVPass()); // in @main: what is trained stays as it is named
     manager.addPass(createCleanupPass());
-    RecomputePassOptions recompute;
-    recompute.mode = session.line.recompute;
-    manager.addPass(createRecomputePass(recompute)); // behind the last merge of common subexpressions
   });
 }
 

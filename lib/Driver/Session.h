@@ -83,6 +83,7 @@ int pruneModel(Session &session);
 int keepCache(Session &session);    // -kv-cache
 int narrowModel(Session &session);  // -fp16, -bf16
 int trainModel(Session &session);
+int recomputeValues(Session &session); // -recompute, -mem-budget
 int quantizeModel(Session &session);
 /// Reports and gates on fusion.
 int reportFusion(Session &session);

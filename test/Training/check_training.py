@@ -290,6 +290,10 @@ def check_errors():
     for arguments, words in ((["-trainable=*qury*"], "near names are"), (["-loss=mae"], "expected -loss=")):
         done = subprocess.run([LLMOPT, HERE / "bert2.onnx", "-train", *arguments, "-o", "x.so"], capture_output=True, text=True)
         expect(done.returncode in (1, 2) and words in done.stderr, done.stderr.strip())
+    for budget, code, words in (("100K,batch:8,sequence:16", 3, "expected at least"), ("100M,batch:8", 2, "expected a size of 'sequence'"),
+                                ("much", 2, "expected -mem-budget=<bytes>"), ("100M,batch:8,sequence:16", 0, "of 100.0 MB, computing cheap values again")):
+        done = subprocess.run([LLMOPT, HERE / "bert2.onnx", "-train", f"-mem-budget={budget}", "-o", "x.so"], capture_output=True, text=True)
+        expect(done.returncode == code and words in done.stderr, f"-mem-budget={budget}: {done.stderr.strip()}")
     text = run(artefact, "--train", "good.npz", "--eval", "good.npz", "--epochs", "40", "--lr", "5e-3", "--patience", "2", "--min-delta", "0.01",
                "--metric", "loss", "--batch", "16")
     expect("stopped early" in text and "best loss" in text, "early stopping")

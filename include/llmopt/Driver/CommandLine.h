@@ -34,6 +34,12 @@ struct ShapePin {
   std::vector<int64_t> dims;
 };
 
+/// -mem-budget: what training may take where symbols have these sizes.
+struct MemoryBudget {
+  uint64_t bytes = 0;
+  std::vector<std::pair<std::string, int64_t>> sizes;
+};
+
 struct CommandLine {
   std::string model;
   std::string output; ///< empty: the default of the kind
@@ -57,6 +63,7 @@ struct CommandLine {
   std::string loss;                   ///< empty: what fits the head, or cross_entropy
   int64_t lossChunk = 256; ///< of causal: tokens whose logits exist at a time; 0: all
   std::string recompute = "free";
+  std::optional<MemoryBudget> memoryBudget;
   TrainOptions training;
   QuantizeOptions quantize;
 

@@ -44,6 +44,7 @@ def lora_EQ : J<"lora", "r:<n>,..",
               Group<grp_train>;
 def dropout_EQ : J<"dropout", "<p>", "Put dropout back in while training, by default with this probability">, Group<grp_train>;
 def seed_EQ : J<"seed", "<n>", "What weights of -head and -lora are drawn from (default 0)">, Group<grp_train>;
+def mem_budget_EQ : J<"mem-budget", "<bytes>,<symbol>:<n>,..", "Compute as many blocks again as training needs to fit, e.g. 500M,batch:16,sequence:128">, Group<grp_train>;
 def recompute_EQ : J<"recompute", "none|free|layers", "What the backward pass computes again instead of keeping it: cheap values (free, default) or whole layers">, Group<grp_train>;
 
 def fp16 : F<"fp16", "Products, attention and norms in f16, sums in f32 (-emit=cuda)">, Group<grp_quantize>;

@@ -119,7 +119,10 @@ def RecomputePass : Pass<"lm-recompute", "::mlir::ModuleOp"> {
 
     No common subexpressions may be merged behind this pass: it would undo it.
   }];
-  let options = [Option<"mode", "mode", "std::string", "\"free\"", "none, free or layers">];
+  let options = [
+    Option<"mode", "mode", "std::string", "\"free\"", "none, free or layers">,
+    Option<"segments", "segments", "unsigned", "~0u", "With layers: how many, from the first on">,
+  ];
 }
 
 #endif

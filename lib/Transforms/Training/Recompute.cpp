@@ -34,7 +34,8 @@ class Recompute {
 public:
   explicit Recompute(func::FuncOp function) : function(function) {}
 
-  LogicalResult run(StringRef mode) {
+  /// Finds the forward pass; before anything else.
+  LogicalResult analyze() {
     Block &block = function.getBody().front();
     Operation *loss = block.getTerminator()->getOperand(0).getDefiningOp();
     if (!loss || loss->getBlock() != &block)
@@ -46,15 +47,20 @@ public:
     order.reserve(forward.size());
     for (auto [i, op] : llvm::enumerate(forward))
       order[op] = i;
-    if (mode == "layers")
-      keepCuts();
-    else
-      keepWhatIsNotFree();
+    findCuts();
+    return success();
+  }
+  unsigned countSegments() const { return cuts.size(); }
+
+  /// Computes the first `segments` again as a whole, and of the others what is free.
+  void run(unsigned segments) {
+    keepWhatIsNotFree();
+    if (segments)
+      keepCuts(std::min<size_t>(segments, cuts.size()));
     for (Operation *op : backward)
       for (OpOperand &operand : op->getOpOperands())
         if (Value again = materialize(operand.get(), op); again != operand.get())
           operand.set(again);
-    return success();
   }
 
 private:
@@ -96,11 +102,10 @@ private:
     return size;
   }
 
-  /// Keeps what crosses the narrow places of the forward pass: in a transformer, one
-  /// tensor between blocks. The rest is computed again, a block at a time.
-  void keepCuts() {
+  /// The narrow places of the forward pass: in a transformer, where one tensor lies
+  /// between two blocks.
+  void findCuts() {
     std::vector<int64_t> crossing(forward.size() + 1, 0);
-    std::vector<std::pair<Value, std::pair<size_t, size_t>>> ranges;
     for (auto [i, op] : llvm::enumerate(forward))
       for (Value result : op->getResults()) {
         size_t last = i;
@@ -126,22 +131,28 @@ private:
     int64_t least = INT64_MAX;
     for (size_t p = from; p < to; ++p)
       least = std::min(least, crossing[p]);
-    std::vector<size_t> cuts;
     for (size_t p = from; p < to; ++p)
       if (double(crossing[p]) <= kNarrow * double(least) &&
           (cuts.empty() || p > cuts.back() + 1 || crossing[p] < crossing[cuts.back()]))
         cuts.push_back(p);
+  }
+
+  /// Keeps of what lies in front of cut `count` only what crosses a cut: the rest is
+  /// computed again, a block at a time. Behind the last cut the backward pass begins:
+  /// nothing would be gained.
+  void keepCuts(size_t count) {
+    if (cuts.empty())
+      return;
+    const size_t end = cuts[count - 1];
+    for (auto [i, op] : llvm::enumerate(forward))
+      if (i < end && isMemoryEffectFree(op))
+        for (Value result : op->getResults())
+          kept.erase(result);
     for (auto &[value, range] : ranges) {
       auto next = llvm::lower_bound(cuts, range.first + 1);
-      if (next != cuts.end() && *next <= range.second)
+      if (range.first < end && next != cuts.end() && *next <= range.second)
         kept.insert(value);
     }
-    // What cannot be computed again, and what is behind the last cut: the backward pass
-    // begins there, so nothing would be gained.
-    for (auto [i, op] : llvm::enumerate(forward))
-      if (!isMemoryEffectFree(op) || (!cuts.empty() && i >= cuts.back()) || cuts.empty())
-        for (Value result : op->getResults())
-          kept.insert(result);
   }
 
   /// The value at a place behind the loss.
@@ -164,6 +175,8 @@ private:
   func::FuncOp function;
   std::vector<Operation *> forward, backward;
   DenseMap<Operation *, size_t> order;
+  std::vector<std::pair<Value, std::pair<size_t, size_t>>> ranges; ///< first and last place that need a value
+  std::vector<size_t> cuts;
   DenseSet<Value> kept;
   DenseMap<Value, Value> copies;
   bool isBehind = false;
@@ -180,9 +193,18 @@ struct RecomputePass : llmopt::impl::RecomputePassBase<RecomputePass> {
     auto gradients = getOperation().lookupSymbol<func::FuncOp>("gradients");
     if (mode == "none" || !gradients)
       return;
-    if (failed(Recompute(gradients).run(mode)))
-      signalPassFailure();
+    Recompute recompute(gradients);
+    if (failed(recompute.analyze()))
+      return signalPassFailure();
+    recompute.run(mode == "free" ? 0 : segments);
   }
 };
 
 } // namespace
+
+FailureOr<unsigned> llmopt::countRecomputedSegments(func::FuncOp gradients) {
+  Recompute recompute(gradients);
+  if (failed(recompute.analyze()))
+    return failure();
+  return recompute.countSegments();
+}

@@ -11,6 +11,8 @@ namespace llmopt {
 #define GEN_PASS_DECL
 #define GEN_PASS_REGISTRATION
 #include "llmopt/Transforms/Training/Passes.h.inc"
+/// How many segments lm-recompute finds in a function of gradients.
+mlir::FailureOr<unsigned> countRecomputedSegments(mlir::func::FuncOp gradients);
 } // namespace llmopt
 
 #endif

@@ -171,6 +171,25 @@ TEST_F(Gradient, Products) {
   op("lm.linear %a, %b bias %c {transpose_weight = true}", {"1x5x3", "4x3", "4"}, "1x5x4");
 }
 
+// Scales of columns move to the gradient; others stay where they are.
+TEST_F(Gradient, ProductsByRoundedWeights) {
+  const std::string q = "%q = lm.constant dense<[[3, -7, 100, 1], [0, 5, -128, 2], [9, 9, 1, -1]]> : tensor<3x4xi8>\n";
+  struct Form {
+    const char *scale, *type;
+    bool transposed;
+  };
+  for (Form f :
+       {Form{"dense<[[0.1, 0.02, 0.5, 1.0]]>", "tensor<1x4xf64>", false},
+        Form{"dense<[[0.1], [0.02], [0.5]]>", "tensor<3x1xf64>", true},
+        Form{"dense<[[0.1], [0.02], [0.5]]>", "tensor<3x1xf64>", false}, Form{"dense<0.3>", "tensor<f64>", false}}) {
+    std::string x = f.transposed ? "2x5x4" : "2x5x3", y = f.transposed ? "2x5x3" : "2x5x4", type = f.type;
+    std::string before = q + "%s = lm.constant " + f.scale + " : " + type +
+                         "\n%w = lm.dequantize %q scale %s : (tensor<3x4xi8>, " + type + ") -> tensor<3x4xf64>";
+    op(std::string("lm.linear %a, %w {transpose_weight = ") + (f.transposed ? "true}" : "false}"), {x}, y, -0.9, 0.9,
+       before, ", tensor<3x4xf64>");
+  }
+}
+
 TEST_F(Gradient, Shapes) {
   op("lm.reshape %a", {"2x6"}, "3x4");
   op("lm.broadcast %a", {"3x1"}, "2x3x4");

@@ -68,6 +68,8 @@ LogicalResult llmopt::cuda::draftKernel(Operation *op, Draft &draft) {
       .Case<kernel::GemmOp>([&](kernel::GemmOp gemm) { return draftGemm(gemm, draft); })
       .Case<kernel::QuantizeRowsOp>([&](kernel::QuantizeRowsOp rows) { return draftQuantizeRows(rows, draft); })
       .Case<kernel::GemmS8Op>([&](kernel::GemmS8Op gemm) { return draftGemmS8(gemm, draft); })
+      .Case<kernel::GemmW4A8Op>([&](kernel::GemmW4A8Op gemm) { return draftGemmW4A8(gemm, draft); })
+      .Case<kernel::GemmWQOp>([&](kernel::GemmWQOp gemm) { return draftGemmWQ(gemm, draft); })
       .Case<kernel::BatchedMatmulOp>([&](kernel::BatchedMatmulOp matmul) { return draftMatmul(matmul, draft); })
       .Case<kernel::AttentionOp>([&](kernel::AttentionOp attention) { return draftAttention(attention, draft); })
       .Case<kernel::KVAppendOp>([&](kernel::KVAppendOp append) { return draftKVAppend(append, draft); })

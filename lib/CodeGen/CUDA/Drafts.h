@@ -38,6 +38,9 @@ mlir::LogicalResult draftQuantizeRows(kernel::QuantizeRowsOp quantize, Draft &dr
 /// Products (DraftProducts.cpp).
 mlir::LogicalResult draftGemm(kernel::GemmOp gemm, Draft &draft);
 mlir::LogicalResult draftGemmS8(kernel::GemmS8Op gemm, Draft &draft);
+/// Products whose weights stay int4 or int8 (DraftQuantizedProducts.cpp).
+mlir::LogicalResult draftGemmW4A8(kernel::GemmW4A8Op gemm, Draft &draft);
+mlir::LogicalResult draftGemmWQ(kernel::GemmWQOp gemm, Draft &draft);
 mlir::LogicalResult draftMatmul(kernel::BatchedMatmulOp matmul, Draft &draft);
 
 } // namespace llmopt::cuda

@@ -172,7 +172,8 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
     lowerInt8Embedding(function);
     formInt8Products(function, target);
     formQuantizedProducts(function, target);
-    narrowInt8Products(function, target);
+    formFloat8Products(function, target);
+    narrowQuantizedProducts(function, target);
     formProducts(function, target);
     fuseEpilogues(function);
     formAttention(function, target);
@@ -206,7 +207,14 @@ struct PlanPass : llmopt::impl::PlanPassBase<PlanPass> {
       getOperation().emitError() << "expected int8 to be panels, pairs, quads, rows or none, but got " << int8;
       return signalPassFailure();
     }
-    if (failed(buildPlan(getOperation(), PanelTarget(panelWidth, layout, quantizedWeights))))
+    struct RowsTarget : PanelTarget {
+      RowsTarget() : PanelTarget(16, kernel::Layout::Rows, /*quantizedWeights=*/true) {}
+      std::optional<PackedLayout> getQuantizedLayout() const override { return PackedLayout{kernel::Layout::Rows, 1}; }
+      bool hasGemm(Type type) const override { return type.isF32() || type.isF16() || type.isBF16(); }
+      bool hasFloat8() const override { return true; }
+    };
+    if (failed(quantizedRows ? buildPlan(getOperation(), RowsTarget())
+                             : buildPlan(getOperation(), PanelTarget(panelWidth, layout, quantizedWeights))))
       signalPassFailure();
   }
 };

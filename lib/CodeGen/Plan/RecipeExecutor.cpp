@@ -465,8 +465,12 @@ std::string Executor::run(const RecipeSink &sink) {
   } else if (last.op == Op::Groups) {
     View q, scale, zero;
     bool hasZero = last.operands.size() > 2;
-    if (eval(last.operands[0], q) && eval(last.operands[1], scale) && (!hasZero || eval(last.operands[2], zero)))
-      writeGroups(q, scale, hasZero ? &zero : nullptr, last.ints[0], last.ints[1], sink);
+    if (eval(last.operands[0], q) && eval(last.operands[1], scale) && (!hasZero || eval(last.operands[2], zero))) {
+      if (last.ints[0] == 0)
+        writeGroupRows(q, scale, hasZero ? &zero : nullptr, last.ints[1], sink);
+      else
+        writeGroups(q, scale, hasZero ? &zero : nullptr, last.ints[0], last.ints[1], sink);
+    }
   } else if (eval(recipe.nodes.size() - 1, view)) {
     writeDense(view, sink);
   }

@@ -103,8 +103,8 @@ class WithoutInt8 : public cpu::CPUPlanTarget {
 public:
   using CPUPlanTarget::CPUPlanTarget;
   std::optional<PackedLayout> getInt8Layout(int64_t, int64_t) const override { return std::nullopt; }
-  std::optional<int64_t> getQuantizedWidth() const override { return std::nullopt; }
-  bool hasQuantizedNorm() const override { return false; }
+  std::optional<PackedLayout> getQuantizedLayout() const override { return std::nullopt; }
+  bool hasQuantizedNorm(bool) const override { return false; }
 };
 } // namespace
 
@@ -128,7 +128,8 @@ bool Model::compile(const cpu::EmitModelOptions &given) {
     options.output = path();
   cpu::CPUPlanTarget whole(*target);
   WithoutInt8 without(*target);
-  if (failed(buildPlan(*planned, hasInt8 ? whole : static_cast<const PlanTarget &>(without))) || failed(verify(*planned)))
+  if (failed(buildPlan(*planned, hasInt8 ? whole : static_cast<const PlanTarget &>(without))) ||
+      failed(verify(*planned)))
     return false;
   FailureOr<cpu::EmitModelResult> emitted = cpu::emitModel(*planned, *target, options);
   if (failed(emitted))
@@ -242,8 +243,8 @@ void Model::expectEqual(const std::vector<lm::Tensor> &inputs, double tolerance,
     for (int64_t j = 0; j < e.getNumElements(); ++j) {
       double x = e.asDouble(j), y = a.asDouble(j);
       if (!e.isFloat() || !std::isfinite(x)) {
-        ASSERT_TRUE(x == y || (std::isnan(x) && std::isnan(y))) << "output " << i << " element " << j << ": " << y
-                                                                << " for " << x;
+        ASSERT_TRUE(x == y || (std::isnan(x) && std::isnan(y)))
+            << "output " << i << " element " << j << ": " << y << " for " << x;
         continue;
       }
       ASSERT_TRUE(std::isfinite(y)) << "output " << i << " element " << j;

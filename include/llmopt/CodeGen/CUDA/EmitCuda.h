@@ -24,7 +24,9 @@ public:
   std::optional<PackedLayout> getInt8Layout(int64_t n, int64_t k) const override;
   bool hasGemm(mlir::Type elementType) const override;
   bool hasRows(mlir::Type elementType) const override;
-  bool hasQuantizedNorm() const override { return true; }
+  std::optional<PackedLayout> getQuantizedLayout() const override { return PackedLayout{kernel::Layout::Rows, 1}; }
+
+  bool hasQuantizedNorm(bool grouped) const override { return !grouped; }
   bool hasAttention(lm::AttentionOp op) const override;
   bool hasLoops(mlir::Operation *op, std::string &reason) const override;
 };

@@ -215,6 +215,12 @@ __device__ __forceinline__ float warp_sum(float x) {
     x += __shfl_xor_sync(0xffffffffu, x, bits);
   return x;
 }
+__device__ __forceinline__ int warp_sum(int x) {
+#pragma unroll
+  for (int bits = 16; bits > 0; bits /= 2)
+    x += __shfl_xor_sync(0xffffffffu, x, bits);
+  return x;
+}
 /// NaN if any is.
 __device__ __forceinline__ float warp_max(float x) {
 #pragma unroll

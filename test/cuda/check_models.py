@@ -52,6 +52,10 @@ QUANTIZED = [
     ("models/bert-tiny.optimum", ["-quantize-int8=inputs:float"]),
     ("zoo/gpt2.torchscript", ["-quantize-int8=inputs:float", "-fp16"]),
     ("zoo/llama.torchscript", ["-quantize-int8=inputs:float", "-bf16"]),
+    # One scale and zero point for all rows: of files, found when running, and by calibration.
+    ("zoo/bert.int8-qdq", []), ("zoo/gpt2.int8-dynamic", []),
+    ("models/distilbert-tiny.dynamo", ["-quantize-int8=inputs:static", "-calib", "-allow-slower"]),
+    ("models/distilbert-tiny.torchscript", ["-quantize-int8=inputs:static", "-calib", "-allow-slower", "-fp16"]),
 ]
 CONTROL = ("branches", "nested_branches", "while_loop", "scanning_loop", "growing_state", "masked_assignment", "filled",
            "counts_to_outputs", "lstm_direction_bidirectional_lengths")
@@ -107,6 +111,10 @@ class Checker:
     def check_feeds(self, name, path, feeds, options=()):
         with tempfile.TemporaryDirectory() as folder:
             try:
+                # Data of calibration: the inputs of the first run.
+                data = pathlib.Path(folder) / "calib.npz"
+                np.savez(data, **feeds[0][1])
+                options = [f"-calib={data}" if option == "-calib" else option for option in options]
                 cpu, model, kernels = self.compile(path, folder, *options)
                 tolerance = max(NARROW.get(option, TOLERANCE) for option in [*options, ""])
                 if tolerance > TOLERANCE and rounds_rows(options):

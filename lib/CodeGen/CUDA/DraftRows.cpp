@@ -80,11 +80,19 @@ std::string vectorType(ValueRange vectors) {
 
 struct NormBuffers {
   std::string x, residual, inputBias, scale, bias, y, q = "nullptr", qScale = "nullptr", sum;
+  std::string fixed = "{}"; // TensorScale
 };
+
+/// TensorScale of norm.cuh, and its buffers.
+std::string tensorScale(Value scale, Value zero, bool narrowRange, Draft &d) {
+  const std::string s = d.buffer("const float", "tensor_scale"), z = d.optional(zero, "const int8_t", "tensor_zero");
+  return "{" + s + ", " + z + ", " + (narrowRange ? "-127.0f" : "-128.0f") + "}";
+}
 
 /// Both norms; the buffers of results stand in the order of the operation's results.
 template <typename NormOp> LogicalResult draftAnyNorm(NormOp norm, bool quantizes, Draft &d) {
   Type element = getElementTypeOrSelf(norm.getInput());
+  constexpr bool perRow = std::is_same_v<NormOp, kernel::NormQuantizedOp>;
   const std::string type = typeText(element),
                     vector = vectorType({norm.getInputBias(), norm.getScale(), norm.getBias()});
   d.hint = lm::stringifyNormKind(norm.getKind()).str() + (quantizes ? "_norm_quantized" : "_norm");
@@ -94,10 +102,13 @@ template <typename NormOp> LogicalResult draftAnyNorm(NormOp norm, bool quantize
   b.inputBias = d.optional(norm.getInputBias(), "const " + vector, "input_bias");
   b.scale = d.optional(norm.getScale(), "const " + vector, "scale");
   b.bias = d.optional(norm.getBias(), "const " + vector, "bias");
+  if constexpr (std::is_same_v<NormOp, kernel::NormQuantizedTensorOp>)
+    b.fixed = tensorScale(norm.getTensorScale(), norm.getTensorZeroPoint(), norm.getNarrowRange(), d);
   b.y = d.buffer(type, "y");
   if (quantizes) {
     b.q = d.buffer("int8_t", "q");
-    b.qScale = d.buffer("float", "q_scale");
+    if (perRow)
+      b.qScale = d.buffer("float", "q_scale");
   }
   b.sum = d.optional(norm.getSum(), type, "sum");
   const SymExpr width = getDims(norm.getInput()).back(), rows = rowsOf(norm.getInput().getType());
@@ -106,9 +117,9 @@ template <typename NormOp> LogicalResult draftAnyNorm(NormOp norm, bool quantize
   std::optional<Form> form = chooseForm(width, element, {norm.getInput(), norm.getResidual()});
   if (form) {
     d.body = beginRows(*form, type, rows, d);
-    d.body += "llmopt::norm_rows_typed<Form, " + isLayer + ", " + boolText(quantizes) + ">(llmopt::NormArguments<" +
-              type + ", " + vector + ">{" + b.x + ", " + b.residual + ", " + b.inputBias + ", " + b.scale + ", " +
-              b.bias + ", " + b.y + ", " + b.sum + ", " + b.q + ", " + b.qScale + ", 0.0f, " + d.size(rows, "rows") +
+    d.body += "llmopt::norm_rows_typed<Form, " + isLayer + ", " + boolText(perRow) + ">(llmopt::NormArguments<" + type +
+              ", " + vector + ">{" + b.x + ", " + b.residual + ", " + b.inputBias + ", " + b.scale + ", " + b.bias +
+              ", " + b.y + ", " + b.sum + ", " + b.q + ", " + b.qScale + ", " + b.fixed + ", " + d.size(rows, "rows") +
               ", " + d.size(width, "width") + ", " + epsilon + "});";
     return success();
   }
@@ -128,6 +139,26 @@ LogicalResult cuda::draftNormQuantized(kernel::NormQuantizedOp norm, Draft &d) {
   if (!getDims(norm.getQuantizedScale()).back().isConstant(1))
     return norm.emitError() << "expected one scale for each row, but got " << norm.getQuantizedScale().getType();
   return draftAnyNorm(norm, /*quantizes=*/true, d);
+}
+
+LogicalResult cuda::draftNormQuantizedTensor(kernel::NormQuantizedTensorOp norm, Draft &d) {
+  return draftAnyNorm(norm, /*quantizes=*/true, d);
+}
+
+LogicalResult cuda::draftQuantizeTensor(kernel::QuantizeTensorOp quantize, Draft &d) {
+  constexpr int64_t kPerBlock = 256 * 8;
+  Type element = getElementTypeOrSelf(quantize.getInput());
+  const std::string type = typeText(element);
+  d.hint = "quantize_tensor";
+  const std::string x = d.buffer("const " + type, "x"),
+                    scale = tensorScale(quantize.getScale(), quantize.getZeroPoint(), quantize.getNarrowRange(), d),
+                    q = d.buffer("int8_t", "q");
+  const SymExpr count = lm::getNumElements(quantize.getInput().getType());
+  const bool aligned = alignmentOf(quantize.getInput(), element.getIntOrFloatBitWidth() / 8) == kChunkBytes;
+  d.body = std::string("llmopt::quantize_tensor<") + boolText(aligned) + ">(" + x + ", " + q + ", llmopt::TensorScale" +
+           scale + ", " + d.size(count, "count") + ");";
+  d.step.tiles = SymExpr::ceilDiv(count, kPerBlock);
+  return success();
 }
 
 LogicalResult cuda::draftQuantizeRows(kernel::QuantizeRowsOp quantize, Draft &d) {
@@ -198,7 +229,7 @@ LogicalResult cuda::draftEmbed(kernel::EmbedOp embed, Draft &d) {
   d.body += std::string("llmopt::embed_rows<Form, ") + boolText(norms) + ", " +
             boolText(norms && *embed.getKind() == lm::NormKind::Layer) + ", false>(llmopt::NormArguments<" + type +
             ", " + vector + ">{nullptr, nullptr, nullptr, " + scale + ", " + bias + ", " + y + ", " + sum +
-            ", nullptr, nullptr, 0.0f, " + rowText + ", " + widthText + ", " +
+            ", nullptr, nullptr, {}, " + rowText + ", " + widthText + ", " +
             floatLiteral(norms ? embed.getEpsilon().convertToDouble() : 0.0) + "}" + tables + ");";
   return success();
 }

@@ -75,6 +75,10 @@ LogicalResult llmopt::cuda::draftKernel(Operation *op, Draft &draft) {
       .Case<kernel::KVAppendOp>([&](kernel::KVAppendOp append) { return draftKVAppend(append, draft); })
       .Case<kernel::NormOp>([&](kernel::NormOp norm) { return draftNorm(norm, draft); })
       .Case<kernel::NormQuantizedOp>([&](kernel::NormQuantizedOp norm) { return draftNormQuantized(norm, draft); })
+      .Case<kernel::NormQuantizedTensorOp>(
+          [&](kernel::NormQuantizedTensorOp norm) { return draftNormQuantizedTensor(norm, draft); })
+      .Case<kernel::QuantizeTensorOp>(
+          [&](kernel::QuantizeTensorOp tensor) { return draftQuantizeTensor(tensor, draft); })
       .Case<kernel::SoftmaxOp>([&](kernel::SoftmaxOp softmax) { return draftSoftmax(softmax, draft); })
       .Case<kernel::EmbedOp>([&](kernel::EmbedOp embed) { return draftEmbed(embed, draft); })
       .Default([](Operation *other) { return other->emitError() << "no CUDA kernel for " << other->getName(); });

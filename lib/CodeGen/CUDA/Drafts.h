@@ -32,6 +32,8 @@ constexpr int64_t kMaxFlashDim = 128;
 /// Norms, softmax, embeddings and quantization of rows (DraftRows.cpp).
 mlir::LogicalResult draftNorm(kernel::NormOp norm, Draft &draft);
 mlir::LogicalResult draftNormQuantized(kernel::NormQuantizedOp norm, Draft &draft);
+mlir::LogicalResult draftNormQuantizedTensor(kernel::NormQuantizedTensorOp norm, Draft &draft);
+mlir::LogicalResult draftQuantizeTensor(kernel::QuantizeTensorOp quantize, Draft &draft);
 mlir::LogicalResult draftSoftmax(kernel::SoftmaxOp softmax, Draft &draft);
 mlir::LogicalResult draftEmbed(kernel::EmbedOp embed, Draft &draft);
 mlir::LogicalResult draftQuantizeRows(kernel::QuantizeRowsOp quantize, Draft &draft);

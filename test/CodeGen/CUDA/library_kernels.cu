@@ -133,6 +133,15 @@ NORM(layer_norm_f16_768_q, Rows768F16, f16, true, true)
 NORM(layer_norm_f32_768, Rows768F32, float, true, false)
 NORM(rms_norm_f16_4096_q, Rows4096F16, f16, false, true)
 
+extern "C" __global__ void __launch_bounds__(256)
+    quantize_tensor_f32(const float *x, int8_t *q, TensorScale scale, int64_t count) {
+  quantize_tensor<true>(x, q, scale, count);
+}
+extern "C" __global__ void __launch_bounds__(256)
+    quantize_tensor_f16(const f16 *x, int8_t *q, TensorScale scale, int64_t count) {
+  quantize_tensor<true>(x, q, scale, count);
+}
+
 extern "C" __global__ void __launch_bounds__(Rows768F16::kBlock)
     embed_norm_f16_768(NormArguments<f16> a, EmbeddingRows<f16, int64_t> words, EmbeddingRows<f16, int64_t> positions,
                        EmbeddingRows<f16, int64_t> types) {

@@ -26,6 +26,7 @@ public:
   bool hasRows(mlir::Type elementType) const override;
   std::optional<PackedLayout> getQuantizedLayout() const override { return PackedLayout{kernel::Layout::Rows, 1}; }
 
+  bool hasInt8Tensors() const override { return true; }
   bool hasQuantizedNorm(bool grouped) const override { return !grouped; }
   bool hasAttention(lm::AttentionOp op) const override;
   bool hasLoops(mlir::Operation *op, std::string &reason) const override;

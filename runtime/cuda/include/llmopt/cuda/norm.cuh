@@ -2,7 +2,8 @@
 //
 //   sum = x + residual + input_bias          (or the sum of rows of tables)
 //   y = (sum - mean) / sqrt(variance + epsilon) * scale + bias
-//   q = round(y / q_scale), q_scale static, or max |y| / 127 of each row
+//   q = round(y / q_scale) + zero, one q_scale and zero for all, or max |y| / 127 of each
+//       row and no zero
 //
 // mean is 0 for RMS. Everything is f32 in registers (row_chunks.cuh); two passes over them,
 // none over memory. Pointers that are null are left out.
@@ -19,10 +20,10 @@ template <typename T, typename P = float> struct NormArguments {
   const T *residual;
   const P *input_bias, *scale, *bias;
   T *y;
-  T *sum;             // what is normalised
-  int8_t *q;          // y quantized
-  float *q_scale;     // per row, where scales are dynamic
-  float static_scale; // else this one
+  T *sum;            // what is normalised
+  int8_t *q;         // y quantized
+  float *q_scale;    // per row, where scales are dynamic
+  TensorScale fixed; // else this one
   int64_t rows, width;
   float epsilon;
 };
@@ -76,7 +77,7 @@ __device__ __forceinline__ void finish_norm(RowValues<Form> &values, const RowPl
     if (a.y && inside)
       store_chunk<Form>(values[i], global<T>(a.y), first, at.first(i), a.width);
     if (a.q && !Dynamic && inside)
-      store_quantized<Form>(values[i], a.static_scale, global<int8_t>(a.q), first, at.first(i), a.width);
+      store_bytes<Form>(values[i], TensorRounding(a.fixed), global<int8_t>(a.q), first, at.first(i), a.width);
 #pragma unroll
     for (int e = 0; e < Form::kElements; ++e)
       if (Dynamic && at.first(i) + e < a.width)
@@ -171,6 +172,29 @@ __device__ __forceinline__ void embed_rows(NormArguments<T, P> a, Tables... tabl
   }
   if constexpr (Normalises)
     finish_norm<Form, IsLayer, Dynamic>(values, at, a);
+}
+
+/// q = round(x / scale) + zero of `count` elements; launch ceil(count / (256 * 8)) blocks of
+/// 256 threads. `Aligned`: x begins at 16 bytes.
+template <bool Aligned, typename T>
+__device__ __forceinline__ void quantize_tensor(const T *x, int8_t *q, TensorScale scale, int64_t count) {
+  using Form = RowForm<T, 32, 1, Aligned>;
+  const TensorRounding round(scale);
+#pragma unroll
+  for (int half = 0; half < 8 / Form::kElements; ++half) {
+    const int64_t first = (((int64_t)blockIdx.x * (8 / Form::kElements) + half) * 256 + threadIdx.x) * Form::kElements;
+    if (first >= count)
+      return;
+    float values[Form::kElements];
+    const int left = count - first < Form::kElements ? (int)(count - first) : Form::kElements;
+    if (Aligned && left == Form::kElements) {
+      load_chunk<Form>(values, global<const T>(x), first, 0, left);
+      store_bytes<Form>(values, round, global<int8_t>(q), first, 0, left);
+    } else {
+      for (int e = 0; e < left; ++e)
+        q[first + e] = (int8_t)round(to_float(global<const T>(x)[first + e]));
+    }
+  }
 }
 
 /// Symmetric int8 with one scale per row, as quantize_rows of rows.cuh.

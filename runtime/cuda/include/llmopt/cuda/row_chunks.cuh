@@ -119,14 +119,38 @@ __device__ __forceinline__ float row_scale_of(float largest) {
   return largest == 0.0f ? 1.0f : largest / 127.0f + (largest - largest);
 }
 
-/// Quantizes a chunk by value / scale, round half to even.
-template <typename Form>
-__device__ __forceinline__ void store_quantized(const float (&from)[Form::kElements], float scale, global<int8_t> q,
-                                                int64_t at, int first, int64_t width) {
+/// One scale for all rows, and perhaps a zero point (null: 0); `lowest` is -127 or -128.
+struct TensorScale {
+  const float *scale;
+  const int8_t *zero;
+  float lowest;
+};
+
+/// round half to even of x / scale, plus the zero point, within [lowest, 127]; NaN gives `lowest`.
+struct TensorRounding {
+  float scale, zero, lowest;
+  __device__ __forceinline__ explicit TensorRounding(const TensorScale &s)
+      : scale(*global<const float>(s.scale)), zero(s.zero ? (float)*global<const int8_t>(s.zero) : 0.0f),
+        lowest(s.lowest) {}
+  __device__ __forceinline__ int operator()(float x) const {
+    const float q = rintf(x / scale) + zero;
+    return q != q ? (int)lowest : (int)fminf(fmaxf(q, lowest), 127.0f);
+  }
+};
+/// Symmetric, by the scale of a row.
+struct RowRounding {
+  float scale;
+  __device__ __forceinline__ int operator()(float x) const { return quantize(x / scale, 1.0f); }
+};
+
+/// Stores what `round` makes of a chunk.
+template <typename Form, typename Round>
+__device__ __forceinline__ void store_bytes(const float (&from)[Form::kElements], const Round &round, global<int8_t> q,
+                                            int64_t at, int first, int64_t width) {
   int bytes[Form::kElements];
 #pragma unroll
   for (int e = 0; e < Form::kElements; ++e)
-    bytes[e] = quantize(from[e] / scale, 1.0f);
+    bytes[e] = round(from[e]);
   if constexpr (Form::kAligned) {
     if (first >= width)
       return;
@@ -141,6 +165,13 @@ __device__ __forceinline__ void store_quantized(const float (&from)[Form::kEleme
       if (first + e < width)
         q[at + first + e] = (int8_t)bytes[e];
   }
+}
+
+/// Quantizes a chunk by value / scale, round half to even.
+template <typename Form>
+__device__ __forceinline__ void store_quantized(const float (&from)[Form::kElements], float scale, global<int8_t> q,
+                                                int64_t at, int first, int64_t width) {
+  store_bytes<Form>(from, RowRounding{scale}, q, at, first, width);
 }
 
 } // namespace llmopt

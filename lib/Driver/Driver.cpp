@@ -21,7 +21,7 @@ int llmopt::runDriver(const CommandLine &line, llvm::StringRef commandText, llvm
     if (line.quantize.fake)
       phases.append({quantizeModel, trainModel});
     else
-      phases.append({trainModel, quantizeModel});
+      phases.append({trainModel, quantizeModel, quantizeFloat8});
     phases.append({keepCache, narrowModel, emitModel});
   }
   for (Phase phase : phases)

@@ -79,8 +79,9 @@ private:
 int importModel(Session &session);
 int raiseModel(Session &session);
 int pruneModel(Session &session);
-int keepCache(Session &session);    // -kv-cache
-int narrowModel(Session &session);  // -fp16, -bf16
+int keepCache(Session &session);      // -kv-cache
+int narrowModel(Session &session);    // -fp16, -bf16
+int quantizeFloat8(Session &session); // -fp8
 int trainModel(Session &session);
 int quantizeModel(Session &session);
 /// Reports and gates on fusion.

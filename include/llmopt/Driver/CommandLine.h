@@ -49,6 +49,7 @@ struct CommandLine {
   std::string cudaArch = "sm_80";
 
   std::string precision; ///< "f16" with -fp16, "bf16" with -bf16
+  bool fp8 = false;
   std::optional<int64_t> keepHeads; ///< -prune=heads:<n>
   bool train = false;
   double learningRate = 0.01;

@@ -36,6 +36,7 @@ def optimizer_EQ : J<"optimizer", "sgd,lr:<x>", "Optimizer and its settings (def
 
 def fp16 : F<"fp16", "Products, attention and norms in f16, sums in f32 (-emit=cuda)">, Group<grp_quantize>;
 def bf16 : F<"bf16", "The same in bf16">, Group<grp_quantize>;
+def fp8 : F<"fp8", "Linear layers in e4m3: per-channel weights, per-token activations (-emit=cuda, sm_89 and later)">, Group<grp_quantize>;
 def quantize_int8 : F<"quantize-int8", "Linear layers in int8: per-channel weights, per-token dynamic activations">, Group<grp_quantize>;
 def quantize_int8_EQ : J<"quantize-int8", "<key>:<value>,..",
                          "The same with inputs:float (weights alone); inputs:static, smooth:<0..1> (SmoothQuant) or "

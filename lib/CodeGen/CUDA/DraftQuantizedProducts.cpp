@@ -1,4 +1,4 @@
-// Products whose weights, or both operands, are integers: what they read, and the tile that
+// Products whose weights, or both operands, are integers or e4m3: what they read, and the tile that
 // a block computes (mma_gemm_narrow.cuh, mma_gemm.cuh; few rows: gemv.cuh, gemv_integer.cuh).
 #include "Products.h"
 
@@ -43,10 +43,12 @@ struct Product {
   }
 };
 
-/// How many blocks there are where up to kFewRows rows are few, which mostly shows at run
+constexpr int64_t kFewRowsOfFloat8 = 4; // kFewRows<e4m3>
+
+/// How many blocks there are where up to `most` rows are few, which mostly shows at run
 /// time, and more are `tiles`.
-SymExpr blocksOf(const Product &p, const FewRows &few, const SymExpr &tiles) {
-  const SymExpr isFew = isAtMost(p.rows, getFewRows(p.xBytes())), some = SymExpr::min(p.rows, SymExpr(1));
+SymExpr blocksOf(const Product &p, const FewRows &few, int64_t most, const SymExpr &tiles) {
+  const SymExpr isFew = isAtMost(p.rows, most), some = SymExpr::min(p.rows, SymExpr(1));
   return isFew * some * SymExpr(static_cast<int64_t>(llvm::divideCeil(p.n, few.columns()))) +
          (SymExpr(1) - isFew) * tiles;
 }
@@ -86,7 +88,7 @@ void finishNarrow(const Product &p, const std::string &xType, const std::string 
   d.sharedBytes = tile.sharedBytes(size, weight.sliceBytes);
   const SymExpr tiles = SymExpr::ceilDiv(p.rows, tile.m) * SymExpr(static_cast<int64_t>(llvm::divideCeil(p.n, tile.n)));
   const FewRows form = chooseFewRows(p.n);
-  d.step.tiles = anyRows ? blocksOf(p, form, tiles) : tiles;
+  d.step.tiles = anyRows ? blocksOf(p, form, few, tiles) : tiles;
   const std::string shape = p.shape(d);
   d.body = "using Weight = " + weight.type + ";\n  using Tile = llmopt::NarrowTile<" + xType + ", Weight";
   for (int64_t number : {tile.m, tile.n, tile.warpM, tile.warpN, kStages})
@@ -130,6 +132,32 @@ LogicalResult expectRows(Operation *op, kernel::Layout layout) {
   return op->emitError() << "expected a weight in rows, but got " << kernel::stringifyLayout(layout);
 }
 
+LogicalResult expectChunks(Operation *op, Value weight) {
+  if (cast<RankedTensorType>(weight.getType()).getDimSize(2) == kChunkBytes)
+    return success();
+  return op->emitError() << "expected a weight in rows of " << kChunkBytes << ", but got " << weight.getType();
+}
+
+/// Products of bytes by bytes: `fewCall` for up to `most` rows or where that shows at run
+/// time, else `call`; both without what follows the tile.
+void finishBytes(const Product &p, const std::string &fewCall, const std::string &call, int64_t most,
+                 const std::string &x, const std::string &w, const std::string &epilogue, Draft &d) {
+  const Tile &tile = chooseTile(p.rows, p.n, /*wide=*/false);
+  const bool anyRows = p.rows.getConstant().value_or(0) <= most && tile.threads == kFewThreads;
+  const SymExpr tiles = SymExpr::ceilDiv(p.rows, tile.m) * SymExpr(static_cast<int64_t>(llvm::divideCeil(p.n, tile.n)));
+  const FewRows few = chooseFewRows(p.n);
+  d.threads = static_cast<int>(tile.threads);
+  d.sharedBytes = tile.sharedBytes;
+  d.step.tiles = anyRows ? blocksOf(p, few, most, tiles) : tiles;
+  const std::string shape = p.shape(d);
+  d.body = std::string("using Tile = llmopt::") + tile.name +
+           ";\n  static_assert(Tile::kThreads == " + std::to_string(tile.threads) +
+           " && Tile::kSharedBytes == " + std::to_string(tile.sharedBytes) +
+           ", \"as launched\");\n  using Epilogue = " + epilogue +
+           "};\n  llmopt::" + (anyRows ? fewCall + fewText(few) + ", " : call) + std::to_string(p.alignment()) + ">(" +
+           x + ", " + w + ", " + shape + ", epilogue);";
+}
+
 } // namespace
 
 LogicalResult cuda::draftGemmWQ(kernel::GemmWQOp gemm, Draft &d) {
@@ -137,9 +165,8 @@ LogicalResult cuda::draftGemmWQ(kernel::GemmWQOp gemm, Draft &d) {
     return failure();
   const Product p = productOf(gemm);
   const int64_t group = gemm.getGroup();
-  if (!group && cast<RankedTensorType>(gemm.getWeight().getType()).getDimSize(2) != kChunkBytes)
-    return gemm.emitError() << "expected an int8 weight in rows of " << kChunkBytes << ", but got "
-                            << gemm.getWeight().getType();
+  if (!group && failed(expectChunks(gemm, gemm.getWeight())))
+    return failure();
   Type element = getElementTypeOrSelf(gemm.getInput());
   const std::string type = typeText(element);
   d.hint = std::string(group ? "gemm_w4" : "gemm_w8") +
@@ -172,10 +199,8 @@ LogicalResult cuda::draftGemmW4A8(kernel::GemmW4A8Op gemm, Draft &d) {
 }
 
 LogicalResult cuda::draftGemmS8(kernel::GemmS8Op gemm, Draft &d) {
-  if (gemm.getLayout() != kernel::Layout::Rows ||
-      cast<RankedTensorType>(gemm.getWeight().getType()).getDimSize(2) != kChunkBytes)
-    return gemm.emitError() << "expected an int8 weight in rows of " << kChunkBytes << ", but got "
-                            << kernel::stringifyLayout(gemm.getLayout()) << " of " << gemm.getWeight().getType();
+  if (failed(expectRows(gemm, gemm.getLayout())) || failed(expectChunks(gemm, gemm.getWeight())))
+    return failure();
   const Product p = productOf(gemm);
   d.hint = "gemm_s8" + sizesText(p);
   const std::string x = d.buffer("const int8_t", "x"), xScale = d.buffer("const float", "x_scale"),
@@ -184,19 +209,20 @@ LogicalResult cuda::draftGemmS8(kernel::GemmS8Op gemm, Draft &d) {
                     w = d.buffer("const int8_t", "w"), wScale = d.buffer("const float", "w_scale");
   const Ends<kernel::GemmS8Op> ends(gemm, d);
   const bool perRow = !lm::getNumElements(gemm.getInputScale().getType()).isConstant(1);
-  const Tile &tile = chooseTile(p.rows, p.n, /*wide=*/false);
-  const bool anyRows = p.rows.getConstant().value_or(0) <= getFewRows(p.xBytes()) && tile.threads == kFewThreads;
-  const SymExpr tiles = SymExpr::ceilDiv(p.rows, tile.m) * SymExpr(static_cast<int64_t>(llvm::divideCeil(p.n, tile.n)));
-  const FewRows few = chooseFewRows(p.n);
-  d.threads = static_cast<int>(tile.threads);
-  d.sharedBytes = tile.sharedBytes;
-  d.step.tiles = anyRows ? blocksOf(p, few, tiles) : tiles;
-  const std::string shape = p.shape(d);
-  d.body = std::string("using Tile = llmopt::") + tile.name +
-           ";\n  static_assert(Tile::kThreads == " + std::to_string(tile.threads) +
-           " && Tile::kSharedBytes == " + std::to_string(tile.sharedBytes) +
-           ", \"as launched\");\n  using Epilogue = " + ends.text(gemm, xScale, wScale, perRow, zero, sums) +
-           "};\n  llmopt::" + (anyRows ? "s8_any_rows<Tile, " + fewText(few) : "mma_gemm<llmopt::MmaS8, Tile") + ", " +
-           std::to_string(p.alignment()) + ">(" + x + ", " + w + ", " + shape + ", epilogue);";
+  finishBytes(p, "s8_any_rows<Tile, ", "mma_gemm<llmopt::MmaS8, Tile, ", getFewRows(1), x, w,
+              ends.text(gemm, xScale, wScale, perRow, zero, sums), d);
+  return success();
+}
+
+LogicalResult cuda::draftGemmF8(kernel::GemmF8Op gemm, Draft &d) {
+  if (failed(expectChunks(gemm, gemm.getWeight())))
+    return failure();
+  const Product p = productOf(gemm);
+  d.hint = "gemm_f8" + sizesText(p);
+  const std::string x = d.buffer("const llmopt::e4m3", "x"), xScale = d.buffer("const float", "x_scale"),
+                    w = d.buffer("const llmopt::e4m3", "w"), wScale = d.buffer("const float", "w_scale");
+  const Ends<kernel::GemmF8Op> ends(gemm, d);
+  finishBytes(p, "gemm_any_rows<llmopt::MmaE4m3, Tile, ", "mma_gemm<llmopt::MmaE4m3, Tile, ", kFewRowsOfFloat8, x, w,
+              ends.text(gemm, xScale, wScale, 1), d);
   return success();
 }

@@ -89,7 +89,15 @@ std::string tensorScale(Value scale, Value zero, bool narrowRange, Draft &d) {
   return "{" + s + ", " + z + ", " + (narrowRange ? "-127.0f" : "-128.0f") + "}";
 }
 
-/// Both norms; the buffers of results stand in the order of the operation's results.
+/// What a norm quantizes to.
+template <typename NormOp> std::string quantizedType(NormOp norm) {
+  if constexpr (std::is_same_v<NormOp, kernel::NormOp>)
+    return "int8_t";
+  else
+    return typeText(getElementTypeOrSelf(norm.getQuantized()));
+}
+
+/// All norms; the buffers of results stand in the order of the operation's results.
 template <typename NormOp> LogicalResult draftAnyNorm(NormOp norm, bool quantizes, Draft &d) {
   Type element = getElementTypeOrSelf(norm.getInput());
   constexpr bool perRow = std::is_same_v<NormOp, kernel::NormQuantizedOp>;
@@ -106,7 +114,7 @@ template <typename NormOp> LogicalResult draftAnyNorm(NormOp norm, bool quantize
     b.fixed = tensorScale(norm.getTensorScale(), norm.getTensorZeroPoint(), norm.getNarrowRange(), d);
   b.y = d.buffer(type, "y");
   if (quantizes) {
-    b.q = d.buffer("int8_t", "q");
+    b.q = d.buffer(quantizedType(norm), "q");
     if (perRow)
       b.qScale = d.buffer("float", "q_scale");
   }
@@ -118,9 +126,10 @@ template <typename NormOp> LogicalResult draftAnyNorm(NormOp norm, bool quantize
   if (form) {
     d.body = beginRows(*form, type, rows, d);
     d.body += "llmopt::norm_rows_typed<Form, " + isLayer + ", " + boolText(perRow) + ">(llmopt::NormArguments<" + type +
-              ", " + vector + ">{" + b.x + ", " + b.residual + ", " + b.inputBias + ", " + b.scale + ", " + b.bias +
-              ", " + b.y + ", " + b.sum + ", " + b.q + ", " + b.qScale + ", " + b.fixed + ", " + d.size(rows, "rows") +
-              ", " + d.size(width, "width") + ", " + epsilon + "});";
+              ", " + vector + (quantizedType(norm) == "int8_t" ? "" : ", " + quantizedType(norm)) + ">{" + b.x + ", " +
+              b.residual + ", " + b.inputBias + ", " + b.scale + ", " + b.bias + ", " + b.y + ", " + b.sum + ", " +
+              b.q + ", " + b.qScale + ", " + b.fixed + ", " + d.size(rows, "rows") + ", " + d.size(width, "width") +
+              ", " + epsilon + "});";
     return success();
   }
   if (quantizes || !element.isF32() || vector != "float")
@@ -165,7 +174,9 @@ LogicalResult cuda::draftQuantizeRows(kernel::QuantizeRowsOp quantize, Draft &d)
   Type element = getElementTypeOrSelf(quantize.getInput());
   const std::string type = typeText(element);
   d.hint = "quantize_rows";
-  std::string x = d.buffer("const " + type, "x"), q = d.buffer("int8_t", "q"), scale = d.buffer("float", "scale");
+  Type quantized = getElementTypeOrSelf(quantize.getResult());
+  std::string x = d.buffer("const " + type, "x"), q = d.buffer(typeText(quantized), "q"),
+              scale = d.buffer("float", "scale");
   const SymExpr width = getDims(quantize.getInput()).back(), rows = rowsOf(quantize.getInput().getType());
   if (std::optional<Form> form = chooseForm(width, element, {quantize.getInput()})) {
     d.body = beginRows(*form, type, rows, d);
@@ -173,7 +184,7 @@ LogicalResult cuda::draftQuantizeRows(kernel::QuantizeRowsOp quantize, Draft &d)
               d.size(width, "width") + ");";
     return success();
   }
-  if (!element.isF32())
+  if (!element.isF32() || !quantized.isInteger(8))
     return tooWide(quantize, quantize.getInput());
   d.body = "llmopt::quantize_rows(" + x + ", " + q + ", " + scale + ", " + d.size(width, "width") + ");";
   d.step.tiles = rows;

@@ -13,7 +13,7 @@ const char *boolText(bool value);
 lm::SymExpr rowsOf(mlir::Type type);
 /// "llmopt::Activation::gelu_erf"
 std::string activationText(kernel::Activation activation);
-/// "float", "llmopt::f16" or "llmopt::bf16"
+/// "float", "llmopt::f16" or "llmopt::bf16"; "int8_t" or "llmopt::e4m3" of quantized values
 std::string typeText(mlir::Type element);
 
 /// What an asynchronous copy brings at best.
@@ -42,6 +42,7 @@ mlir::LogicalResult draftGemm(kernel::GemmOp gemm, Draft &draft);
 mlir::LogicalResult draftGemmS8(kernel::GemmS8Op gemm, Draft &draft);
 /// Products whose weights stay int4 or int8 (DraftQuantizedProducts.cpp).
 mlir::LogicalResult draftGemmW4A8(kernel::GemmW4A8Op gemm, Draft &draft);
+mlir::LogicalResult draftGemmF8(kernel::GemmF8Op gemm, Draft &draft);
 mlir::LogicalResult draftGemmWQ(kernel::GemmWQOp gemm, Draft &draft);
 mlir::LogicalResult draftMatmul(kernel::BatchedMatmulOp matmul, Draft &draft);
 

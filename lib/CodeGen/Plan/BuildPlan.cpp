@@ -48,11 +48,14 @@ bool llmopt::isRecipe(Value value) {
   if (!getDType(type.getElementType()))
     return false;
   // The executor reads elements narrower than a byte and small floats, but makes no
-  // other than quantized integers.
+  // other than quantized integers and e4m3.
   if (isa<lm::CastOp, lm::QuantizeOp>(op)) {
     unsigned bits = type.getElementTypeBitWidth();
     bool isFloat = isa<FloatType>(type.getElementType());
-    if ((bits < 8 && (isFloat || isa<lm::CastOp>(op))) || (bits == 8 && isFloat))
+    auto quantize = dyn_cast<lm::QuantizeOp>(op);
+    const bool isE4M3 =
+        quantize && isa<Float8E4M3FNType>(type.getElementType()) && quantize.getSaturate() && !quantize.getZeroPoint();
+    if ((bits < 8 && (isFloat || isa<lm::CastOp>(op))) || (bits == 8 && isFloat && !isE4M3))
       return false;
   }
   if (auto slice = dyn_cast<lm::SliceOp>(op))
@@ -211,6 +214,7 @@ struct PlanPass : llmopt::impl::PlanPassBase<PlanPass> {
       RowsTarget() : PanelTarget(16, kernel::Layout::Rows, /*quantizedWeights=*/true) {}
       std::optional<PackedLayout> getQuantizedLayout() const override { return PackedLayout{kernel::Layout::Rows, 1}; }
       bool hasGemm(Type type) const override { return type.isF32() || type.isF16() || type.isBF16(); }
+      bool hasRows(Type type) const override { return hasGemm(type); }
       bool hasFloat8() const override { return true; }
     };
     if (failed(quantizedRows ? buildPlan(getOperation(), RowsTarget())

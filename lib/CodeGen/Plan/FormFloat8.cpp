@@ -10,6 +10,9 @@ using namespace llmopt::plan;
 using lm::getDims;
 using lm::SymExpr;
 
+/// Bytes that rows of a weight are whole multiples of.
+static constexpr int64_t kChunk = 16;
+
 static bool isFloat8(Value value) { return isa<Float8E4M3FNType>(getElementTypeOrSelf(value)); }
 
 /// The quantization behind `value`: e4m3 with max |x| / 448 of every row.
@@ -60,8 +63,7 @@ void plan::formFloat8Products(func::FuncOp function, const PlanTarget &target) {
     Location loc = q.getLoc();
     if (transposed)
       q = lm::TransposeOp::create(builder, loc, q, ArrayRef<int64_t>{1, 0});
-    PlanTarget::PackedLayout layout = target.getGemmLayout(n, k, getElementTypeOrSelf(q));
-    Value packed = kernel::PackOp::create(builder, loc, q, layout.layout, layout.width);
+    Value packed = kernel::PackOp::create(builder, loc, q, kernel::Layout::Rows, kChunk);
     Value scale = lm::ReshapeOp::create(builder, loc, dequantize.getScale(), ArrayRef<SymExpr>{n});
     kernel::QuantizeRowsOp rows = getQuantizedRows(quantize);
     auto product =

@@ -150,6 +150,8 @@ void store(char *p, uint32_t dtype, double value) {
     return storeAs(p, static_cast<int64_t>(value));
   case LLMOPT_U64:
     return storeAs(p, static_cast<uint64_t>(value));
+  case LLMOPT_F8E4M3FN:
+    return storeAs(p, encodeE4M3(static_cast<float>(value)));
   }
 }
 
@@ -314,7 +316,7 @@ void Executor::quantize(const Recipe::Node &node, const std::vector<View> &in, c
       // The quotient has the type of the scale: what f32 rounds to a tie is one.
       double quotient = scale.dtype == LLMOPT_F64 ? v / s : static_cast<float>(v / s);
       double q = std::nearbyint(quotient) + z;
-      v = std::isnan(q) ? lowest : std::min(std::max(q, lowest), highest);
+      v = isSmallFloat(node.dtype) ? quotient : std::isnan(q) ? lowest : std::min(std::max(q, lowest), highest);
     } else {
       v = (v - z) * s;
     }

@@ -1,5 +1,6 @@
 #include "Model.h"
 
+#include "llmopt/CodeGen/CUDA/EmitCuda.h"
 #include "llmopt/CodeGen/Plan/BuildPlan.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -126,6 +127,9 @@ bool Model::compile(const cpu::EmitModelOptions &given) {
   cpu::EmitModelOptions options = given;
   if (options.output.empty())
     options.output = path();
+  if (emulatesCuda)
+    return succeeded(buildPlan(*planned, cuda::CudaPlanTarget())) && succeeded(verify(*planned)) &&
+           succeeded(cuda::emitCudaEmulation(*planned, {options.output, "", false}));
   cpu::CPUPlanTarget whole(*target);
   WithoutInt8 without(*target);
   if (failed(buildPlan(*planned, hasInt8 ? whole : static_cast<const PlanTarget &>(without))) ||
@@ -199,7 +203,7 @@ std::vector<lm::Tensor> Model::run(const std::vector<lm::Tensor> &inputs, uint32
     in.push_back({data.data(), data.size()});
   if (fail(llmopt_session_bind(loaded.session, types.data(), types.size(), &error)))
     return {};
-  std::vector<llmopt_tensor_type> outTypes(result.model.tables.outputs.size());
+  std::vector<llmopt_tensor_type> outTypes(source->lookupSymbol<func::FuncOp>("main").getNumResults());
   std::vector<std::vector<char>> outBytes;
   std::vector<llmopt_output> out;
   for (auto [i, type] : llvm::enumerate(outTypes)) {

@@ -67,6 +67,15 @@ struct MmaF32 {
   }
 };
 
+/// Products are exact, sums f32 (sm_89).
+struct MmaE4m3 {
+  using Input = e4m3;
+  using Sum = float;
+  __device__ static __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    mma_m16n8k32_e4m3(c, a, b);
+  }
+};
+
 /// Exact.
 struct MmaS8 {
   using Input = int8_t;

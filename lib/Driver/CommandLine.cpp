@@ -342,6 +342,9 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
   case OPT_dropout_EQ:
   case OPT_seed_EQ:
     return applyTraining(arg.getOption().getID(), value, line.training, errors);
+  case OPT_fp8:
+    line.fp8 = true;
+    return true;
   case OPT_fp16:
   case OPT_bf16: {
     std::string type = arg.getOption().matches(OPT_fp16) ? "f16" : "bf16";
@@ -413,6 +416,13 @@ bool checkCombinations(const CommandLine &line, raw_ostream &errors) {
     return fail(errors,
                 "expected -emit=cuda or lm with -fp16 and -bf16 (CPU kernels compute in f32; -quantize-int8 and "
                 "-quantize-int4 make their weights smaller)");
+  if (line.fp8 && !llvm::is_contained({EmitKind::Cuda, EmitKind::Cubin, EmitKind::Ptx, EmitKind::LM}, line.emit))
+    return fail(errors,
+                "expected -emit=cuda, cubin, ptx or lm with -fp8: CPUs have no products of e4m3 (-quantize-int8 "
+                "makes weights as small)");
+  if (line.fp8 && (line.quantize.any() || line.train))
+    return fail(errors, llvm::Twine("expected no ") + (line.train ? "-train" : "-quantize-int8 and -quantize-int4") +
+                            " with -fp8");
   if (line.emulate && line.emit != EmitKind::Cuda)
     return fail(errors, "expected -emit=cuda with -emulate");
   if (line.emit == EmitKind::Onnx && (line.kvCache || line.train))

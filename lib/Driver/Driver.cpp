@@ -22,7 +22,7 @@ int llmopt::runDriver(const CommandLine &line, llvm::StringRef commandText, llvm
     if (line.quantize.fake || line.training.lora)
       phases.append({quantizeModel, trainModel, recomputeValues});
     else
-      phases.append({trainModel, quantizeModel, recomputeValues});
+      phases.append({trainModel, quantizeModel, quantizeFloat8, recomputeValues});
     phases.append({keepCache, narrowModel, emitModel});
   }
   for (Phase phase : phases)

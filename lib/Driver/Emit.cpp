@@ -102,7 +102,11 @@ int emitForCuda(Session &session) {
                         "expected one architecture with -emit=cubin or ptx, but got -cuda-arch=" + line.cudaArch);
   if (line.embedWeights && !isLibrary)
     return session.fail(kUsage, "expected -o <m.so> with -embed-weights");
-  if (int code = planModel(session, cuda::CudaPlanTarget()); code != kOk)
+  // An emulation has every instruction.
+  const std::string old = line.emulate ? "" : cuda::findWithoutFloat8(*architectures);
+  if (line.fp8 && !old.empty())
+    return session.fail(kUsage, "expected -cuda-arch=sm_89 or later with -fp8, but got sm_" + old);
+  if (int code = planModel(session, cuda::CudaPlanTarget(/*float8=*/old.empty())); code != kOk)
     return code;
   session.beginPhase("emit");
   ModuleOp plan = *session.module;

@@ -8,6 +8,7 @@
 #include "llmopt/Transforms/Passes.h"
 #include "llmopt/Transforms/Precision/Passes.h"
 #include "llmopt/Transforms/Pruning/Passes.h"
+#include "llmopt/Transforms/Quantization/Passes.h"
 #include "llmopt/Transforms/Training/Passes.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -127,6 +128,13 @@ int llmopt::keepCache(Session &session) {
         session.note("-kv-cache: no input '" + name.str() + "': the session knows how many tokens there are");
   });
   return kOk;
+}
+
+int llmopt::quantizeFloat8(Session &session) {
+  if (!session.line.fp8)
+    return kOk;
+  return session.runPasses(
+      "quantize", [&](OpPassManager &manager) { manager.addNestedPass<func::FuncOp>(createQuantizeFp8Pass()); });
 }
 
 int llmopt::narrowModel(Session &session) {

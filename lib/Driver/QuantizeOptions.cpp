@@ -39,15 +39,18 @@ bool llmopt::parseQuantizeInt8(StringRef text, QuantizeOptions &options, std::st
   if (text.empty())
     return true;
   return forEachPair(text, [&](StringRef key, StringRef value) {
-    if (key == "inputs" && (value == "dynamic" || value == "static"))
-      return options.staticInputs = value == "static", true;
+    if (key == "inputs" && (value == "dynamic" || value == "static" || value == "float")) {
+      options.staticInputs = value == "static";
+      options.int8WeightsOnly = value == "float";
+      return true;
+    }
     if (key == "smooth" && !value.getAsDouble(options.smooth) && options.smooth > 0 && options.smooth < 1)
       return true;
     if (key == "bias" && (value == "corrected" || value == "kept"))
       return options.biasCorrection = value == "corrected", true;
     if (parseCommon(key, value, options))
       return true;
-    return fail(error, "expected -quantize-int8=inputs:dynamic|static,smooth:<0..1>,bias:corrected|kept,"
+    return fail(error, "expected -quantize-int8=inputs:dynamic|static|float,smooth:<0..1>,bias:corrected|kept,"
                        "embeddings:int8|float,mode:integer|fake, but got " +
                            key + ":" + value);
   });

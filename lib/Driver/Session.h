@@ -80,8 +80,9 @@ int importModel(Session &session);
 int replaceWeights(Session &session); // -weights
 int raiseModel(Session &session);
 int pruneModel(Session &session);
-int keepCache(Session &session);    // -kv-cache
-int narrowModel(Session &session);  // -fp16, -bf16
+int keepCache(Session &session);      // -kv-cache
+int narrowModel(Session &session);    // -fp16, -bf16
+int quantizeFloat8(Session &session); // -fp8
 int trainModel(Session &session);
 int recomputeValues(Session &session); // -recompute, -mem-budget
 int quantizeModel(Session &session);

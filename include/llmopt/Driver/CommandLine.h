@@ -55,13 +55,14 @@ struct CommandLine {
   bool emulate = false;
   std::string cudaArch = "sm_80";
 
-  std::string precision;            ///< "f16" with -fp16, "bf16" with -bf16
+  std::string precision; ///< "f16" with -fp16, "bf16" with -bf16
+  bool fp8 = false;
   std::optional<int64_t> keepHeads; ///< -prune=heads:<n>
-  std::string weights; ///< safetensors
+  std::string weights;              ///< safetensors
   bool train = false;
   std::vector<std::string> trainable; // globs
   std::string loss;                   ///< empty: what fits the head, or cross_entropy
-  int64_t lossChunk = 256; ///< of causal: tokens whose logits exist at a time; 0: all
+  int64_t lossChunk = 256;            ///< of causal: tokens whose logits exist at a time; 0: all
   std::string recompute = "free";
   std::optional<MemoryBudget> memoryBudget;
   TrainOptions training;

@@ -49,10 +49,11 @@ def recompute_EQ : J<"recompute", "none|free|layers", "What the backward pass co
 
 def fp16 : F<"fp16", "Products, attention and norms in f16, sums in f32 (-emit=cuda)">, Group<grp_quantize>;
 def bf16 : F<"bf16", "The same in bf16">, Group<grp_quantize>;
+def fp8 : F<"fp8", "Linear layers in e4m3: per-channel weights, per-token activations (-emit=cuda, sm_89 and later)">, Group<grp_quantize>;
 def quantize_int8 : F<"quantize-int8", "Linear layers in int8: per-channel weights, per-token dynamic activations">, Group<grp_quantize>;
 def quantize_int8_EQ : J<"quantize-int8", "<key>:<value>,..",
-                         "The same with inputs:static, smooth:<0..1> (SmoothQuant) or bias:corrected, which need "
-                         "-calib; mode:fake rounds floats, for -train">,
+                         "The same with inputs:float (weights alone); inputs:static, smooth:<0..1> (SmoothQuant) or "
+                         "bias:corrected, which need -calib; mode:fake rounds floats, for -train">,
                        Group<grp_quantize>;
 def quantize_int4 : F<"quantize-int4", "Linear layers with int4 weights in groups of 32; with -quantize-int8 too, int8 where groups do not fit">, Group<grp_quantize>;
 def quantize_int4_EQ : J<"quantize-int4", "<key>:<value>,..",

@@ -20,13 +20,14 @@ struct QuantizeOptions {
   bool int8 = false, int4 = false;
   bool staticInputs = false;          ///< int8 with ranges from calibration
   bool weightsOnly = false;           ///< int4 with inputs in float
+  bool int8WeightsOnly = false;       ///< int8 with inputs in float
   bool asymmetric = false;            ///< int4 with zero points
   int64_t group = 32;                 ///< int4: inputs that share a scale
   std::optional<WeightMethod> method; ///< absent: GPTQ with data, else to nearest
   double smooth = 0;                  ///< SmoothQuant's alpha; 0: off
   bool biasCorrection = false;
-  bool fake = false;          ///< lm.fake_quantize instead of integers
-  bool embeddings = true;     ///< tables in int8, a scale per row
+  bool fake = false;                         ///< lm.fake_quantize instead of integers
+  bool embeddings = true;                    ///< tables in int8, a scale per row
   std::vector<std::string> include, exclude; ///< globs over layer names
 
   std::string calib; ///< data of calibration; empty: none

@@ -24,6 +24,19 @@ def QuantizeInt8Pass : Pass<"lm-quantize-int8", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::llmopt::lm::LMDialect"];
 }
 
+def QuantizeFp8Pass : Pass<"lm-quantize-fp8", "::mlir::func::FuncOp"> {
+  let summary = "linear layers in e4m3: per-channel weights, per-token dynamic activations";
+  let description = [{
+    Every lm.linear by a constant weight gets quantize/dequantize pairs of f8E4M3FN
+    on both sides (Micikevicius et al. 2022): one scale per output channel of the
+    weight (a recipe, computed when compiling), one per row of the activation
+    (computed when running), the largest magnitude becoming 448. No data is needed.
+    Linear layers with fewer than `min-width` inputs or outputs stay in float.
+  }];
+  let options = [Option<"minWidth", "min-width", "int64_t", "16", "Smallest K and N that are quantized">];
+  let dependentDialects = ["::llmopt::lm::LMDialect"];
+}
+
 def QuantizeInt4Pass : Pass<"lm-quantize-int4", "::mlir::func::FuncOp"> {
   let summary = "linear layers with int4 weights in groups: rounded to nearest";
   let description = [{

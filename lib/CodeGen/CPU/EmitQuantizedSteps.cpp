@@ -145,4 +145,6 @@ std::optional<PlanTarget::PackedLayout> CPUPlanTarget::getInt8Layout(int64_t, in
   return PackedLayout{::getInt8Layout(target), gemmInt8NR(target)};
 }
 
-std::optional<int64_t> CPUPlanTarget::getQuantizedWidth() const { return target.gemmNR(); }
+std::optional<PlanTarget::PackedLayout> CPUPlanTarget::getQuantizedLayout() const {
+  return PackedLayout{kernel::Layout::Panels, target.gemmNR()};
+}

@@ -1,6 +1,6 @@
 // Products by constant weights are tensor-core kernels (mma_gemm.cuh); which tile of
 // the result a block computes is chosen here.
-#include "Drafts.h"
+#include "Products.h"
 
 #include "llmopt/CodeGen/CUDA/EmitCuda.h"
 
@@ -17,15 +17,7 @@ using lm::SymExpr;
 namespace {
 
 constexpr int64_t kMatmulThreads = 256; // of batched_matmul, one per element
-/// Blocks that fill a GPU: a H100 has 132 multiprocessors.
-constexpr int64_t kEnoughBlocks = 128;
-constexpr int64_t kFewThreads = 128; // kGemvThreads
 
-/// The tiles of mma_gemm.cuh; the generated text asserts threads and bytes.
-struct Tile {
-  const char *name;
-  int64_t m, n, threads, sharedBytes;
-};
 constexpr Tile kTiles[] = {
     {"GemmTile128x128", 128, 128, 256, 64 << 10},
     {"GemmTile128x64", 128, 64, 256, 48 << 10},
@@ -33,9 +25,9 @@ constexpr Tile kTiles[] = {
     {"GemmTile64x32", 64, 32, 128, 48 << 10},
 };
 
-/// The largest tile that still gives every multiprocessor a block; 64 x 64 where the
-/// number of rows is known at run time only.
-const Tile &chooseTile(const SymExpr &rows, int64_t n, bool wide) {
+} // namespace
+
+const Tile &cuda::chooseTile(const SymExpr &rows, int64_t n, bool wide) {
   std::optional<int64_t> m = rows.getConstant();
   if (!m)
     return n > 32 ? kTiles[2] : kTiles[3];
@@ -45,22 +37,7 @@ const Tile &chooseTile(const SymExpr &rows, int64_t n, bool wide) {
   return kTiles[3];
 }
 
-/// AnyRows of gemm_any_rows.cuh: wide products give every warp its columns, narrow ones
-/// share K between the warps so that there are enough blocks.
-struct FewRows {
-  int64_t perWarp, sharing;
-  int64_t columns() const { return perWarp * 4 / sharing; }
-};
-/// kFewRows of an element type of `size` bytes.
-int64_t getFewRows(int64_t size) { return size == 4 ? 4 : 8; }
-FewRows chooseFewRows(int64_t n) {
-  return n >= 16 * kEnoughBlocks ? FewRows{4, 1} : n >= 4 * kEnoughBlocks ? FewRows{4, 4} : FewRows{1, 4};
-}
-
-/// 1 for up to `limit`, else 0.
-SymExpr isAtMost(const SymExpr &value, int64_t limit) {
-  return SymExpr::min(SymExpr::max(SymExpr(limit + 1) - value, SymExpr(0)), SymExpr(1));
-}
+namespace {
 
 struct Product {
   Value x;
@@ -81,8 +58,7 @@ LogicalResult finish(const Product &p, const std::string &mma, const std::string
   d.sharedBytes = tile.sharedBytes;
   const SymExpr tiles = SymExpr::ceilDiv(p.rows, tile.m) * SymExpr(static_cast<int64_t>(llvm::divideCeil(p.n, tile.n)));
   // Whether there are few rows, mostly shows at run time.
-  const bool anyRows = p.rows.getConstant().value_or(0) <= getFewRows(size) && !getElementTypeOrSelf(p.x).isInteger() &&
-                       tile.threads == kFewThreads;
+  const bool anyRows = p.rows.getConstant().value_or(0) <= getFewRows(size) && tile.threads == kFewThreads;
   const FewRows few = chooseFewRows(p.n);
   std::string call = "llmopt::mma_gemm<llmopt::" + mma + ", Tile, ";
   d.step.tiles = tiles;
@@ -100,19 +76,26 @@ LogicalResult finish(const Product &p, const std::string &mma, const std::string
   return success();
 }
 
-/// "llmopt::GemmEpilogue<..>;\n  const Epilogue epilogue{y, bias, ..", without the closing brace.
-std::string epilogueText(Type result, kernel::Activation activation, Value bias, Value residual, bool scales,
-                         const std::string &fields) {
+} // namespace
+
+FewRows cuda::chooseFewRows(int64_t n) {
+  return n >= 16 * kEnoughBlocks ? FewRows{4, 1} : n >= 4 * kEnoughBlocks ? FewRows{4, 4} : FewRows{1, 4};
+}
+
+SymExpr cuda::isAtMost(const SymExpr &value, int64_t limit) {
+  return SymExpr::min(SymExpr::max(SymExpr(limit + 1) - value, SymExpr(0)), SymExpr(1));
+}
+
+std::string cuda::biasType(Value bias) { return "const " + (bias ? typeText(getElementTypeOrSelf(bias)) : "float"); }
+
+std::string cuda::epilogueText(Type result, kernel::Activation activation, Value bias, Value residual, bool scales,
+                               bool zero, const std::string &fields) {
   const std::string vector = bias ? typeText(getElementTypeOrSelf(bias)) : "float";
   const std::string type = typeText(getElementTypeOrSelf(result));
   return "llmopt::GemmEpilogue<" + type + ", " + activationText(activation) + ", " + boolText(bool(bias)) + ", " +
-         boolText(bool(residual)) + ", " + boolText(scales) + ", " + type + ", " + vector +
+         boolText(bool(residual)) + ", " + boolText(scales) + ", " + type + ", " + vector + (zero ? ", true" : "") +
          ">;\n  const Epilogue epilogue{" + fields;
 }
-
-std::string biasType(Value bias) { return "const " + (bias ? typeText(getElementTypeOrSelf(bias)) : "float"); }
-
-} // namespace
 
 LogicalResult cuda::draftGemm(kernel::GemmOp gemm, Draft &d) {
   Type element = getElementTypeOrSelf(gemm.getInput());
@@ -142,36 +125,8 @@ LogicalResult cuda::draftGemm(kernel::GemmOp gemm, Draft &d) {
                                    : "MmaF32",
                 x, w,
                 epilogueText(gemm.getType(), gemm.getActivation(), gemm.getBias(), gemm.getResidual(),
-                             /*scales=*/false, fields),
+                             /*scales=*/false, /*zero=*/false, fields),
                 /*wide=*/element.isF32(), d);
-}
-
-LogicalResult cuda::draftGemmS8(kernel::GemmS8Op gemm, Draft &d) {
-  if (gemm.getLayout() != kernel::Layout::Rows ||
-      cast<RankedTensorType>(gemm.getWeight().getType()).getDimSize(2) != kChunkBytes)
-    return gemm.emitError() << "expected an int8 weight in rows of " << kChunkBytes << ", but got "
-                            << kernel::stringifyLayout(gemm.getLayout()) << " of " << gemm.getWeight().getType();
-  SymExpr rows = rowsOf(gemm.getType());
-  if (gemm.getInputZeroPoint() || rowsOf(gemm.getInputScale().getType()) != rows)
-    return gemm.emitError() << "expected one scale for each row and no zero point, but got "
-                            << gemm.getInputScale().getType();
-  Product p{gemm.getInput(),
-            rows,
-            SymExpr(static_cast<int64_t>(gemm.getK())),
-            SymExpr(0),
-            static_cast<int64_t>(gemm.getN()),
-            static_cast<int64_t>(gemm.getK())};
-  d.hint = "gemm_s8_" + std::to_string(p.k) + "_" + std::to_string(p.n);
-  const std::string type = typeText(getElementTypeOrSelf(gemm.getType()));
-  std::string x = d.buffer("const int8_t", "x"), xScale = d.buffer("const float", "x_scale"),
-              w = d.buffer("const int8_t", "w"), wScale = d.buffer("const float", "w_scale"),
-              bias = d.optional(gemm.getBias(), biasType(gemm.getBias()), "bias"),
-              residual = d.optional(gemm.getResidual(), "const " + type, "residual"), y = d.buffer(type, "y");
-  const std::string fields = y + ", " + bias + ", " + residual + ", " + xScale + ", " + wScale + ", 1, 1.0f, 1.0f";
-  return finish(p, "MmaS8", x, w,
-                epilogueText(gemm.getType(), gemm.getActivation(), gemm.getBias(), gemm.getResidual(),
-                             /*scales=*/true, fields),
-                /*wide=*/false, d);
 }
 
 LogicalResult cuda::draftMatmul(kernel::BatchedMatmulOp matmul, Draft &d) {

@@ -80,11 +80,27 @@ std::string vectorType(ValueRange vectors) {
 
 struct NormBuffers {
   std::string x, residual, inputBias, scale, bias, y, q = "nullptr", qScale = "nullptr", sum;
+  std::string fixed = "{}"; // TensorScale
 };
 
-/// Both norms; the buffers of results stand in the order of the operation's results.
+/// TensorScale of norm.cuh, and its buffers.
+std::string tensorScale(Value scale, Value zero, bool narrowRange, Draft &d) {
+  const std::string s = d.buffer("const float", "tensor_scale"), z = d.optional(zero, "const int8_t", "tensor_zero");
+  return "{" + s + ", " + z + ", " + (narrowRange ? "-127.0f" : "-128.0f") + "}";
+}
+
+/// What a norm quantizes to.
+template <typename NormOp> std::string quantizedType(NormOp norm) {
+  if constexpr (std::is_same_v<NormOp, kernel::NormOp>)
+    return "int8_t";
+  else
+    return typeText(getElementTypeOrSelf(norm.getQuantized()));
+}
+
+/// All norms; the buffers of results stand in the order of the operation's results.
 template <typename NormOp> LogicalResult draftAnyNorm(NormOp norm, bool quantizes, Draft &d) {
   Type element = getElementTypeOrSelf(norm.getInput());
+  constexpr bool perRow = std::is_same_v<NormOp, kernel::NormQuantizedOp>;
   const std::string type = typeText(element),
                     vector = vectorType({norm.getInputBias(), norm.getScale(), norm.getBias()});
   d.hint = lm::stringifyNormKind(norm.getKind()).str() + (quantizes ? "_norm_quantized" : "_norm");
@@ -94,10 +110,13 @@ template <typename NormOp> LogicalResult draftAnyNorm(NormOp norm, bool quantize
   b.inputBias = d.optional(norm.getInputBias(), "const " + vector, "input_bias");
   b.scale = d.optional(norm.getScale(), "const " + vector, "scale");
   b.bias = d.optional(norm.getBias(), "const " + vector, "bias");
+  if constexpr (std::is_same_v<NormOp, kernel::NormQuantizedTensorOp>)
+    b.fixed = tensorScale(norm.getTensorScale(), norm.getTensorZeroPoint(), norm.getNarrowRange(), d);
   b.y = d.buffer(type, "y");
   if (quantizes) {
-    b.q = d.buffer("int8_t", "q");
-    b.qScale = d.buffer("float", "q_scale");
+    b.q = d.buffer(quantizedType(norm), "q");
+    if (perRow)
+      b.qScale = d.buffer("float", "q_scale");
   }
   b.sum = d.optional(norm.getSum(), type, "sum");
   const SymExpr width = getDims(norm.getInput()).back(), rows = rowsOf(norm.getInput().getType());
@@ -106,10 +125,11 @@ template <typename NormOp> LogicalResult draftAnyNorm(NormOp norm, bool quantize
   std::optional<Form> form = chooseForm(width, element, {norm.getInput(), norm.getResidual()});
   if (form) {
     d.body = beginRows(*form, type, rows, d);
-    d.body += "llmopt::norm_rows_typed<Form, " + isLayer + ", " + boolText(quantizes) + ">(llmopt::NormArguments<" +
-              type + ", " + vector + ">{" + b.x + ", " + b.residual + ", " + b.inputBias + ", " + b.scale + ", " +
-              b.bias + ", " + b.y + ", " + b.sum + ", " + b.q + ", " + b.qScale + ", 0.0f, " + d.size(rows, "rows") +
-              ", " + d.size(width, "width") + ", " + epsilon + "});";
+    d.body += "llmopt::norm_rows_typed<Form, " + isLayer + ", " + boolText(perRow) + ">(llmopt::NormArguments<" + type +
+              ", " + vector + (quantizedType(norm) == "int8_t" ? "" : ", " + quantizedType(norm)) + ">{" + b.x + ", " +
+              b.residual + ", " + b.inputBias + ", " + b.scale + ", " + b.bias + ", " + b.y + ", " + b.sum + ", " +
+              b.q + ", " + b.qScale + ", " + b.fixed + ", " + d.size(rows, "rows") + ", " + d.size(width, "width") +
+              ", " + epsilon + "});";
     return success();
   }
   if (quantizes || !element.isF32() || vector != "float")
@@ -130,11 +150,33 @@ LogicalResult cuda::draftNormQuantized(kernel::NormQuantizedOp norm, Draft &d) {
   return draftAnyNorm(norm, /*quantizes=*/true, d);
 }
 
+LogicalResult cuda::draftNormQuantizedTensor(kernel::NormQuantizedTensorOp norm, Draft &d) {
+  return draftAnyNorm(norm, /*quantizes=*/true, d);
+}
+
+LogicalResult cuda::draftQuantizeTensor(kernel::QuantizeTensorOp quantize, Draft &d) {
+  constexpr int64_t kPerBlock = 256 * 8;
+  Type element = getElementTypeOrSelf(quantize.getInput());
+  const std::string type = typeText(element);
+  d.hint = "quantize_tensor";
+  const std::string x = d.buffer("const " + type, "x"),
+                    scale = tensorScale(quantize.getScale(), quantize.getZeroPoint(), quantize.getNarrowRange(), d),
+                    q = d.buffer("int8_t", "q");
+  const SymExpr count = lm::getNumElements(quantize.getInput().getType());
+  const bool aligned = alignmentOf(quantize.getInput(), element.getIntOrFloatBitWidth() / 8) == kChunkBytes;
+  d.body = std::string("llmopt::quantize_tensor<") + boolText(aligned) + ">(" + x + ", " + q + ", llmopt::TensorScale" +
+           scale + ", " + d.size(count, "count") + ");";
+  d.step.tiles = SymExpr::ceilDiv(count, kPerBlock);
+  return success();
+}
+
 LogicalResult cuda::draftQuantizeRows(kernel::QuantizeRowsOp quantize, Draft &d) {
   Type element = getElementTypeOrSelf(quantize.getInput());
   const std::string type = typeText(element);
   d.hint = "quantize_rows";
-  std::string x = d.buffer("const " + type, "x"), q = d.buffer("int8_t", "q"), scale = d.buffer("float", "scale");
+  Type quantized = getElementTypeOrSelf(quantize.getResult());
+  std::string x = d.buffer("const " + type, "x"), q = d.buffer(typeText(quantized), "q"),
+              scale = d.buffer("float", "scale");
   const SymExpr width = getDims(quantize.getInput()).back(), rows = rowsOf(quantize.getInput().getType());
   if (std::optional<Form> form = chooseForm(width, element, {quantize.getInput()})) {
     d.body = beginRows(*form, type, rows, d);
@@ -142,7 +184,7 @@ LogicalResult cuda::draftQuantizeRows(kernel::QuantizeRowsOp quantize, Draft &d)
               d.size(width, "width") + ");";
     return success();
   }
-  if (!element.isF32())
+  if (!element.isF32() || !quantized.isInteger(8))
     return tooWide(quantize, quantize.getInput());
   d.body = "llmopt::quantize_rows(" + x + ", " + q + ", " + scale + ", " + d.size(width, "width") + ");";
   d.step.tiles = rows;
@@ -198,7 +240,7 @@ LogicalResult cuda::draftEmbed(kernel::EmbedOp embed, Draft &d) {
   d.body += std::string("llmopt::embed_rows<Form, ") + boolText(norms) + ", " +
             boolText(norms && *embed.getKind() == lm::NormKind::Layer) + ", false>(llmopt::NormArguments<" + type +
             ", " + vector + ">{nullptr, nullptr, nullptr, " + scale + ", " + bias + ", " + y + ", " + sum +
-            ", nullptr, nullptr, 0.0f, " + rowText + ", " + widthText + ", " +
+            ", nullptr, nullptr, {}, " + rowText + ", " + widthText + ", " +
             floatLiteral(norms ? embed.getEpsilon().convertToDouble() : 0.0) + "}" + tables + ");";
   return success();
 }

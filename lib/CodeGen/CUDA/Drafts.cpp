@@ -29,7 +29,11 @@ std::string cuda::activationText(kernel::Activation activation) {
 }
 
 std::string cuda::typeText(Type element) {
-  return element.isF16() ? "llmopt::f16" : element.isBF16() ? "llmopt::bf16" : "float";
+  return element.isF16()                  ? "llmopt::f16"
+         : element.isBF16()               ? "llmopt::bf16"
+         : element.isInteger(8)           ? "int8_t"
+         : isa<Float8E4M3FNType>(element) ? "llmopt::e4m3"
+                                          : "float";
 }
 
 int64_t cuda::alignmentOf(const SymExpr &expr, int64_t size) {
@@ -68,11 +72,18 @@ LogicalResult llmopt::cuda::draftKernel(Operation *op, Draft &draft) {
       .Case<kernel::GemmOp>([&](kernel::GemmOp gemm) { return draftGemm(gemm, draft); })
       .Case<kernel::QuantizeRowsOp>([&](kernel::QuantizeRowsOp rows) { return draftQuantizeRows(rows, draft); })
       .Case<kernel::GemmS8Op>([&](kernel::GemmS8Op gemm) { return draftGemmS8(gemm, draft); })
+      .Case<kernel::GemmF8Op>([&](kernel::GemmF8Op gemm) { return draftGemmF8(gemm, draft); })
+      .Case<kernel::GemmW4A8Op>([&](kernel::GemmW4A8Op gemm) { return draftGemmW4A8(gemm, draft); })
+      .Case<kernel::GemmWQOp>([&](kernel::GemmWQOp gemm) { return draftGemmWQ(gemm, draft); })
       .Case<kernel::BatchedMatmulOp>([&](kernel::BatchedMatmulOp matmul) { return draftMatmul(matmul, draft); })
       .Case<kernel::AttentionOp>([&](kernel::AttentionOp attention) { return draftAttention(attention, draft); })
       .Case<kernel::KVAppendOp>([&](kernel::KVAppendOp append) { return draftKVAppend(append, draft); })
       .Case<kernel::NormOp>([&](kernel::NormOp norm) { return draftNorm(norm, draft); })
       .Case<kernel::NormQuantizedOp>([&](kernel::NormQuantizedOp norm) { return draftNormQuantized(norm, draft); })
+      .Case<kernel::NormQuantizedTensorOp>(
+          [&](kernel::NormQuantizedTensorOp norm) { return draftNormQuantizedTensor(norm, draft); })
+      .Case<kernel::QuantizeTensorOp>(
+          [&](kernel::QuantizeTensorOp tensor) { return draftQuantizeTensor(tensor, draft); })
       .Case<kernel::SoftmaxOp>([&](kernel::SoftmaxOp softmax) { return draftSoftmax(softmax, draft); })
       .Case<kernel::EmbedOp>([&](kernel::EmbedOp embed) { return draftEmbed(embed, draft); })
       .Default([](Operation *other) { return other->emitError() << "no CUDA kernel for " << other->getName(); });

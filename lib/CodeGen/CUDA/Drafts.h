@@ -13,7 +13,7 @@ const char *boolText(bool value);
 lm::SymExpr rowsOf(mlir::Type type);
 /// "llmopt::Activation::gelu_erf"
 std::string activationText(kernel::Activation activation);
-/// "float", "llmopt::f16" or "llmopt::bf16"
+/// "float", "llmopt::f16" or "llmopt::bf16"; "int8_t" or "llmopt::e4m3" of quantized values
 std::string typeText(mlir::Type element);
 
 /// What an asynchronous copy brings at best.
@@ -32,12 +32,18 @@ constexpr int64_t kMaxFlashDim = 128;
 /// Norms, softmax, embeddings and quantization of rows (DraftRows.cpp).
 mlir::LogicalResult draftNorm(kernel::NormOp norm, Draft &draft);
 mlir::LogicalResult draftNormQuantized(kernel::NormQuantizedOp norm, Draft &draft);
+mlir::LogicalResult draftNormQuantizedTensor(kernel::NormQuantizedTensorOp norm, Draft &draft);
+mlir::LogicalResult draftQuantizeTensor(kernel::QuantizeTensorOp quantize, Draft &draft);
 mlir::LogicalResult draftSoftmax(kernel::SoftmaxOp softmax, Draft &draft);
 mlir::LogicalResult draftEmbed(kernel::EmbedOp embed, Draft &draft);
 mlir::LogicalResult draftQuantizeRows(kernel::QuantizeRowsOp quantize, Draft &draft);
 /// Products (DraftProducts.cpp).
 mlir::LogicalResult draftGemm(kernel::GemmOp gemm, Draft &draft);
 mlir::LogicalResult draftGemmS8(kernel::GemmS8Op gemm, Draft &draft);
+/// Products whose weights stay int4 or int8 (DraftQuantizedProducts.cpp).
+mlir::LogicalResult draftGemmW4A8(kernel::GemmW4A8Op gemm, Draft &draft);
+mlir::LogicalResult draftGemmF8(kernel::GemmF8Op gemm, Draft &draft);
+mlir::LogicalResult draftGemmWQ(kernel::GemmWQOp gemm, Draft &draft);
 mlir::LogicalResult draftMatmul(kernel::BatchedMatmulOp matmul, Draft &draft);
 
 } // namespace llmopt::cuda

@@ -34,7 +34,7 @@ std::string cuda::printKernels(const Sources &sources) {
                    "results, arithmetic and memory traffic over shape symbols.",
                os);
   os << "#include \"llmopt/cuda/flash_attention.cuh\"\n#include \"llmopt/cuda/matmul.cuh\"\n"
-        "#include \"llmopt/cuda/gemm_any_rows.cuh\"\n#include \"llmopt/cuda/norm.cuh\"\n\n";
+        "#include \"llmopt/cuda/narrow_any_rows.cuh\"\n#include \"llmopt/cuda/norm.cuh\"\n\n";
   loops::printTextPreamble(os, loops::TextStyle::Cuda);
   bool first = true;
   for (const CudaKernel &kernel : sources.kernels) {

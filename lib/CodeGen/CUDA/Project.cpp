@@ -196,6 +196,15 @@ std::optional<std::vector<std::string>> llmopt::cuda::parseArchitectures(StringR
   return result;
 }
 
+std::string llmopt::cuda::findWithoutFloat8(ArrayRef<std::string> architectures) {
+  for (StringRef name : architectures) {
+    unsigned number;
+    if (!name.take_while(llvm::isDigit).getAsInteger(10, number) && number < 89)
+      return name.str();
+  }
+  return "";
+}
+
 LogicalResult llmopt::cuda::emitCudaProject(ModuleOp plan, StringRef output, ArrayRef<std::string> architectures,
                                             StringRef symbolPrefix) {
   FailureOr<Sources> sources = planSources(plan, architectures, symbolPrefix);

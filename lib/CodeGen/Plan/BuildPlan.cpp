@@ -48,11 +48,14 @@ bool llmopt::isRecipe(Value value) {
   if (!getDType(type.getElementType()))
     return false;
   // The executor reads elements narrower than a byte and small floats, but makes no
-  // other than quantized integers.
+  // other than quantized integers and e4m3.
   if (isa<lm::CastOp, lm::QuantizeOp>(op)) {
     unsigned bits = type.getElementTypeBitWidth();
     bool isFloat = isa<FloatType>(type.getElementType());
-    if ((bits < 8 && (isFloat || isa<lm::CastOp>(op))) || (bits == 8 && isFloat))
+    auto quantize = dyn_cast<lm::QuantizeOp>(op);
+    const bool isE4M3 =
+        quantize && isa<Float8E4M3FNType>(type.getElementType()) && quantize.getSaturate() && !quantize.getZeroPoint();
+    if ((bits < 8 && (isFloat || isa<lm::CastOp>(op))) || (bits == 8 && isFloat && !isE4M3))
       return false;
   }
   if (auto slice = dyn_cast<lm::SliceOp>(op))
@@ -180,7 +183,8 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
     lowerInt8Embedding(function);
     formInt8Products(function, target);
     formQuantizedProducts(function, target);
-    narrowInt8Products(function, target);
+    formFloat8Products(function, target);
+    narrowQuantizedProducts(function, target);
     formProducts(function, target);
     fuseEpilogues(function);
     formAttention(function, target);
@@ -214,7 +218,15 @@ struct PlanPass : llmopt::impl::PlanPassBase<PlanPass> {
       getOperation().emitError() << "expected int8 to be panels, pairs, quads, rows or none, but got " << int8;
       return signalPassFailure();
     }
-    if (failed(buildPlan(getOperation(), PanelTarget(panelWidth, layout, quantizedWeights))))
+    struct RowsTarget : PanelTarget {
+      RowsTarget() : PanelTarget(16, kernel::Layout::Rows, /*quantizedWeights=*/true) {}
+      std::optional<PackedLayout> getQuantizedLayout() const override { return PackedLayout{kernel::Layout::Rows, 1}; }
+      bool hasGemm(Type type) const override { return type.isF32() || type.isF16() || type.isBF16(); }
+      bool hasRows(Type type) const override { return hasGemm(type); }
+      bool hasFloat8() const override { return true; }
+    };
+    if (failed(quantizedRows ? buildPlan(getOperation(), RowsTarget())
+                             : buildPlan(getOperation(), PanelTarget(panelWidth, layout, quantizedWeights))))
       signalPassFailure();
   }
 };

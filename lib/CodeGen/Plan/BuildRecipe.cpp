@@ -159,7 +159,8 @@ LogicalResult RecipeBuilder::fill(Operation *op, Recipe::Node &node) {
       .Case([&](kernel::PackGroupsOp pack) {
         bool isSigned = getElementTypeOrSelf(pack.getInput()).isSignlessInteger();
         node.op = Op::Groups;
-        node.ints = {int64_t(pack.getWidth()), isSigned ? 8 : 0};
+        const bool isRows = pack.getLayout() == kernel::Layout::Rows;
+        node.ints = {isRows ? 0 : int64_t(pack.getWidth()), isSigned ? 8 : 0};
         return success();
       })
       .Default([](Operation *) { return failure(); });

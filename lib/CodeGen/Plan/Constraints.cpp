@@ -97,6 +97,8 @@ void Collector::visit(Operation *op) {
       addEqual(getDims(gemm.getInput()).back(), SymExpr(int64_t(gemm.getK())), op);
   } else if (auto gemm = dyn_cast<kernel::GemmS8Op>(op)) {
     addEqual(getDims(gemm.getInput()).back(), SymExpr(int64_t(gemm.getK())), op);
+  } else if (auto gemm = dyn_cast<kernel::GemmF8Op>(op)) {
+    addEqual(getDims(gemm.getInput()).back(), SymExpr(int64_t(gemm.getK())), op);
   } else if (auto gemm = dyn_cast<kernel::GemmW4A8Op>(op)) {
     addEqual(getDims(gemm.getInput()).back(), SymExpr(int64_t(gemm.getK())), op);
   } else if (auto gemm = dyn_cast<kernel::GemmWQOp>(op)) {

@@ -93,10 +93,14 @@ static Value orderGroups(OpBuilder &builder, Value value) {
   return lm::ConstantOp::create(builder, value.getLoc(), ordered);
 }
 
-static Value packGroups(OpBuilder &builder, const GroupedWeight &weight, int64_t width) {
+static Value packGroups(OpBuilder &builder, const GroupedWeight &weight, const PlanTarget::PackedLayout &layout,
+                        bool halfScales) {
   auto order = [&](Value value) { return value && weight.transposed ? orderGroups(builder, value) : value; };
-  return kernel::PackGroupsOp::create(builder, weight.q.getLoc(), order(weight.q), order(weight.scale),
-                                      order(weight.zeroPoint), width);
+  Value scale = order(weight.scale);
+  if (halfScales)
+    scale = lm::CastOp::create(builder, scale.getLoc(), scale, builder.getF16Type());
+  return kernel::PackGroupsOp::create(builder, weight.q.getLoc(), order(weight.q), scale, order(weight.zeroPoint),
+                                      layout.layout, layout.width);
 }
 
 namespace {
@@ -128,16 +132,23 @@ static std::optional<QuantizedRows> matchActivation(Value value, const GroupedWe
 /// Sums of k products of bytes fit 32 bits.
 static constexpr int64_t kMaxDepth = 131071;
 
-static Value formGrouped(lm::LinearOp op, const GroupedWeight &weight, int64_t width) {
+static Value formGrouped(lm::LinearOp op, const GroupedWeight &weight, const PlanTarget &target,
+                         const PlanTarget::PackedLayout &layout) {
   OpBuilder builder(op);
   Location loc = op.getLoc();
-  Value packed = packGroups(builder, weight, width);
   int64_t offset = weight.offset;
   std::optional<QuantizedRows> rows = matchActivation(op.getInput(), weight);
-  if (!rows || weight.k() > kMaxDepth)
-    return kernel::GemmWQOp::create(builder, loc, op.getType(), op.getInput(), packed, /*weight_scale=*/Value(),
-                                    op.getBias(), /*residual=*/Value(), weight.n, weight.k(), weight.group, offset,
-                                    bool(weight.zeroPoint), kernel::Activation::None);
+  if (!rows || weight.k() > kMaxDepth) {
+    // Beside f16, scales of f16: the product rounds them to it anyway.
+    Value input = getBeforeWidening(op.getInput(), target);
+    const bool halfScales =
+        layout.layout == kernel::Layout::Rows && getElementTypeOrSelf(input).isF16() && isRecipe(weight.scale);
+    Value packed = packGroups(builder, weight, layout, halfScales);
+    return kernel::GemmWQOp::create(builder, loc, op.getType(), input, packed, /*weight_scale=*/Value(), op.getBias(),
+                                    /*residual=*/Value(), weight.n, weight.k(), weight.group, offset,
+                                    bool(weight.zeroPoint), kernel::Activation::None, layout.layout, halfScales);
+  }
+  Value packed = packGroups(builder, weight, layout, /*halfScales=*/false);
   kernel::QuantizeRowsOp quantized = getQuantizedRows(rows->quantize);
   Value q = quantized.getResult(), scale = quantized.getScale();
   if (rows->grouped) {
@@ -148,24 +159,27 @@ static Value formGrouped(lm::LinearOp op, const GroupedWeight &weight, int64_t w
   }
   return kernel::GemmW4A8Op::create(builder, loc, op.getType(), q, scale, packed, op.getBias(), /*residual=*/Value(),
                                     weight.n, weight.k(), weight.group, offset, bool(weight.zeroPoint),
-                                    kernel::Activation::None);
+                                    kernel::Activation::None, layout.layout);
 }
 
-static Value formInt8(lm::LinearOp op, lm::DequantizeOp dequantize, int64_t width) {
+static Value formInt8(lm::LinearOp op, lm::DequantizeOp dequantize, const PlanTarget &target,
+                      const PlanTarget::PackedLayout &layout) {
   OpBuilder builder(op);
   Int8Weight weight = getInt8Weight(builder, dequantize, op.getTransposeWeight());
   auto matrix = cast<RankedTensorType>(weight.q.getType());
   int64_t k = matrix.getDimSize(0), n = matrix.getDimSize(1);
-  Value packed = kernel::PackOp::create(builder, weight.q.getLoc(), weight.q, kernel::Layout::Panels, width);
-  Value scale = weight.scale;
-  return kernel::GemmWQOp::create(builder, op.getLoc(), op.getType(), op.getInput(), packed, scale, op.getBias(),
-                                  /*residual=*/Value(), n, k, /*group=*/0, /*offset=*/0, /*zero_points=*/false,
-                                  kernel::Activation::None);
+  int64_t width = layout.width;
+  if (layout.layout == kernel::Layout::Rows)
+    width = target.getInt8Layout(n, k).value_or(layout).width;
+  Value packed = kernel::PackOp::create(builder, weight.q.getLoc(), weight.q, layout.layout, width);
+  return kernel::GemmWQOp::create(builder, op.getLoc(), op.getType(), getBeforeWidening(op.getInput(), target), packed,
+                                  weight.scale, op.getBias(), /*residual=*/Value(), n, k, /*group=*/0, /*offset=*/0,
+                                  /*zero_points=*/false, kernel::Activation::None, layout.layout);
 }
 
 void plan::formQuantizedProducts(func::FuncOp function, const PlanTarget &target) {
-  std::optional<int64_t> width = target.getQuantizedWidth();
-  if (!width)
+  std::optional<PlanTarget::PackedLayout> layout = target.getQuantizedLayout();
+  if (!layout)
     return;
   for (auto op : llvm::make_early_inc_range(function.getOps<lm::LinearOp>())) {
     if (!getElementTypeOrSelf(op.getType()).isF32() || !getElementTypeOrSelf(op.getInput()).isF32())
@@ -173,9 +187,9 @@ void plan::formQuantizedProducts(func::FuncOp function, const PlanTarget &target
     bool transposed = op.getTransposeWeight();
     Value result;
     if (std::optional<GroupedWeight> weight = matchGroups(op.getWeight(), transposed))
-      result = formGrouped(op, *weight, *width);
+      result = formGrouped(op, *weight, target, *layout);
     else if (lm::DequantizeOp weight = matchInt8Weight(op.getWeight(), transposed))
-      result = formInt8(op, weight, *width);
+      result = formInt8(op, weight, target, *layout);
     if (!result)
       continue;
     op.getResult().replaceAllUsesWith(result);

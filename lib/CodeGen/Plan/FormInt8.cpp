@@ -39,7 +39,8 @@ lm::QuantizeOp plan::matchQuantizedRows(Value value) {
 
 kernel::QuantizeRowsOp plan::getQuantizedRows(lm::QuantizeOp quantize) {
   for (Operation *user : quantize.getInput().getUsers())
-    if (auto rows = dyn_cast<kernel::QuantizeRowsOp>(user); rows && rows->getBlock() == quantize->getBlock()) {
+    if (auto rows = dyn_cast<kernel::QuantizeRowsOp>(user);
+        rows && rows->getBlock() == quantize->getBlock() && rows.getResult().getType() == quantize.getType()) {
       if (!rows->isBeforeInBlock(quantize))
         rows->moveBefore(quantize);
       return rows;

@@ -2,6 +2,8 @@
 // step less waits for all others.
 #include "Partition.h"
 
+#include "mlir/IR/TypeUtilities.h"
+
 using namespace mlir;
 using namespace llmopt;
 using namespace llmopt::plan;
@@ -58,7 +60,7 @@ static void formWithTensorScale(kernel::QuantizeTensorOp quantize) {
 }
 
 void plan::formQuantizedNorms(func::FuncOp function, const PlanTarget &target) {
-  if (!target.hasQuantizedNorm())
+  if (!target.hasQuantizedNorm(/*grouped=*/false))
     return;
   for (auto quantize : llvm::make_early_inc_range(function.getOps<kernel::QuantizeTensorOp>()))
     formWithTensorScale(quantize);
@@ -71,10 +73,12 @@ void plan::formQuantizedNorms(func::FuncOp function, const PlanTarget &target) {
     if (!dims.back().getConstant() || !width.getConstant())
       continue;
     scaleDims.back() = SymExpr(*dims.back().getConstant() / *width.getConstant());
+    if (!scaleDims.back().isConstant(1) && !target.hasQuantizedNorm(/*grouped=*/true))
+      continue;
     OpBuilder builder(norm);
     Location loc = builder.getFusedLoc({norm.getLoc(), rows.getLoc()});
     auto fused = kernel::NormQuantizedOp::create(
-        builder, loc, norm.getResult().getType(), lm::getTensorType(dims, builder.getI8Type()),
+        builder, loc, norm.getResult().getType(), lm::getTensorType(dims, getElementTypeOrSelf(rows.getResult())),
         lm::getTensorType(scaleDims, builder.getF32Type()), norm.getSum() ? norm.getSum().getType() : Type(),
         norm.getKind(), norm.getInput(), norm.getResidual(), norm.getInputBias(), norm.getScale(), norm.getBias(),
         norm.getEpsilon());

@@ -49,8 +49,7 @@ static std::pair<Activation, Operation *> matchSilu(Value value) {
 }
 
 /// Replaces `last` by the gemm with what `change` adds, at the place of `last`.
-template <typename Gemm>
-static Gemm absorb(Gemm gemm, Operation *last, llvm::function_ref<void(Gemm)> change) {
+template <typename Gemm> static Gemm absorb(Gemm gemm, Operation *last, llvm::function_ref<void(Gemm)> change) {
   OpBuilder builder(last);
   auto fused = cast<Gemm>(builder.clone(*gemm));
   fused->setLoc(builder.getFusedLoc({gemm.getLoc(), last->getLoc()}));
@@ -61,8 +60,7 @@ static Gemm absorb(Gemm gemm, Operation *last, llvm::function_ref<void(Gemm)> ch
 }
 
 /// activation(reshape(gemm)) -> reshape(activation(gemm)), so that it is next to it.
-template <typename Gemm>
-static void moveBehindReshape(Gemm gemm) {
+template <typename Gemm> static void moveBehindReshape(Gemm gemm) {
   Value result = gemm.getResult();
   if (!result.hasOneUse())
     return;
@@ -81,8 +79,7 @@ static void moveBehindReshape(Gemm gemm) {
   last->erase();
 }
 
-template <typename Gemm>
-static bool fuseOne(Gemm &gemm) {
+template <typename Gemm> static bool fuseOne(Gemm &gemm) {
   if (gemm.getActivation() == Activation::None && !gemm.getResidual())
     moveBehindReshape(gemm);
   Value result = gemm.getResult();
@@ -119,8 +116,7 @@ static bool fuseOne(Gemm &gemm) {
   return false;
 }
 
-template <typename Gemm>
-static void fuseAll(func::FuncOp function) {
+template <typename Gemm> static void fuseAll(func::FuncOp function) {
   SmallVector<Gemm> gemms(function.getOps<Gemm>());
   for (Gemm gemm : gemms)
     while (fuseOne(gemm)) {
@@ -130,6 +126,7 @@ static void fuseAll(func::FuncOp function) {
 void plan::fuseEpilogues(func::FuncOp function) {
   fuseAll<GemmOp>(function);
   fuseAll<GemmS8Op>(function);
+  fuseAll<kernel::GemmF8Op>(function);
   fuseAll<kernel::GemmW4A8Op>(function);
   fuseAll<kernel::GemmWQOp>(function);
   eraseDead(function);

@@ -53,6 +53,8 @@ bool llmopt::mayWriteInPlace(OpOperand &operand) {
     return value == gemm.getResidual() && value != gemm.getInput();
   if (auto gemm = dyn_cast<kernel::GemmS8Op>(op))
     return value == gemm.getResidual() && value != gemm.getInputScale();
+  if (auto gemm = dyn_cast<kernel::GemmF8Op>(op))
+    return value == gemm.getResidual() && value != gemm.getInputScale();
   if (auto gemm = dyn_cast<kernel::GemmW4A8Op>(op))
     return value == gemm.getResidual() && value != gemm.getInputScale();
   if (auto gemm = dyn_cast<kernel::GemmWQOp>(op))

@@ -17,6 +17,8 @@ SymExpr llmopt::getFlops(Operation *op) {
     return SymExpr(2 * int64_t(gemm.getK())) * elements(gemm.getResult());
   if (auto gemm = dyn_cast<kernel::GemmS8Op>(op))
     return SymExpr(2 * int64_t(gemm.getK())) * elements(gemm.getResult());
+  if (auto gemm = dyn_cast<kernel::GemmF8Op>(op))
+    return SymExpr(2 * int64_t(gemm.getK())) * elements(gemm.getResult());
   if (auto gemm = dyn_cast<kernel::GemmW4A8Op>(op))
     return SymExpr(2 * int64_t(gemm.getK())) * elements(gemm.getResult());
   if (auto gemm = dyn_cast<kernel::GemmWQOp>(op))

@@ -31,8 +31,13 @@ void formInt8Products(mlir::func::FuncOp function, const PlanTarget &target);
 /// kernel.gemm_w4a8; of floats and an int4 or int8 weight -> kernel.gemm_wq. What
 /// formInt8Products takes must be taken.
 void formQuantizedProducts(mlir::func::FuncOp function, const PlanTarget &target);
-/// f32 from or to f16 and bf16 beside kernel.quantize_rows and kernel.gemm_s8 -> in them.
-void narrowInt8Products(mlir::func::FuncOp function, const PlanTarget &target);
+/// f32 from or to f16 and bf16 beside quantization of rows and products of what is
+/// quantized -> in them.
+void narrowQuantizedProducts(mlir::func::FuncOp function, const PlanTarget &target);
+/// `value`, or the narrower float that it is made of, if products of the target know that.
+mlir::Value getBeforeWidening(mlir::Value value, const PlanTarget &target);
+/// lm.linear of rows and a weight in e4m3 -> kernel.quantize_rows, kernel.gemm_f8.
+void formFloat8Products(mlir::func::FuncOp function, const PlanTarget &target);
 /// lm.linear and lm.matmul -> kernel.gemm (constant weight) or kernel.batched_matmul.
 void formProducts(mlir::func::FuncOp function, const PlanTarget &target);
 /// Activations and residual additions -> into the gemm that feeds them alone.
@@ -52,8 +57,8 @@ mlir::LogicalResult formLoops(mlir::func::FuncOp function);
 void lowerDefineSymbol(mlir::func::FuncOp function);
 void orderSymbols(mlir::func::FuncOp function);
 
-/// The quantization behind `value`, if it is what kernel.quantize_rows computes:
-/// symmetric, per row of the last dimension, narrow range.
+/// The quantization behind `value`, if it is what kernel.quantize_rows computes in
+/// int8: symmetric, per row of the last dimension, narrow range.
 lm::QuantizeOp matchQuantizedRows(mlir::Value value);
 /// Whether `quantize` is such a quantization.
 bool isQuantizedRows(lm::QuantizeOp quantize);

@@ -128,7 +128,8 @@ static void appendNode(std::string &out, const Recipe &recipe, size_t index) {
     out += std::string(",\"narrow_range\":") + (ints[0] ? "true" : "false");
     break;
   case Recipe::Op::Groups:
-    out += ",\"width\":" + std::to_string(ints[0]) + ",\"offset\":" + std::to_string(ints[1]);
+    out += ints[0] ? ",\"width\":" + std::to_string(ints[0]) : std::string(",\"layout\":\"rows\"");
+    out += ",\"offset\":" + std::to_string(ints[1]);
     break;
   case Recipe::Op::Panels:
     out += ",\"width\":" + std::to_string(ints[0]);

@@ -150,6 +150,8 @@ void store(char *p, uint32_t dtype, double value) {
     return storeAs(p, static_cast<int64_t>(value));
   case LLMOPT_U64:
     return storeAs(p, static_cast<uint64_t>(value));
+  case LLMOPT_F8E4M3FN:
+    return storeAs(p, encodeE4M3(static_cast<float>(value)));
   }
 }
 
@@ -314,7 +316,7 @@ void Executor::quantize(const Recipe::Node &node, const std::vector<View> &in, c
       // The quotient has the type of the scale: what f32 rounds to a tie is one.
       double quotient = scale.dtype == LLMOPT_F64 ? v / s : static_cast<float>(v / s);
       double q = std::nearbyint(quotient) + z;
-      v = std::isnan(q) ? lowest : std::min(std::max(q, lowest), highest);
+      v = isSmallFloat(node.dtype) ? quotient : std::isnan(q) ? lowest : std::min(std::max(q, lowest), highest);
     } else {
       v = (v - z) * s;
     }
@@ -465,8 +467,12 @@ std::string Executor::run(const RecipeSink &sink) {
   } else if (last.op == Op::Groups) {
     View q, scale, zero;
     bool hasZero = last.operands.size() > 2;
-    if (eval(last.operands[0], q) && eval(last.operands[1], scale) && (!hasZero || eval(last.operands[2], zero)))
-      writeGroups(q, scale, hasZero ? &zero : nullptr, last.ints[0], last.ints[1], sink);
+    if (eval(last.operands[0], q) && eval(last.operands[1], scale) && (!hasZero || eval(last.operands[2], zero))) {
+      if (last.ints[0] == 0)
+        writeGroupRows(q, scale, hasZero ? &zero : nullptr, last.ints[1], sink);
+      else
+        writeGroups(q, scale, hasZero ? &zero : nullptr, last.ints[0], last.ints[1], sink);
+    }
   } else if (eval(recipe.nodes.size() - 1, view)) {
     writeDense(view, sink);
   }

@@ -110,3 +110,49 @@ bool recipe::writeGroups(const View &q, const View &scale, const View *zero, int
   }
   return true;
 }
+
+/// Hands rows to a sink, some of them at a time, and then zeros up to 16 bytes.
+template <typename Fill> static bool writePart(int64_t rows, int64_t pitch, const RecipeSink &sink, Fill fill) {
+  const int64_t atOnce = std::max<int64_t>(1, (int64_t(1) << 20) / std::max<int64_t>(pitch, 1));
+  std::vector<char> piece;
+  for (int64_t first = 0; first < rows; first += atOnce) {
+    const int64_t count = std::min(atOnce, rows - first);
+    piece.assign(static_cast<size_t>(count * pitch), 0);
+    for (int64_t j = 0; j < count; ++j)
+      fill(first + j, piece.data() + j * pitch);
+    if (!sink(piece.data(), piece.size()))
+      return false;
+  }
+  piece.assign(static_cast<size_t>((16 - rows * pitch % 16) % 16), 0);
+  return piece.empty() || sink(piece.data(), piece.size());
+}
+
+/// Puts the low half of `value` where nibble `i` of a row lies.
+static void setNibble(char *row, int64_t i, int64_t value) {
+  char &to = row[i / 2];
+  to = static_cast<char>(to | (value & 15) << (i % 2 ? 4 : 0));
+}
+
+bool recipe::writeGroupRows(const View &q, const View &scale, const View *zero, int64_t offset,
+                            const RecipeSink &sink) {
+  const int64_t groups = q.dims[0], group = q.dims[1], n = q.dims[2], scaleBytes = getDTypeBytes(scale.dtype);
+  return writePart(n, groups * group / 2, sink,
+                   [&](int64_t column, char *row) {
+                     for (int64_t g = 0; g < groups; ++g) {
+                       const char *from = q.data + g * q.strides[0] + column * q.strides[2];
+                       for (int64_t k = 0; k < group; ++k)
+                         setNibble(row, g * group + k, from[k * q.strides[1]] + offset);
+                     }
+                   }) &&
+         writePart(n, groups * scaleBytes, sink,
+                   [&](int64_t column, char *row) {
+                     for (int64_t g = 0; g < groups; ++g)
+                       std::memcpy(row + g * scaleBytes,
+                                   scale.data + scaleBytes * (g * scale.strides[0] + column * scale.strides[2]),
+                                   static_cast<size_t>(scaleBytes));
+                   }) &&
+         (!zero || writePart(n, (groups + 1) / 2, sink, [&](int64_t column, char *row) {
+           for (int64_t g = 0; g < groups; ++g)
+             setNibble(row, g, zero->data[g * zero->strides[0] + column * zero->strides[2]] + offset);
+         }));
+}

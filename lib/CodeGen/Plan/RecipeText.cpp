@@ -324,8 +324,8 @@ private:
       break;
     case Op::Groups:
       node.ints = {intOr(fields, "width", 0), intOr(fields, "offset", 0)};
-      if (node.ints[0] < 1 || rank != 3)
-        fail("expected groups of a positive width");
+      if ((node.ints[0] < 1 && fields.texts["layout"] != "rows") || rank != 3)
+        fail("expected groups of a positive width, or rows");
       break;
     case Op::Panels:
       node.ints = {intOr(fields, "width", 0), intOr(fields, "group", 1), intOr(fields, "shift", 0)};

@@ -36,6 +36,8 @@ bool writeSteps(const View &view, int64_t width, int64_t group, int64_t shift, c
 /// Blocks of kernel.pack_groups; `zero` is null for symmetric weights.
 bool writeGroups(const View &q, const View &scale, const View *zero, int64_t width, int64_t offset,
                  const RecipeSink &sink);
+/// The same as rows: nibbles, scales, zero points, each part from a multiple of 16 bytes.
+bool writeGroupRows(const View &q, const View &scale, const View *zero, int64_t offset, const RecipeSink &sink);
 
 } // namespace llmopt::recipe
 

@@ -38,6 +38,22 @@ inline double decodeSmallFloat(uint8_t bits, uint32_t dtype) {
   return negative ? -size : size;
 }
 
+/// The bits of an f32 rounded to e4m3 (FN), ties to even, what is too large to 448.
+inline uint8_t encodeE4M3(float x) {
+  const uint8_t sign = std::signbit(x) ? 0x80 : 0;
+  const double size = std::fabs(static_cast<double>(x));
+  if (std::isnan(x))
+    return 0x7f;
+  if (size >= 448)
+    return static_cast<uint8_t>(sign | 0x7e);
+  int exponent;
+  std::frexp(size, &exponent); // size = m 2^exponent, m in [0.5, 1)
+  exponent = exponent < -5 ? -5 : exponent;
+  // Eighths of 2^(exponent - 1), [8, 16] where that is normal; 16 carries over.
+  const auto eighths = static_cast<int>(std::nearbyint(std::ldexp(size, 4 - exponent)));
+  return static_cast<uint8_t>(sign | (eighths < 8 ? eighths : ((exponent + 6) << 3) + eighths - 8));
+}
+
 } // namespace llmopt
 
 #endif

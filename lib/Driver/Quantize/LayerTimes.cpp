@@ -18,6 +18,8 @@ LayerTimes::LayerTimes(ArrayRef<Site> sites, const cpu::TargetInfo &target)
 static cpu::Product getProduct(const QuantScheme &scheme) {
   if (scheme.isFloat())
     return cpu::Product::Float;
+  if (scheme.weight == QuantScheme::Weight::Int8 && scheme.input == QuantScheme::Input::Float)
+    return cpu::Product::Int4Weights; // the same kernel
   if (scheme.weight == QuantScheme::Weight::Int8)
     return scheme.input == QuantScheme::Input::Static ? cpu::Product::Int8Static : cpu::Product::Int8;
   return scheme.input == QuantScheme::Input::Float ? cpu::Product::Int4Weights : cpu::Product::Int4;

@@ -71,9 +71,9 @@ std::vector<QuantScheme> Quantize::listSchemes() const {
                        options.group, options.fake});
   if (options.int8)
     schemes.push_back({QuantScheme::Weight::Int8,
-                       isBase                 ? QuantScheme::Input::Float
-                       : options.staticInputs ? QuantScheme::Input::Static
-                                              : QuantScheme::Input::PerToken,
+                       options.staticInputs                ? QuantScheme::Input::Static
+                       : isBase || options.int8WeightsOnly ? QuantScheme::Input::Float
+                                                           : QuantScheme::Input::PerToken,
                        0, options.fake});
   return schemes;
 }
@@ -86,12 +86,13 @@ llvm::Expected<Candidate> Quantize::makeCandidate(size_t i, const QuantScheme &s
     return choice.takeError();
   candidate.choice = std::move(*choice);
   setTimes(i, candidate.choice.scheme, candidate);
-  // int4 is asked for to save memory, int8 to save time.
+  // int4, and int8 beside floats, are asked for to save memory, int8 to save time.
   // Rates are of CPUs.
   bool known = !options.fake && !session.line.training.lora &&
                !llvm::is_contained({EmitKind::Cuda, EmitKind::Cubin, EmitKind::Ptx, EmitKind::Onnx}, session.line.emit);
   if (known && candidate.choice.scheme.weight == QuantScheme::Weight::Int8 &&
-      candidate.seconds >= candidate.floatSeconds && !options.allowSlower) {
+      candidate.choice.scheme.input != QuantScheme::Input::Float && candidate.seconds >= candidate.floatSeconds &&
+      !options.allowSlower) {
     candidate.choice = Choice();
     candidate.choice.reason = llvm::formatv("not faster on {0}: {1:f0} us, float {2:f0} us ({3}); -allow-slower",
                                             destination.cpu, candidate.seconds * 1e6, candidate.floatSeconds * 1e6,

@@ -20,10 +20,15 @@ namespace {
 
 bool isF32(Value value) { return getElementTypeOrSelf(value).isF32(); }
 
-/// A product of quantized values, whose operands kernels match as they are.
-bool readsQuantized(Operation *op) {
-  return llvm::any_of(op->getOperands(), [](Value v) { return bool(v.getDefiningOp<DequantizeOp>()); });
+/// A dequantized value, perhaps out of groups.
+bool isDequantized(Value value) {
+  if (auto reshape = value.getDefiningOp<ReshapeOp>())
+    value = reshape.getInput();
+  return value.getDefiningOp<DequantizeOp>() != nullptr;
 }
+
+/// A product of quantized values, whose operands kernels match as they are.
+bool readsQuantized(Operation *op) { return llvm::any_of(op->getOperands(), isDequantized); }
 
 /// Operations that are worth it wherever they stand.
 bool isCore(Operation *op) {
@@ -49,7 +54,9 @@ public:
     for (Operation &op : llvm::make_early_inc_range(function.getBody().front())) {
       if (op.getNumResults() != 1 || op.getNumRegions() || !isF32(op.getResult(0)) || isConstantTree(op.getResult(0)))
         continue;
-      if (isa<LinearOp>(op) && readsQuantized(&op)) {
+      if (auto linear = dyn_cast<LinearOp>(op); linear && readsQuantized(&op)) {
+        if (!isDequantized(linear.getInput()))
+          narrowInput(linear);
         narrowResult(&op);
         ++count;
         continue;
@@ -178,6 +185,13 @@ private:
     if (isConstantTree(value))
       narrowed[value] = cast;
     return cast;
+  }
+
+  /// Only the weight is quantized: rows are rounded to `type`, which kernels read as it is.
+  void narrowInput(LinearOp linear) {
+    Value narrow = getNarrow(linear.getInput(), linear);
+    OpBuilder builder(linear);
+    linear.getInputMutable().assign(CastOp::create(builder, linear.getLoc(), narrow, builder.getF32Type()));
   }
 
   /// The operation stays as it is; what follows it reads its result as `type`.

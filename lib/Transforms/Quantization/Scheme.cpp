@@ -17,6 +17,8 @@ std::string QuantScheme::str() const {
   switch (weight) {
   case Weight::Float:
     return "float";
+  case Weight::E4M3:
+    return "fp8";
   case Weight::Int8:
     return input == Input::Float ? "int8-weights" : input == Input::Static ? "int8-static" : "int8";
   case Weight::Int4:
@@ -31,7 +33,7 @@ std::string QuantScheme::str() const {
 int64_t QuantScheme::getBytes(int64_t k, int64_t n) const {
   if (weight == Weight::Float)
     return 4 * k * n;
-  if (weight == Weight::Int8)
+  if (weight == Weight::Int8 || weight == Weight::E4M3)
     return k * n + 4 * n;
   return k * n / 2 + 4 * (k / group) * n;
 }
@@ -80,6 +82,15 @@ static Value roundToNearest(OpBuilder &builder, Location loc, Value x, int64_t a
   return roundTo(builder, loc, x, scale, bits, fake);
 }
 
+/// x -> dequantize(quantize(x, scale), scale) in e4m3, scale = absmax over `axis` / 448.
+static Value roundToFloat8(OpBuilder &builder, Location loc, Value x, int64_t axis) {
+  Value scale =
+      AbsMaxScaleOp::create(builder, loc, x, builder.getDenseI64ArrayAttr({axis}), builder.getF64FloatAttr(448.0));
+  auto type = getTensorType(getDims(x), Float8E4M3FNType::get(builder.getContext()));
+  Value q = QuantizeOp::create(builder, loc, type, x, scale, Value(), /*narrow_range=*/false, /*saturate=*/true);
+  return DequantizeOp::create(builder, loc, q, scale, Value());
+}
+
 int64_t llmopt::expandFakeQuantize(Operation *root) {
   int64_t count = 0;
   root->walk([&](FakeQuantizeOp op) {
@@ -123,7 +134,10 @@ static Value splitGroups(OpBuilder &builder, Location loc, Value value, int64_t 
 
 Value InputQuantizer::roundTrip(Value x, const QuantScheme &scheme, double staticScale) {
   bool grouped = scheme.input == QuantScheme::Input::PerGroup;
-  int64_t key = grouped ? scheme.group : scheme.input == QuantScheme::Input::PerToken ? 0 : -1;
+  int64_t key = scheme.weight == QuantScheme::Weight::E4M3     ? -2
+                : grouped                                      ? scheme.group
+                : scheme.input == QuantScheme::Input::PerToken ? 0
+                                                               : -1;
   Value &result = done[{x, key}];
   if (result)
     return result;
@@ -135,6 +149,8 @@ Value InputQuantizer::roundTrip(Value x, const QuantScheme &scheme, double stati
     Value scale = createScalar(builder, loc, builder.getF32Type(), staticScale);
     return result = roundTo(builder, loc, x, scale, 8, scheme.fake);
   }
+  if (scheme.weight == QuantScheme::Weight::E4M3)
+    return result = roundToFloat8(builder, loc, x, last);
   if (!grouped)
     return result = roundToNearest(builder, loc, x, last, 8, scheme.fake);
   SmallVector<SymExpr> dims = getDims(x);
@@ -161,6 +177,8 @@ void llmopt::quantizeLinear(LinearOp linear, const QuantScheme &scheme, InputQua
   } else if (grouped) {
     weight =
         roundToNearest(builder, loc, splitGroups(builder, loc, weight, axis, scheme.group), axis + 1, 4, scheme.fake);
+  } else if (scheme.weight == QuantScheme::Weight::E4M3) {
+    weight = roundToFloat8(builder, loc, weight, axis);
   } else {
     weight = roundToNearest(builder, loc, weight, axis, 8, scheme.fake);
   }

@@ -1,5 +1,6 @@
 // RUN: llmopt-opt %s --lm-plan="quantized-weights" | FileCheck %s
 // RUN: llmopt-opt %s --lm-plan | FileCheck %s --check-prefix=NONE
+// RUN: llmopt-opt %s --lm-plan="quantized-rows" | FileCheck %s --check-prefix=ROWS
 
 !x = tensor<?x64xf32, #lm.dims<"n", 64>>
 !xg = tensor<?x2x32xf32, #lm.dims<"n", 2, 32>>
@@ -17,6 +18,9 @@
 // CHECK-DAG: %[[FS:.*]] = kernel.view %[[S]] {{.*}} -> tensor<?x2xf32
 // CHECK: kernel.gemm_w4a8 %[[FQ]] scale %[[FS]], %[[P]] bias {{.*}} {activation = #kernel.activation<relu>, group = 32 : i64, k = 64 : i64, n = 20 : i64, offset = 8 : i64}
 // CHECK-NOT: kernel.loops
+// ROWS-LABEL: @grouped
+// ROWS: kernel.pack_groups 1 %{{.*}} {layout = #kernel.layout<rows>} : {{.*}} -> tensor<800xi8>
+// ROWS: kernel.gemm_w4a8 {{.*}} group = 32 : i64, k = 64 : i64, layout = #kernel.layout<rows>, n = 20 : i64
 // A target without the kernels multiplies what the integers stand for.
 // NONE-LABEL: @grouped
 // NONE: kernel.loops
@@ -44,6 +48,9 @@ func.func @grouped(%x: !x) -> !y {
 // CHECK: kernel.pack_groups 16 %{{.*}} scale %{{.*}} zero_point %{{.*}} -> tensor<2x1x640xi8>
 // CHECK: kernel.gemm_wq %arg0, %{{.*}} {group = 64 : i64, k = 64 : i64, n = 20 : i64, offset = 0 : i64, zero_points = true}
 // CHECK-NOT: kernel.loops
+// ROWS-LABEL: @weight_only
+// ROWS: kernel.pack_groups 1 %{{.*}} zero_point %{{.*}} {layout = #kernel.layout<rows>} : {{.*}} -> tensor<752xi8>
+// ROWS: kernel.gemm_wq %arg0, {{.*}}layout = #kernel.layout<rows>
 // NONE-LABEL: @weight_only
 // NONE: kernel.gemm %arg0
 func.func @weight_only(%x: !x) -> !y {
@@ -105,4 +112,22 @@ func.func @norm(%a: !x, %c: !x) -> (!y, !x, !x) {
   %r = lm.reshape %d : (!xg) -> !x
   %0 = lm.linear %r, %wr : (!x, tensor<64x20xf32>) -> !y
   return %0, %x, %sum : !y, !x, !x
+}
+
+// f16 around a product whose weight is int4: it reads and gives f16, with scales of f16.
+// ROWS-LABEL: @narrow
+// ROWS: %[[S:.*]] = lm.cast {{.*}} -> tensor<1x1x20xf16>
+// ROWS: kernel.pack_groups 1 %{{.*}} scale %[[S]] {layout = #kernel.layout<rows>} : {{.*}} -> tensor<688xi8>
+// ROWS: kernel.gemm_wq %arg0, {{.*}}half_scales = true, k = 64 : i64, layout = #kernel.layout<rows>{{.*}} -> tensor<?x20xf16
+// ROWS-NOT: kernel.loops
+// ROWS: return
+func.func @narrow(%x: tensor<?x64xf16, #lm.dims<"n", 64>>) -> tensor<?x20xf16, #lm.dims<"n", 20>> {
+  %w = lm.weight "nw" from (dense<7> : tensor<1x64x20xi4>) : tensor<1x64x20xi4>
+  %s = lm.weight "ns" from (dense<1.0> : tensor<1x1x20xf32>) : tensor<1x1x20xf32>
+  %wd = lm.dequantize %w scale %s : (tensor<1x64x20xi4>, tensor<1x1x20xf32>) -> tensor<1x64x20xf32>
+  %wr = lm.reshape %wd : (tensor<1x64x20xf32>) -> tensor<64x20xf32>
+  %f = lm.cast %x : (tensor<?x64xf16, #lm.dims<"n", 64>>) -> !x
+  %0 = lm.linear %f, %wr : (!x, tensor<64x20xf32>) -> !y
+  %1 = lm.cast %0 : (!y) -> tensor<?x20xf16, #lm.dims<"n", 20>>
+  return %1 : tensor<?x20xf16, #lm.dims<"n", 20>>
 }

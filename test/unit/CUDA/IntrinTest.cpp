@@ -86,6 +86,15 @@ void multiply_s8(const uint32_t *a, const uint32_t *b, int *c) {
   for (int i = 0; i < 4; ++i)
     c[lane * 4 + i] = sum[i];
 }
+void multiply_e4m3(const uint32_t *a, const uint32_t *b, float *c) {
+  const int lane = threadIdx.x;
+  uint32_t af[4] = {a[lane * 4], a[lane * 4 + 1], a[lane * 4 + 2], a[lane * 4 + 3]};
+  uint32_t bf[2] = {b[lane * 2], b[lane * 2 + 1]};
+  float sum[4] = {c[lane * 4], c[lane * 4 + 1], c[lane * 4 + 2], c[lane * 4 + 3]};
+  mma_m16n8k32_e4m3(sum, af, bf);
+  for (int i = 0; i < 4; ++i)
+    c[lane * 4 + i] = sum[i];
+}
 void multiply_s8_k16(const uint32_t *a, const uint32_t *b, int *c) {
   const int lane = threadIdx.x;
   uint32_t af[2] = {a[lane * 2], a[lane * 2 + 1]}, bf[1] = {b[lane]};
@@ -166,12 +175,34 @@ f16 toHalf(int x) { return from_float<f16>(float(x)); }
 bf16 toBfloat(int x) { return from_float<bf16>(float(x)); }
 float toSingle(int x) { return float(x); }
 int8_t toByte(int x) { return int8_t(x); }
+e4m3 toFloat8(int x) { return {uint8_t(pack_e4m3(float(x), 0, 0, 0))}; }
+
+TEST_F(Intrin, Float8) {
+  // Every number comes back, and what lies between two goes to the nearer one, ties to even.
+  float before = NAN;
+  for (int bits = 0; bits < 0x7f; ++bits) {
+    const float x = to_float(e4m3{uint8_t(bits)});
+    ASSERT_EQ(pack_e4m3(x, -x, x, -x), uint32_t(bits | (bits | 0x80) << 8) * 0x10001u) << bits;
+    const float middle = (before + x) / 2;
+    if (bits > 0) {
+      const uint32_t even = bits % 2 ? bits - 1 : bits;
+      ASSERT_EQ(pack_e4m3(middle, std::nextafter(middle, 0.0f), std::nextafter(middle, 1e9f), 0),
+                even | uint32_t(bits - 1) << 8 | uint32_t(bits) << 16)
+          << bits;
+    }
+    before = x;
+  }
+  ASSERT_EQ(before, 448.0f);
+  ASSERT_EQ(pack_e4m3(1e9f, -INFINITY, 460.0f, -449.0f), 0xfe7efe7eu);
+  ASSERT_TRUE(std::isnan(to_float(e4m3{uint8_t(pack_e4m3(NAN, 0, 0, 0))})));
+}
 
 TEST_F(Intrin, FragmentsLieAsPtxSays) {
   check<f16, float>(Case(16, 16, random), multiply_f16, halfA, halfB, toHalf);
   check<bf16, float>(Case(16, 16, random), multiply_bf16, halfA, halfB, toBfloat);
   check<float, float>(Case(16, 8, random), multiply_tf32, tf32A, tf32B, toSingle);
   check<int8_t, int>(Case(16, 32, random), multiply_s8, byteA, byteB, toByte);
+  check<e4m3, float>(Case(16, 32, random), multiply_e4m3, byteA, byteB, toFloat8);
   check<f16, float>(Case(16, 16, random), multiply_f16_sm75, halfA, halfB, toHalf);
   check<int8_t, int>(Case(16, 32, random), multiply_s8_sm75, byteA, byteB, toByte);
   // m16n8k8: a_i, i in 0..3, of rows g and g + 8; m16n8k16 and m8n8k16 of bytes alike.

@@ -30,8 +30,8 @@ void gemm_kernel(const f16 *x, const f16 *w, f16 *y, const int32_t *starts, int6
                              GemmEpilogue<f16>{y, nullptr, nullptr, nullptr, nullptr, 0, 1, 0});
 }
 void norm_kernel(const f16 *x, f16 *y, const int32_t *starts, int64_t batch) {
-  norm_rows_typed<Form, true, false>(NormArguments<f16>{x, nullptr, nullptr, nullptr, nullptr, y, nullptr, nullptr,
-                                                        nullptr, 0, starts[batch], 32, 1e-5f});
+  norm_rows_typed<Form, true, false>(NormArguments<f16>{
+      x, nullptr, nullptr, nullptr, nullptr, y, nullptr, nullptr, nullptr, {}, starts[batch], 32, 1e-5f});
 }
 
 class Packed : public KernelTest {};

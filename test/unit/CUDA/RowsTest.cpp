@@ -74,9 +74,19 @@ protected:
     Buffer<T> x(numbers<T>(count, -2, 3)), residual(numbers<T>(count)), y(count), sum(count);
     Buffer<P> inputBias(numbers<P>(width)), scale(numbers<P>(width, 0.5f, 2)), bias(numbers<P>(width));
     Buffer<int8_t> q(count);
-    Buffer<float> scales(rows);
-    NormArguments<T, P> a{x.data(),   residual.data(), inputBias.data(), scale.data(), bias.data(), y.data(),
-                          sum.data(), q.data(),        scales.data(),    0.03f,        rows,        width,
+    Buffer<float> scales(rows), fixed(1, 0.03f);
+    NormArguments<T, P> a{x.data(),
+                          residual.data(),
+                          inputBias.data(),
+                          scale.data(),
+                          bias.data(),
+                          y.data(),
+                          sum.data(),
+                          q.data(),
+                          scales.data(),
+                          {fixed.data(), nullptr, -127.0f},
+                          rows,
+                          width,
                           1e-5f};
     ASSERT_EQ((run(norm_kernel<Form, IsLayer, Dynamic, T, P>, {blocksOf<Form>(rows)}, Form::kBlock, 0, a)), "");
     std::vector<double> added(count);
@@ -109,7 +119,7 @@ TEST_F(Rows, NormsWithoutExtras) {
   Buffer<float> x(numbers<float>(3 * 96)), y(3 * 96), ones(96, 1.0f), zeros(96, 0.0f);
   using Form = Warp<float>;
   NormArguments<float> a{x.data(), nullptr, nullptr, nullptr, nullptr, y.data(), nullptr,
-                         nullptr,  nullptr, 0,       3,       96,      1e-3f};
+                         nullptr,  nullptr, {},      3,       96,      1e-3f};
   ASSERT_EQ((run(norm_kernel<Form, true, false, float, float>, {blocksOf<Form>(3)}, Form::kBlock, 0, a)), "");
   std::vector<double> input(x.begin(), x.end()), expected = norm(input, ones, zeros, true, 96, 1e-3);
   EXPECT_LE(relativeError(y, expected), 1e-4);
@@ -128,7 +138,7 @@ TEST_F(Rows, Embeddings) {
     for (int64_t i = 0; i < width; ++i)
       added[r * width + i] = toDouble(words[picked[r] * width + i]) + toDouble(positions[r % 3 * width + i]);
   NormArguments<f16> a{nullptr, nullptr, nullptr, scale.data(), bias.data(), y.data(), sum.data(),
-                       nullptr, nullptr, 0,       rows,         width,       1e-5f};
+                       nullptr, nullptr, {},      rows,         width,       1e-5f};
   EmbeddingRows<f16, int64_t> wordRows{words.data(), ids.data(), 10, 6};
   EmbeddingRows<f16, int32_t> positionRows{positions.data(), places.data(), 3, 3};
   ASSERT_EQ(
@@ -172,6 +182,32 @@ TEST_F(Rows, Softmax) {
     check(Wide<float>(), log, 2, 2048);
     check(Wide<f16, false>(), log, 2, 1031);
   }
+}
+
+/// The scale, the zero point and the range are those of the whole tensor.
+template <bool Aligned, typename T> void tensor_kernel(const T *x, int8_t *q, TensorScale scale, int64_t count) {
+  quantize_tensor<Aligned>(x, q, scale, count);
+}
+
+TEST_F(Rows, QuantizeTensor) {
+  auto check = [&](auto kernel, auto sample, int64_t count, bool hasZero, float lowest) {
+    using T = decltype(sample);
+    Buffer<T> x(numbers<T>(count, -4, 4));
+    Buffer<int8_t> q(count), zero(1, int8_t(-19));
+    Buffer<float> scale(1, 0.03f);
+    x[0] = from_float<T>(NAN), x[1] = from_float<T>(INFINITY), x[2] = from_float<T>(-INFINITY);
+    ASSERT_EQ((run(kernel, {unsigned((count + 2047) / 2048)}, 256, 0, x.data(), q.data(),
+                   TensorScale{scale.data(), hasZero ? zero.data() : nullptr, lowest}, count)),
+              "");
+    for (int64_t i = 0; i < count; ++i) {
+      float v = std::nearbyint(to_float(x[i]) / 0.03f) + (hasZero ? -19 : 0);
+      ASSERT_EQ(float(q[i]), std::isnan(v) ? lowest : std::min(std::max(v, lowest), 127.0f)) << i;
+    }
+  };
+  check(tensor_kernel<true, float>, 0.0f, 5000, true, -128);
+  check(tensor_kernel<false, float>, 0.0f, 2049, false, -127);
+  check(tensor_kernel<true, f16>, f16(), 2055, true, -127);
+  check(tensor_kernel<false, bf16>, bf16(), 77, false, -128);
 }
 
 TEST_F(Rows, Quantize) {

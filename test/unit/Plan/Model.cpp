@@ -1,5 +1,6 @@
 #include "Model.h"
 
+#include "llmopt/CodeGen/CUDA/EmitCuda.h"
 #include "llmopt/CodeGen/Plan/BuildPlan.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -103,8 +104,8 @@ class WithoutInt8 : public cpu::CPUPlanTarget {
 public:
   using CPUPlanTarget::CPUPlanTarget;
   std::optional<PackedLayout> getInt8Layout(int64_t, int64_t) const override { return std::nullopt; }
-  std::optional<int64_t> getQuantizedWidth() const override { return std::nullopt; }
-  bool hasQuantizedNorm() const override { return false; }
+  std::optional<PackedLayout> getQuantizedLayout() const override { return std::nullopt; }
+  bool hasQuantizedNorm(bool) const override { return false; }
 };
 } // namespace
 
@@ -126,9 +127,13 @@ bool Model::compile(const cpu::EmitModelOptions &given) {
   cpu::EmitModelOptions options = given;
   if (options.output.empty())
     options.output = path();
+  if (emulatesCuda)
+    return succeeded(buildPlan(*planned, cuda::CudaPlanTarget())) && succeeded(verify(*planned)) &&
+           succeeded(cuda::emitCudaEmulation(*planned, {options.output, "", false}));
   cpu::CPUPlanTarget whole(*target);
   WithoutInt8 without(*target);
-  if (failed(buildPlan(*planned, hasInt8 ? whole : static_cast<const PlanTarget &>(without))) || failed(verify(*planned)))
+  if (failed(buildPlan(*planned, hasInt8 ? whole : static_cast<const PlanTarget &>(without))) ||
+      failed(verify(*planned)))
     return false;
   FailureOr<cpu::EmitModelResult> emitted = cpu::emitModel(*planned, *target, options);
   if (failed(emitted))
@@ -198,7 +203,7 @@ std::vector<lm::Tensor> Model::run(const std::vector<lm::Tensor> &inputs, uint32
     in.push_back({data.data(), data.size()});
   if (fail(llmopt_session_bind(loaded.session, types.data(), types.size(), &error)))
     return {};
-  std::vector<llmopt_tensor_type> outTypes(result.model.tables.outputs.size());
+  std::vector<llmopt_tensor_type> outTypes(source->lookupSymbol<func::FuncOp>("main").getNumResults());
   std::vector<std::vector<char>> outBytes;
   std::vector<llmopt_output> out;
   for (auto [i, type] : llvm::enumerate(outTypes)) {
@@ -242,8 +247,8 @@ void Model::expectEqual(const std::vector<lm::Tensor> &inputs, double tolerance,
     for (int64_t j = 0; j < e.getNumElements(); ++j) {
       double x = e.asDouble(j), y = a.asDouble(j);
       if (!e.isFloat() || !std::isfinite(x)) {
-        ASSERT_TRUE(x == y || (std::isnan(x) && std::isnan(y))) << "output " << i << " element " << j << ": " << y
-                                                                << " for " << x;
+        ASSERT_TRUE(x == y || (std::isnan(x) && std::isnan(y)))
+            << "output " << i << " element " << j << ": " << y << " for " << x;
         continue;
       }
       ASSERT_TRUE(std::isfinite(y)) << "output " << i << " element " << j;

@@ -60,6 +60,8 @@ public:
 
   /// Whether the target that `compile` plans for multiplies quantized weights.
   bool hasInt8 = true;
+  /// Whether that target is a GPU, emulated.
+  bool emulatesCuda = false;
 
   std::string errors;
   TemporaryDirectory directory;

@@ -314,5 +314,43 @@ TEST(Recipe, Groups) {
                                                                   << (i % 8 < 4 ? 0 : 4);
       }
     EXPECT_EQ(bytes, expected) << "zero points " << zero;
+
+    // In rows: three parts, each from a multiple of 16 bytes; scales of either type.
+    for (const char *type : {"f32", "f16"}) {
+      const bool half = type[1] == '1';
+      const int64_t firstScale = n * groups * group / 2, firstZero = firstScale + (half ? 48 : 80);
+      std::string rowsType = "tensor<" + std::to_string(firstZero + (zero ? 16 : 0)) + "xi8>",
+                  scaleType = std::string("tensor<2x1x10x") + type + ">", cast;
+      if (half)
+        cast = "%h = lm.cast %s : (tensor<2x1x10xf32>) -> tensor<2x1x10xf16>\n";
+      Parsed rows("func.func @main() -> " + rowsType + " {\n" + quantize + cast +
+                  "%r = kernel.pack_groups 1 %q scale " + (half ? "%h" : "%s") + zeros +
+                  " {layout = #kernel.layout<rows>} : (" + q + ", " + scaleType + zeroType + ") -> " + rowsType +
+                  "\nreturn %r : " + rowsType + "\n}\n");
+      ASSERT_TRUE(rows.module);
+      bytes.clear();
+      ASSERT_EQ(execute(rows.main(), bytes), "");
+      expected.assign(firstZero + (zero ? 16 : 0), 0);
+      for (int64_t j = 0; j < n; ++j)
+        for (int64_t k = 0; k < groups * group; ++k)
+          expected[(j * groups * group + k) / 2] |= ((integers[k * n + j] + 8) & 15) << (k % 2 * 4);
+      for (int64_t j = 0; j < n; ++j)
+        for (int64_t g = 0; g < groups; ++g) {
+          if (half) {
+            float wide;
+            std::memcpy(&wide, floats.data() + (g * n + j) * 4, 4);
+            llvm::APFloat narrow(wide);
+            bool inexact;
+            narrow.convert(llvm::APFloat::IEEEhalf(), llvm::APFloat::rmNearestTiesToEven, &inexact);
+            auto bits = static_cast<uint16_t>(narrow.bitcastToAPInt().getZExtValue());
+            std::memcpy(expected.data() + firstScale + (j * groups + g) * 2, &bits, 2);
+          } else {
+            std::memcpy(expected.data() + firstScale + (j * groups + g) * 4, floats.data() + (g * n + j) * 4, 4);
+          }
+          if (zero)
+            expected[firstZero + j] |= (-5 + 8) << (g * 4);
+        }
+      EXPECT_EQ(bytes, expected) << "rows, zero points " << zero << ", scales " << type;
+    }
   }
 }

@@ -19,9 +19,9 @@ public:
   explicit CPUPlanTarget(const TargetInfo &target) : target(target) {}
   PackedLayout getGemmLayout(int64_t n, int64_t k, mlir::Type elementType) const override;
   std::optional<PackedLayout> getInt8Layout(int64_t n, int64_t k) const override;
-  std::optional<int64_t> getQuantizedWidth() const override;
+  std::optional<PackedLayout> getQuantizedLayout() const override;
   bool hasInt8Tensors() const override { return true; }
-  bool hasQuantizedNorm() const override { return true; }
+  bool hasQuantizedNorm(bool) const override { return true; }
   bool hasTraining() const override { return true; }
   bool hasLoops(mlir::Operation *op, std::string &reason) const override;
 

@@ -20,18 +20,30 @@ namespace llmopt::cuda {
 /// that fits a block, everything else as loops.
 class CudaPlanTarget : public PlanTarget {
 public:
+  /// `float8`: whether all GPUs that it is for multiply e4m3.
+  explicit CudaPlanTarget(bool float8 = true) : float8(float8) {}
   PackedLayout getGemmLayout(int64_t n, int64_t k, mlir::Type elementType) const override;
   std::optional<PackedLayout> getInt8Layout(int64_t n, int64_t k) const override;
   bool hasGemm(mlir::Type elementType) const override;
   bool hasRows(mlir::Type elementType) const override;
-  bool hasQuantizedNorm() const override { return true; }
+  std::optional<PackedLayout> getQuantizedLayout() const override { return PackedLayout{kernel::Layout::Rows, 1}; }
+
+  bool hasInt8Tensors() const override { return true; }
+  bool hasFloat8() const override { return float8; }
+  bool hasQuantizedNorm(bool grouped) const override { return !grouped; }
   bool hasAttention(lm::AttentionOp op) const override;
   bool hasLoops(mlir::Operation *op, std::string &reason) const override;
+
+private:
+  bool float8;
 };
 
 /// "sm_80+sm_90a" as {"80", "90a"}, ascending; nullopt and a reason where it is not
 /// that.
 std::optional<std::vector<std::string>> parseArchitectures(llvm::StringRef text, std::string &error);
+
+/// The first of `architectures` without products of e4m3, as sm_89 has them; "" for none.
+std::string findWithoutFloat8(llvm::ArrayRef<std::string> architectures);
 
 /// Writes a project into the folder `output`: model.cu, model_tables.cpp, model.h,
 /// model.weights, headers, CMakeLists.txt and README.md, each whole or not at all.

@@ -20,7 +20,9 @@ def PlanPass : Pass<"lm-plan", "::mlir::ModuleOp"> {
                  Option<"int8", "int8", "std::string", /*default=*/"\"panels\"",
                         "layout of int8 weights: panels, pairs, quads, rows; none for a target without int8 products">,
                  Option<"quantizedWeights", "quantized-weights", "bool", /*default=*/"false",
-                        "the target multiplies int4 weights, and int8 ones by floats, and quantizes in norms">];
+                        "the target multiplies int4 weights, and int8 ones by floats, and quantizes in norms">,
+                 Option<"quantizedRows", "quantized-rows", "bool", /*default=*/"false",
+                        "such weights, and int8 ones, lie in rows, as a GPU reads them">];
 }
 
 #endif

@@ -25,12 +25,15 @@ public:
   /// (kernel.quantize_tensor).
   virtual bool hasInt8Tensors() const { return false; }
 
-  /// Columns of a panel of a weight that stays int4 (kernel.gemm_w4a8, gemm_wq) or,
-  /// beside float activations, int8. None: there are no such kernels, and products
-  /// read dequantized weights.
-  virtual std::optional<int64_t> getQuantizedWidth() const { return std::nullopt; }
-  /// Whether a norm may quantize what it gives (kernel.norm_quantized).
-  virtual bool hasQuantizedNorm() const { return false; }
+  /// How a weight that stays int4 (kernel.gemm_w4a8, gemm_wq; rows have the width 1) or,
+  /// beside float activations, int8 (rows have that of getInt8Layout) is packed. None:
+  /// there are no such kernels, and products read dequantized weights.
+  virtual std::optional<PackedLayout> getQuantizedLayout() const { return std::nullopt; }
+  /// Whether a norm may quantize what it gives (kernel.norm_quantized), with a scale per
+  /// row or, `grouped`, for several parts of it.
+  virtual bool hasQuantizedNorm(bool grouped) const { return false; }
+  /// Whether products of e4m3 have a kernel (kernel.gemm_f8).
+  virtual bool hasFloat8() const { return false; }
 
   /// Whether products of this element type have a kernel (else: loops).
   virtual bool hasGemm(mlir::Type elementType) const { return elementType.isF32(); }
@@ -54,10 +57,10 @@ public:
     return int8 ? std::optional(PackedLayout{*int8, width}) : std::nullopt;
   }
   bool hasInt8Tensors() const override { return int8.has_value(); }
-  std::optional<int64_t> getQuantizedWidth() const override {
-    return quantizedWeights ? std::optional(width) : std::nullopt;
+  std::optional<PackedLayout> getQuantizedLayout() const override {
+    return quantizedWeights ? std::optional(PackedLayout{kernel::Layout::Panels, width}) : std::nullopt;
   }
-  bool hasQuantizedNorm() const override { return quantizedWeights; }
+  bool hasQuantizedNorm(bool) const override { return quantizedWeights; }
 
 private:
   int64_t width;

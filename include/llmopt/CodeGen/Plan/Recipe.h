@@ -20,14 +20,14 @@ namespace llmopt {
 
 struct Recipe {
   enum class Op {
-    Weight,      // the canonical tensor `name`
-    Constant,    // `data`
-    Reshape,     // row major, same elements
-    Transpose,   // ints: permutation
-    Slice,       // ints: starts, then steps
-    Concat,      // ints: axis
+    Weight,    // the canonical tensor `name`
+    Constant,  // `data`
+    Reshape,   // row major, same elements
+    Transpose, // ints: permutation
+    Slice,     // ints: starts, then steps
+    Concat,    // ints: axis
     Cast,
-    Add,         // NumPy broadcast
+    Add, // NumPy broadcast
     Sub,
     Mul,
     Div,
@@ -36,7 +36,8 @@ struct Recipe {
     Quantize,    // x, scale[, zero point]; ints: narrow range
     Dequantize,  // q, scale[, zero point]
     Groups,      // q, scale[, zero point] in groups; ints: width, offset. Blocks
-                 // [ceil(N/width)][K/G] as kernel.pack_groups describes them
+                 // [ceil(N/width)][K/G] as kernel.pack_groups describes them, or
+                 // its rows where the width is 0
     Panels       // ints: width, group, shift. [K, N] -> [ceil(N/width)][ceil(K/group)][width][group],
                  // zeros behind N and K; with a shift each panel begins with
                  // [width] int32, -shift times the sum of each column

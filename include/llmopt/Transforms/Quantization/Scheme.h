@@ -17,10 +17,11 @@ struct QuantScheme {
     Float,
     Int8, ///< one scale per output channel
     Int4, ///< one scale per output channel and `group` inputs
+    E4M3, ///< f8E4M3FN, one scale per output channel
   };
   enum class Input {
     Float,
-    PerToken, ///< int8, one scale per row, found when running
+    PerToken, ///< int8 (beside E4M3: that), one scale per row, found when running
     PerGroup, ///< int8, one scale per row and `group` inputs, found when running
     Static,   ///< int8, one scale, found by calibration
   };

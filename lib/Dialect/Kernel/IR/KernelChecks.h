@@ -12,6 +12,8 @@ bool isVector(mlir::Value value, const lm::SymExpr &size);
 bool haveRowsOf(mlir::Value value, llvm::ArrayRef<lm::SymExpr> dims, const lm::SymExpr &last);
 /// A static tensor of one element, of any rank.
 bool isOne(mlir::Value value);
+/// Whether kernel.pack makes this type of a [k, n] matrix, in whatever width.
+bool isPackedMatrix(mlir::RankedTensorType type, int64_t k, int64_t n, Layout layout);
 
 } // namespace llmopt::kernel
 

@@ -43,6 +43,12 @@ static RankedTensorType getPackedType(Type type, Layout layout, int64_t width) {
 
 int64_t kernel::getPackedGroup(Layout layout) { return layout == Layout::Quads ? 4 : layout == Layout::Pairs ? 2 : 1; }
 
+bool kernel::isPackedMatrix(RankedTensorType type, int64_t k, int64_t n, Layout layout) {
+  int64_t group = getPackedGroup(layout);
+  return type.getRank() == 3 && type.getDimSize(2) >= group &&
+         type == getPackedType(type.getElementType(), k, n, layout, type.getDimSize(2) / group);
+}
+
 SymExpr kernel::getTokenRows(Value value) {
   auto append = value.getDefiningOp<KVAppendOp>();
   return getDims(append ? append.getCache() : value)[1];
@@ -106,8 +112,7 @@ LogicalResult DefineSymbolOp::verify() {
 LogicalResult GemmOp::verify() {
   auto weight = cast<RankedTensorType>(getWeight().getType());
   int64_t n = getN(), k = getK();
-  if (getPackedGroup(getLayout()) != 1 || weight.getRank() != 3 || weight.getDimSize(2) < 1 ||
-      weight != getPackedType(weight.getElementType(), k, n, getLayout(), weight.getDimSize(2))) // (C1)
+  if (getPackedGroup(getLayout()) != 1 || !isPackedMatrix(weight, k, n, getLayout())) // (C1)
     return emitOpError() << "expected a packed weight of k = " << k << " and n = " << n << ", but got " << weight;
   SmallVector<SymExpr> in = getDims(getInput()), out = getDims(getResult());
   if (out.empty() || mayDiffer(out.back(), n)) // (C2)
@@ -151,8 +156,10 @@ LogicalResult QuantizeRowsOp::verify() {
   Type element = getElementTypeOrSelf(getInput());
   if (!(element.isF32() || element.isF16() || element.isBF16()) || dims.empty() || !dims.back().getConstant()) // (C1)
     return emitOpError() << "expected f32, f16 or bf16 rows of known width, but got " << getInput().getType();
-  if (!getElementTypeOrSelf(getResult()).isSignlessInteger(8) || !haveRowsOf(getResult(), dims, dims.back())) // (C2)
-    return emitOpError() << "expected an i8 result of the shape of " << getInput().getType() << ", but got "
+  Type result = getElementTypeOrSelf(getResult());
+  if ((!result.isSignlessInteger(8) && !isa<Float8E4M3FNType>(result)) ||
+      !haveRowsOf(getResult(), dims, dims.back())) // (C2)
+    return emitOpError() << "expected an i8 or f8E4M3FN result of the shape of " << getInput().getType() << ", but got "
                          << getResult().getType();
   if (!getElementTypeOrSelf(getScale()).isF32() || !haveRowsOf(getScale(), dims, 1)) // (C3)
     return emitOpError() << "expected one f32 scale for each row of " << getInput().getType() << ", but got "
@@ -162,12 +169,11 @@ LogicalResult QuantizeRowsOp::verify() {
 
 LogicalResult GemmS8Op::verify() {
   auto weight = cast<RankedTensorType>(getWeight().getType());
-  int64_t n = getN(), k = getK(), group = getPackedGroup(getLayout());
+  int64_t n = getN(), k = getK();
   const int64_t deepest = getInputZeroPoint() ? 65793 : 131071;
   if (n < 1 || k < 1 || k > deepest) // (C5)
     return emitOpError() << "expected n >= 1 and 1 <= k <= " << deepest << ", but got n = " << n << " and k = " << k;
-  if (weight.getRank() != 3 || weight.getDimSize(2) < group || !weight.getElementType().isSignlessInteger(8) ||
-      weight != getPackedType(weight.getElementType(), k, n, getLayout(), weight.getDimSize(2) / group)) // (C1)
+  if (!weight.getElementType().isSignlessInteger(8) || !isPackedMatrix(weight, k, n, getLayout())) // (C1)
     return emitOpError() << "expected an i8 weight of k = " << k << " and n = " << n << " packed in "
                          << stringifyLayout(getLayout()) << ", but got " << weight;
   SmallVector<SymExpr> out = getDims(getResult());
@@ -231,8 +237,9 @@ LogicalResult AttentionOp::verify() {
            dims.size() == 3 && !mayDiffer(dims[2], kvHeads);
   };
   if (!isStored(getKey(), getKeyScale()) || !isStored(getValue(), getValueScale()))
-    return emitOpError() << "expected key and value of the type of the query, or both of i8 with a scale per token and head, but got "
-                         << getKey().getType() << " and " << getValue().getType();
+    return emitOpError()
+           << "expected key and value of the type of the query, or both of i8 with a scale per token and head, but got "
+           << getKey().getType() << " and " << getValue().getType();
   return success();
 }
 

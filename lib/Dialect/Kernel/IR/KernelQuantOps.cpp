@@ -23,12 +23,28 @@ static RankedTensorType getGroupsType(MLIRContext *context, int64_t n, int64_t g
       IntegerType::get(context, 8));
 }
 
+int64_t kernel::getGroupRowsBytes(int64_t n, int64_t k, int64_t group, bool zeroPoints, bool halfScales) {
+  auto align = [](int64_t bytes) { return llvm::alignTo(bytes, 16); };
+  int64_t groups = k / group;
+  return align(n * k / 2) + align(n * groups * (halfScales ? 2 : 4)) + (zeroPoints ? align(n * ((groups + 1) / 2)) : 0);
+}
+
+/// What pack_groups gives for a [k, n] weight; `width` is that of panels.
+static RankedTensorType getPackedGroupsType(MLIRContext *context, int64_t n, int64_t groups, int64_t group,
+                                            int64_t width, bool zeroPoints, Layout layout, bool halfScales) {
+  if (layout == Layout::Rows)
+    return RankedTensorType::get({getGroupRowsBytes(n, groups * group, group, zeroPoints, halfScales)},
+                                 IntegerType::get(context, 8));
+  return getGroupsType(context, n, groups, group, width, zeroPoints);
+}
+
 void PackGroupsOp::build(OpBuilder &builder, OperationState &state, Value input, Value scale, Value zeroPoint,
-                         int64_t width) {
+                         Layout layout, int64_t width) {
   auto q = cast<RankedTensorType>(input.getType());
   build(builder, state,
-        getGroupsType(builder.getContext(), q.getDimSize(2), q.getDimSize(0), q.getDimSize(1), width, bool(zeroPoint)),
-        input, scale, zeroPoint, width);
+        getPackedGroupsType(builder.getContext(), q.getDimSize(2), q.getDimSize(0), q.getDimSize(1), width,
+                            bool(zeroPoint), layout, getElementTypeOrSelf(scale).isF16()),
+        input, scale, zeroPoint, width, layout);
 }
 
 LogicalResult PackGroupsOp::verify() {
@@ -38,15 +54,17 @@ LogicalResult PackGroupsOp::verify() {
     return emitOpError() << "expected static 4-bit integers [K/G, G, N], G a multiple of 32, but got " << q;
   SmallVector<int64_t> perGroup{q.getDimSize(0), 1, q.getDimSize(2)};
   auto scale = cast<RankedTensorType>(getScale().getType());
-  if (!scale.getElementType().isF32() || scale.getShape() != ArrayRef(perGroup)) // (C2)
+  const bool isRows = getLayout() == Layout::Rows, halfScales = isRows && scale.getElementType().isF16();
+  if ((!scale.getElementType().isF32() && !halfScales) || scale.getShape() != ArrayRef(perGroup)) // (C2)
     return emitOpError() << "expected one f32 scale for each group and column of " << q << ", but got " << scale;
   if (getZeroPoint() && getZeroPoint().getType() != RankedTensorType::get(perGroup, q.getElementType()))
     return emitOpError() << "expected one zero point for each group and column of " << q << ", but got "
                          << getZeroPoint().getType();
-  if (getWidth() < 1) // (C3)
-    return emitOpError() << "expected a positive width, but got " << getWidth();
-  Type expected =
-      getGroupsType(getContext(), perGroup[2], perGroup[0], q.getDimSize(1), getWidth(), bool(getZeroPoint()));
+  if (getWidth() < 1 || (isRows ? getWidth() != 1 : getLayout() != Layout::Panels)) // (C3)
+    return emitOpError() << "expected panels of a positive width or rows of width 1, but got "
+                         << stringifyLayout(getLayout()) << " of " << getWidth();
+  Type expected = getPackedGroupsType(getContext(), perGroup[2], perGroup[0], q.getDimSize(1), getWidth(),
+                                      bool(getZeroPoint()), getLayout(), halfScales);
   if (getResult().getType() != expected)
     return emitOpError() << "expected the result " << expected << ", but got " << getResult().getType();
   return success();
@@ -77,13 +95,17 @@ static LogicalResult verifyEpilogue(Operation *op, Value result, Value bias, Val
 }
 
 static LogicalResult verifyGroups(Operation *op, Type weight, int64_t n, int64_t k, int64_t group, bool zeroPoints,
-                                  int64_t offset) {
+                                  int64_t offset, Layout layout, bool halfScales) {
   if (n < 1 || k < 1 || group < 32 || group % 32 != 0 || k % group != 0)
     return op->emitOpError() << "expected a group that is a multiple of 32 and divides k, but got n = " << n
                              << ", k = " << k << " and group = " << group;
   if (offset != 0 && offset != 8)
     return op->emitOpError() << "expected an offset of 0 or 8, but got " << offset;
-  if (!getGroupsWidth(weight, n, k, group, zeroPoints))
+  const bool fits = layout == Layout::Rows     ? weight == getPackedGroupsType(op->getContext(), n, k / group, group, 1,
+                                                                               zeroPoints, layout, halfScales)
+                    : layout == Layout::Panels ? !halfScales && getGroupsWidth(weight, n, k, group, zeroPoints)
+                                               : false;
+  if (!fits)
     return op->emitOpError() << "expected a weight of k = " << k << " and n = " << n << " packed in groups of " << group
                              << ", but got " << weight;
   return success();
@@ -93,8 +115,9 @@ LogicalResult GemmW4A8Op::verify() {
   int64_t n = getN(), k = getK(), group = getGroup();
   if (k > 131071) // (C5)
     return emitOpError() << "expected k <= 131071, but got " << k;
-  if (failed(verifyGroups(*this, getWeight().getType(), n, k, group, getZeroPoints(), getOffset())) || // (C1)
-      failed(verifyEpilogue(*this, getResult(), getBias(), getResidual(), n)))                         // (C4)
+  if (failed(verifyGroups(*this, getWeight().getType(), n, k, group, getZeroPoints(), getOffset(), getLayout(),
+                          /*halfScales=*/false)) ||                            // (C1)
+      failed(verifyEpilogue(*this, getResult(), getBias(), getResidual(), n))) // (C4)
     return failure();
   SmallVector<SymExpr> out = getDims(getResult());
   if (!getElementTypeOrSelf(getInput()).isSignlessInteger(8) || !haveRowsOf(getInput(), out, k)) // (C2)
@@ -110,10 +133,11 @@ LogicalResult GemmWQOp::verify() {
   int64_t n = getN(), k = getK(), group = getGroup();
   auto weight = cast<RankedTensorType>(getWeight().getType());
   if (group) {
-    if (failed(verifyGroups(*this, weight, n, k, group, getZeroPoints(), getOffset()))) // (C1)
+    if (failed(verifyGroups(*this, weight, n, k, group, getZeroPoints(), getOffset(), getLayout(),
+                            getHalfScales()))) // (C1)
       return failure();
-  } else if (weight.getRank() != 3 || !weight.getElementType().isSignlessInteger(8) || weight.getDimSize(1) != k ||
-             weight.getDimSize(2) < 1 || weight.getDimSize(0) != int64_t(llvm::divideCeil(n, weight.getDimSize(2)))) {
+  } else if (!isPackedMatrix(weight, k, n, getLayout()) || !weight.getElementType().isSignlessInteger(8) ||
+             getPackedGroup(getLayout()) != 1 || getHalfScales()) {
     return emitOpError() << "expected a packed i8 weight of k = " << k << " and n = " << n << ", but got " << weight;
   }
   if (bool(getWeightScale()) != (group == 0) || !isVector(getWeightScale(), n)) // (C2)
@@ -128,8 +152,9 @@ LogicalResult GemmWQOp::verify() {
 
 LogicalResult QuantizeTensorOp::verify() {
   SmallVector<SymExpr> dims = getDims(getInput());
-  if (!getElementTypeOrSelf(getInput()).isF32() || dims.empty() || !dims.back().getConstant()) // (C1)
-    return emitOpError() << "expected f32 rows of known width, but got " << getInput().getType();
+  Type element = getElementTypeOrSelf(getInput());
+  if (!(element.isF32() || element.isF16() || element.isBF16()) || dims.empty() || !dims.back().getConstant()) // (C1)
+    return emitOpError() << "expected f32, f16 or bf16 rows of known width, but got " << getInput().getType();
   if (!getElementTypeOrSelf(getResult()).isSignlessInteger(8) || !haveRowsOf(getResult(), dims, dims.back())) // (C2)
     return emitOpError() << "expected an i8 result of the shape of " << getInput().getType() << ", but got "
                          << getResult().getType();
@@ -170,10 +195,11 @@ template <typename Norm> static LogicalResult verifyQuantizedNorm(Norm op) {
   for (Value value : {Value(op.getResult()), Value(op.getSum())})
     if (value && !lm::areCompatibleTypes(value.getType(), op.getInput().getType()))
       return op.emitOpError() << "expected the result " << op.getInput().getType() << ", but got " << value.getType();
-  if (!getElementTypeOrSelf(op.getQuantized()).isSignlessInteger(8) ||
+  Type quantized = getElementTypeOrSelf(op.getQuantized());
+  if ((!quantized.isSignlessInteger(8) && !isa<Float8E4M3FNType>(quantized)) ||
       !haveRowsOf(op.getQuantized(), dims, dims.back())) // (C3)
-    return op.emitOpError() << "expected an i8 result of the shape of " << op.getInput().getType() << ", but got "
-                            << op.getQuantized().getType();
+    return op.emitOpError() << "expected an i8 or f8E4M3FN result of the shape of " << op.getInput().getType()
+                            << ", but got " << op.getQuantized().getType();
   return success();
 }
 
@@ -194,7 +220,8 @@ LogicalResult NormQuantizedOp::verify() {
   SmallVector<SymExpr> scale = getDims(getQuantizedScale());
   std::optional<int64_t> groups = scale.empty() ? std::nullopt : scale.back().getConstant();
   if (!getElementTypeOrSelf(getQuantizedScale()).isF32() || !groups || *groups < 1 ||
-      *dims.back().getConstant() % *groups != 0 || !haveRowsOf(getQuantizedScale(), dims, *groups)) // (C4)
+      *dims.back().getConstant() % *groups != 0 || !haveRowsOf(getQuantizedScale(), dims, *groups) || // (C4)
+      (*groups != 1 && !getElementTypeOrSelf(getQuantized()).isSignlessInteger(8)))
     return emitOpError() << "expected one f32 scale for each row of " << getInput().getType()
                          << " or for equal parts of it, but got " << getQuantizedScale().getType();
   return success();

@@ -18,6 +18,8 @@ namespace llmopt::kernel {
 int64_t getPackedGroup(Layout layout);
 /// Bytes of one block of kernel.pack_groups: scales, zero points, nibbles.
 int64_t getGroupBlockBytes(int64_t width, int64_t group, bool zeroPoints);
+/// Bytes of a [k, n] int4 weight that kernel.pack_groups makes in rows.
+int64_t getGroupRowsBytes(int64_t n, int64_t k, int64_t group, bool zeroPoints, bool halfScales);
 /// Rows of memory from one sequence to the next of a key or value [B, S, W]: S,
 /// or the capacity of the cache that it lies in.
 lm::SymExpr getTokenRows(mlir::Value value);

@@ -72,18 +72,19 @@ def Kernel_GemmOp : Kernel_Op<"gemm", [AttrSizedOperandSegments]> {
 }
 
 def Kernel_QuantizeRowsOp : Kernel_Op<"quantize_rows"> {
-  let summary = "symmetric int8 with one scale per row";
+  let summary = "symmetric int8 or e4m3 with one scale per row";
   let description = [{
     scale = max |x| / 127 over the last dimension, 1 for a row of zeros;
-    q = round_half_even(x / scale), in [-127, 127]. A row that holds a NaN or an
-    infinity has the scale NaN.
+    q = round_half_even(x / scale), in [-127, 127]. To f8E4M3FN it is max |x| / 448
+    and x / scale rounded to that type. A row that holds a NaN or an infinity has the
+    scale NaN.
 
     - (C1) the operand is f32, f16 or bf16, has rank >= 1 and a static last dimension.
-    - (C2) the first result has the operand's shape and is i8.
+    - (C2) the first result has the operand's shape and is i8 or f8E4M3FN.
     - (C3) the second has the last dimension 1 and is f32.
   }];
   let arguments = (ins LM_FloatTensor:$input);
-  let results = (outs LM_IntTensor:$result, LM_FloatTensor:$scale);
+  let results = (outs LM_RankedTensor:$result, LM_FloatTensor:$scale);
   let assemblyFormat = "$input attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
@@ -248,6 +249,7 @@ def Kernel_YieldOp : Kernel_Op<"yield", [Terminator, ReturnLike, ParentOneOf<["L
 }
 
 include "llmopt/Dialect/Kernel/IR/KernelControlOps.td"
+include "llmopt/Dialect/Kernel/IR/KernelFloat8Ops.td"
 include "llmopt/Dialect/Kernel/IR/KernelQuantOps.td"
 include "llmopt/Dialect/Kernel/IR/KernelSymbolOps.td"
 include "llmopt/Dialect/Kernel/IR/KernelTrainingOps.td"

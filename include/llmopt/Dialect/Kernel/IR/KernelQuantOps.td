@@ -20,18 +20,26 @@ def Kernel_PackGroupsOp : Kernel_Op<"pack_groups"> {
 
     Nibbles are unsigned: q, or q + 8 where q is signed.
 
+    As `rows` (width 1) columns lie one behind the other, in three parts that begin at
+    multiples of 16 bytes: nibbles [N][K/G][G/2], the lower half of a byte first (the
+    bytes of ONNX's MatMulNBits); scales [N][K/G]; with a zero point, what is
+    subtracted from nibbles, [N][ceil(K/G/2)] bytes of two.
+
     - (C1) operands are static; q is of 4-bit integers; G is a multiple of 32.
-    - (C2) scale is f32 and [K/G, 1, N]; zero_point has its shape and q's type.
-    - (C3) `width` is positive; the result is i8 and [ceil(N/width), K/G, block].
+    - (C2) scale is f32, or f16 in rows, and [K/G, 1, N]; zero_point has its shape and
+      q's type.
+    - (C3) `layout` is panels or rows; `width` is positive, and 1 of rows; the result is
+      i8 and [ceil(N/width), K/G, block], or [bytes] of rows.
   }];
   let arguments = (ins LM_IntTensor:$input, LM_FloatTensor:$scale, Optional<LM_IntTensor>:$zero_point,
-                       I64Attr:$width);
+                       I64Attr:$width,
+                       DefaultValuedAttr<Kernel_LayoutAttr, "::llmopt::kernel::Layout::Panels">:$layout);
   let results = (outs LM_IntTensor:$result);
   let assemblyFormat = [{
     $width $input `scale` $scale (`zero_point` $zero_point^)? attr-dict `:` functional-type(operands, results)
   }];
   let builders = [OpBuilder<(ins "::mlir::Value":$input, "::mlir::Value":$scale, "::mlir::Value":$zero_point,
-                                 "int64_t":$width)>];
+                                 "::llmopt::kernel::Layout":$layout, "int64_t":$width)>];
   let hasVerifier = 1;
 }
 
@@ -47,7 +55,7 @@ def Kernel_GemmW4A8Op : Kernel_Op<"gemm_w4a8", [AttrSizedOperandSegments]> {
     integers on every target. input_scale has one entry per group, or one per row.
 
     - (C1) `group` is a multiple of 32 and divides k; `weight` is what pack_groups
-      makes of it.
+      makes of it in `layout`, with scales of f32.
     - (C2) `input` is i8, its last dimension is k, and the others are the result's.
     - (C3) `input_scale` has the result's dimensions but the last: k / group or 1.
     - (C4) `bias` is [n]; `residual` has the result's type.
@@ -56,7 +64,8 @@ def Kernel_GemmW4A8Op : Kernel_Op<"gemm_w4a8", [AttrSizedOperandSegments]> {
   let arguments = (ins LM_IntTensor:$input, LM_FloatTensor:$input_scale, LM_IntTensor:$weight,
                        Optional<LM_FloatTensor>:$bias, Optional<LM_FloatTensor>:$residual, I64Attr:$n, I64Attr:$k,
                        I64Attr:$group, I64Attr:$offset, DefaultValuedAttr<BoolAttr, "false">:$zero_points,
-                       DefaultValuedAttr<Kernel_ActivationAttr, "::llmopt::kernel::Activation::None">:$activation);
+                       DefaultValuedAttr<Kernel_ActivationAttr, "::llmopt::kernel::Activation::None">:$activation,
+                       DefaultValuedAttr<Kernel_LayoutAttr, "::llmopt::kernel::Layout::Panels">:$layout);
   let results = (outs LM_FloatTensor:$result);
   let assemblyFormat = [{
     $input `scale` $input_scale `,` $weight (`bias` $bias^)? (`residual` $residual^)?
@@ -70,9 +79,12 @@ def Kernel_GemmWQOp : Kernel_Op<"gemm_wq", [AttrSizedOperandSegments]> {
   let description = [{
     x [..., k] -> [..., n]. The weight is what `kernel.pack_groups` makes of groups of
     `group` elements (u - offset, or minus the zero point it holds, times its
-    scale); or, with `group` = 0, int8 [k, n] in panels, times `weight_scale`.
+    scale); or, with `group` = 0, int8 [k, n] packed by `kernel.pack`, times
+    `weight_scale`.
 
-    - (C1) `weight` is packed so: `group` is 0, or a multiple of 32 that divides k.
+    - (C1) `weight` is packed so, in `layout`, which is panels or rows: `group` is 0, or a
+      multiple of 32 that divides k. Scales of groups are f16 with `half_scales`, which
+      goes with rows.
     - (C2) `weight_scale` is [n] and there exactly when `group` is 0.
     - (C3) the last dimension of `input` is k, and the others are the result's.
     - (C4) `bias` is [n]; `residual` has the result's type.
@@ -80,7 +92,9 @@ def Kernel_GemmWQOp : Kernel_Op<"gemm_wq", [AttrSizedOperandSegments]> {
   let arguments = (ins LM_FloatTensor:$input, LM_IntTensor:$weight, Optional<LM_FloatTensor>:$weight_scale,
                        Optional<LM_FloatTensor>:$bias, Optional<LM_FloatTensor>:$residual, I64Attr:$n, I64Attr:$k,
                        I64Attr:$group, I64Attr:$offset, DefaultValuedAttr<BoolAttr, "false">:$zero_points,
-                       DefaultValuedAttr<Kernel_ActivationAttr, "::llmopt::kernel::Activation::None">:$activation);
+                       DefaultValuedAttr<Kernel_ActivationAttr, "::llmopt::kernel::Activation::None">:$activation,
+                       DefaultValuedAttr<Kernel_LayoutAttr, "::llmopt::kernel::Layout::Panels">:$layout,
+                       DefaultValuedAttr<BoolAttr, "false">:$half_scales);
   let results = (outs LM_FloatTensor:$result);
   let assemblyFormat = [{
     $input `,` $weight (`scale` $weight_scale^)? (`bias` $bias^)? (`residual` $residual^)?
@@ -95,7 +109,7 @@ def Kernel_QuantizeTensorOp : Kernel_Op<"quantize_tensor"> {
     saturate(round_half_even(x / scale) + zero_point), as `lm.quantize` defines it:
     NaN gives the smallest value, and `narrow_range` leaves -128 out.
 
-    - (C1) the operand is f32, has rank >= 1 and a static last dimension.
+    - (C1) the operand is f32, f16 or bf16, has rank >= 1 and a static last dimension.
     - (C2) the result has the operand's shape and is i8.
     - (C3) `scale` is one f32, `zero_point` one i8.
   }];
@@ -131,14 +145,14 @@ def Kernel_NormQuantizedOp : Kernel_Op<"norm_quantized", [AttrSizedOperandSegmen
 
     - (C1) `residual` has the type of `input`; `input_bias`, `scale` and `bias` are [H].
     - (C2) `result` and `sum` have the type of `input`, which is f32, f16 or bf16 of known width.
-    - (C3) `quantized` has its shape and is i8.
+    - (C3) `quantized` has its shape and is i8, or f8E4M3FN with one scale per row.
     - (C4) `quantized_scale` is f32 and has the dimensions of `input` but the last,
       which divides it.
   }];
   let arguments = (ins LM_NormKindAttr:$kind, LM_FloatTensor:$input, Optional<LM_FloatTensor>:$residual,
                        Optional<LM_FloatTensor>:$input_bias, Optional<LM_FloatTensor>:$scale,
                        Optional<LM_FloatTensor>:$bias, F64Attr:$epsilon);
-  let results = (outs LM_FloatTensor:$result, LM_IntTensor:$quantized, LM_FloatTensor:$quantized_scale,
+  let results = (outs LM_FloatTensor:$result, LM_RankedTensor:$quantized, LM_FloatTensor:$quantized_scale,
                       Optional<LM_FloatTensor>:$sum);
   let assemblyFormat = [{
     $kind $input (`residual` $residual^)? (`input_bias` $input_bias^)? (`scale` $scale^)? (`bias` $bias^)?
@@ -153,7 +167,7 @@ def Kernel_NormQuantizedTensorOp : Kernel_Op<"norm_quantized_tensor", [AttrSized
     As `kernel.norm_quantized`, with one scale and perhaps a zero point for all rows.
 
     - (C1) `residual` has the type of `input`; `input_bias`, `scale` and `bias` are [H].
-    - (C2) `result` and `sum` have the type of `input`, which is f32 of known width.
+    - (C2) `result` and `sum` have the type of `input`, which is f32, f16 or bf16 of known width.
     - (C3) `quantized` has its shape and is i8.
     - (C4) `tensor_scale` is one f32, `tensor_zero_point` one i8.
   }];

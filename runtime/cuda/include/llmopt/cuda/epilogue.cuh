@@ -1,7 +1,8 @@
 // What happens to a sum before it is stored:
 //
 //   v = alpha sum                                 float operands
-//   v = sum (row_scale[row] column_scale[column]) integer operands
+//   v = sum (row_scale[row] column_scale[column]) integer operands; with a zero point of x
+//                                                 sum is sum - zero column_sums[column], exact
 //   y = round(activation(v + bias[column]) + residual[row, column])
 //
 // for one run of columns, or one column, at a time. int8 results are quantized by a static scale;
@@ -50,9 +51,9 @@ __device__ __forceinline__ void load_run(global<const T> p, int64_t at, float (&
 }
 
 /// `Residual` is the type of the residual, `Vector` that of the bias; a null pointer of
-/// `bias`, `residual` or `column_scale` is never read where its flag is not set.
+/// `bias`, `residual`, `column_scale` or `zero` is never read where its flag is not set.
 template <typename Out, Activation A = Activation::none, bool HasBias = false, bool HasResidual = false,
-          bool HasScales = false, typename Residual = Out, typename Vector = float>
+          bool HasScales = false, typename Residual = Out, typename Vector = float, bool HasZero = false>
 struct GemmEpilogue {
   using Output = Out;
   Out *y;
@@ -62,7 +63,9 @@ struct GemmEpilogue {
   const float *column_scale; // of W, per column
   int64_t row_scale_stride;  // 1, or 0 for one scale
   float alpha;
-  float inverse_output_scale; // of int8 results
+  float inverse_output_scale;           // of int8 results
+  const int8_t *zero = nullptr;         // of x
+  const int32_t *column_sums = nullptr; // of W
 
   /// Stores the run of sums of [row, column...); `count` of them lie inside. `aligned`:
   /// rows of y begin at multiples of a run.
@@ -81,8 +84,14 @@ struct GemmEpilogue {
       const bool whole = aligned && count == Count;
       float v[Count], extra[Count];
 #pragma unroll
-      for (int i = 0; i < Count; ++i)
-        v[i] = HasScales ? (float)sums[i] : alpha * (float)sums[i];
+      for (int i = 0; i < Count; ++i) {
+        if constexpr (HasZero)
+          v[i] = (float)(sums[i] - (i < count ? (int)*global<const int8_t>(zero) *
+                                                    (int)global<const int32_t>(column_sums)[column + i]
+                                              : 0));
+        else
+          v[i] = HasScales ? (float)sums[i] : alpha * (float)sums[i];
+      }
       if constexpr (HasScales) {
         const float scale = global<const float>(row_scale)[row * row_scale_stride];
         gather(global<const float>(column_scale), column, count, whole, extra);

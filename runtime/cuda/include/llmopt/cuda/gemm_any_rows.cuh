@@ -11,6 +11,7 @@ namespace llmopt {
 
 /// How many rows are few; more of f32 do not fit registers beside the tile.
 template <typename T> inline constexpr int kFewRows = sizeof(T) == 4 ? 4 : 8;
+template <> inline constexpr int kFewRows<e4m3> = 4; // which take 16 floats of a row at a time
 
 /// `KWarps` warps of a block share K, each with `Columns` columns.
 template <int Columns, int KWarps> struct AnyRows {

@@ -167,6 +167,17 @@ __device__ __forceinline__ void mma_m16n8k32_s8(int (&c)[4], const uint32_t (&a)
 #endif
 }
 
+/// sm_89; on older ones the compiler refuses e4m3.
+__device__ __forceinline__ void mma_m16n8k32_e4m3(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 890
+  (void)a, (void)b, (void)c;
+#else
+  LLMOPT_MMA("m16n8k32.row.col.f32.e4m3.e4m3.f32", Float8Word, 16, 2,
+             "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" LLMOPT_MMA_OPERANDS("f") : "r"(a[0]),
+             "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
 #undef LLMOPT_MMA_OPERANDS
 #undef LLMOPT_MMA
 
@@ -210,6 +221,12 @@ __device__ __forceinline__ uint32_t half2_mul(uint32_t a, uint32_t b) {
 // ---- reductions over a warp: every lane gets the result
 
 __device__ __forceinline__ float warp_sum(float x) {
+#pragma unroll
+  for (int bits = 16; bits > 0; bits /= 2)
+    x += __shfl_xor_sync(0xffffffffu, x, bits);
+  return x;
+}
+__device__ __forceinline__ int warp_sum(int x) {
 #pragma unroll
   for (int bits = 16; bits > 0; bits /= 2)
     x += __shfl_xor_sync(0xffffffffu, x, bits);

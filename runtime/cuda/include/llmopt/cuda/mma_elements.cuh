@@ -59,6 +59,21 @@ struct MmaF32 {
     mma_m16n8k8_tf32(c, {a0.finite, a1.finite, a2.finite, a3.finite}, {b0.low, b1.low});
     mma_m16n8k8_tf32(c, {a0.high, a1.high, a2.high, a3.high}, {b0.high, b1.high});
   }
+  /// For a b of at most 11 bits, as small integers are: two products are enough.
+  __device__ static __forceinline__ void multiply_exact(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    const Parts a0 = split(a[0]), a1 = split(a[1]), a2 = split(a[2]), a3 = split(a[3]);
+    mma_m16n8k8_tf32(c, {a0.low, a1.low, a2.low, a3.low}, b);
+    mma_m16n8k8_tf32(c, {a0.high, a1.high, a2.high, a3.high}, b);
+  }
+};
+
+/// Products are exact, sums f32 (sm_89).
+struct MmaE4m3 {
+  using Input = e4m3;
+  using Sum = float;
+  __device__ static __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    mma_m16n8k32_e4m3(c, a, b);
+  }
 };
 
 /// Exact.

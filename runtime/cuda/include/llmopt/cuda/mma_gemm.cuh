@@ -45,8 +45,10 @@ struct GemmSplit {
   uint32_t *counters;
 };
 
-/// Chunks of a slice lie at row * KBytes + 16 * (chunk ^ swizzle(row)).
-template <int KBytes> __device__ __forceinline__ int swizzle(int row) { return KBytes == 128 ? row & 7 : row >> 1 & 3; }
+/// Chunks of a slice lie at row * KBytes + 16 * (chunk ^ swizzle(row)); rows of 32 bytes need none.
+template <int KBytes> __device__ __forceinline__ int swizzle(int row) {
+  return KBytes == 128 ? row & 7 : KBytes == 64 ? row >> 1 & 3 : 0;
+}
 
 /// The chunks of one operand that one thread brings into every slice.
 template <typename T, int Rows, int KBytes, int Threads, int Align> struct SliceLoader {

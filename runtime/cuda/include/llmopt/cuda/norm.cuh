@@ -2,7 +2,8 @@
 //
 //   sum = x + residual + input_bias          (or the sum of rows of tables)
 //   y = (sum - mean) / sqrt(variance + epsilon) * scale + bias
-//   q = round(y / q_scale), q_scale static, or max |y| / 127 of each row
+//   q = round(y / q_scale) + zero, one q_scale and zero for all, or max |y| / 127 of each
+//       row and no zero
 //
 // mean is 0 for RMS. Everything is f32 in registers (row_chunks.cuh); two passes over them,
 // none over memory. Pointers that are null are left out.
@@ -13,24 +14,24 @@
 
 namespace llmopt {
 
-/// `T`: of tensors; `P`: of scale and biases.
-template <typename T, typename P = float> struct NormArguments {
+/// `T`: of tensors; `P`: of scale and biases; `Q`: int8_t, or e4m3 with a scale per row.
+template <typename T, typename P = float, typename Q = int8_t> struct NormArguments {
   const T *x;
   const T *residual;
   const P *input_bias, *scale, *bias;
   T *y;
-  T *sum;             // what is normalised
-  int8_t *q;          // y quantized
-  float *q_scale;     // per row, where scales are dynamic
-  float static_scale; // else this one
+  T *sum;            // what is normalised
+  Q *q;              // y quantized
+  float *q_scale;    // per row, where scales are dynamic
+  TensorScale fixed; // else this one
   int64_t rows, width;
   float epsilon;
 };
 
 /// Normalises what `values` holds of one row, and stores it.
-template <typename Form, bool IsLayer, bool Dynamic, typename T, typename P>
+template <typename Form, bool IsLayer, bool Dynamic, typename T, typename P, typename Q>
 __device__ __forceinline__ void finish_norm(RowValues<Form> &values, const RowPlace<Form> &at,
-                                            const NormArguments<T, P> &a) {
+                                            const NormArguments<T, P, Q> &a) {
   const bool inside = at.row < a.rows;
   const int64_t first = at.row * a.width;
   float mean = 0.0f;
@@ -75,29 +76,30 @@ __device__ __forceinline__ void finish_norm(RowValues<Form> &values, const RowPl
     }
     if (a.y && inside)
       store_chunk<Form>(values[i], global<T>(a.y), first, at.first(i), a.width);
-    if (a.q && !Dynamic && inside)
-      store_quantized<Form>(values[i], a.static_scale, global<int8_t>(a.q), first, at.first(i), a.width);
+    if constexpr (!Dynamic)
+      if (a.q && inside)
+        store_bytes<Form>(values[i], TensorRounding(a.fixed), global<Q>(a.q), first, at.first(i), a.width);
 #pragma unroll
     for (int e = 0; e < Form::kElements; ++e)
       if (Dynamic && at.first(i) + e < a.width)
         largest = Max()(largest, fabsf(values[i][e]));
   }
   if (Dynamic) {
-    const float scale = row_scale_of(row_reduce<Form>(largest, Max(), 2));
+    const float scale = row_scale_of<Q>(row_reduce<Form>(largest, Max(), 2));
     if (!inside)
       return;
     if (at.thread == 0)
       a.q_scale[at.row] = scale;
 #pragma unroll
     for (int i = 0; i < Form::kChunks; ++i)
-      store_quantized<Form>(values[i], scale, global<int8_t>(a.q), first, at.first(i), a.width);
+      store_quantized<Form>(values[i], scale, global<Q>(a.q), first, at.first(i), a.width);
   }
 }
 
 /// Launch ceil(rows / Form::kRows) blocks of Form::kBlock threads; width <= Form::kMaxWidth.
 /// Form is of T. `Dynamic`: q and q_scale are given.
-template <typename Form, bool IsLayer, bool Dynamic, typename T, typename P>
-__device__ __forceinline__ void norm_rows_typed(NormArguments<T, P> a) {
+template <typename Form, bool IsLayer, bool Dynamic, typename T, typename P, typename Q>
+__device__ __forceinline__ void norm_rows_typed(NormArguments<T, P, Q> a) {
   const RowPlace<Form> at;
   if (at.is_idle_block(a.rows))
     return;
@@ -155,8 +157,9 @@ __device__ __forceinline__ void add_embedding(RowValues<Form> &values, const Row
 
 /// The norm of the sum of one row of each table, or with `Normalises` false the sum itself
 /// as y; x, residual and input_bias are not used.
-template <typename Form, bool Normalises, bool IsLayer, bool Dynamic, typename T, typename P, typename... Tables>
-__device__ __forceinline__ void embed_rows(NormArguments<T, P> a, Tables... tables) {
+template <typename Form, bool Normalises, bool IsLayer, bool Dynamic, typename T, typename P, typename Q,
+          typename... Tables>
+__device__ __forceinline__ void embed_rows(NormArguments<T, P, Q> a, Tables... tables) {
   const RowPlace<Form> at;
   if (at.is_idle_block(a.rows))
     return;
@@ -173,9 +176,32 @@ __device__ __forceinline__ void embed_rows(NormArguments<T, P> a, Tables... tabl
     finish_norm<Form, IsLayer, Dynamic>(values, at, a);
 }
 
-/// Symmetric int8 with one scale per row, as quantize_rows of rows.cuh.
-template <typename Form, typename T>
-__device__ __forceinline__ void quantize_rows_typed(const T *x, int8_t *q, float *scale, int64_t rows, int64_t width) {
+/// q = round(x / scale) + zero of `count` elements; launch ceil(count / (256 * 8)) blocks of
+/// 256 threads. `Aligned`: x begins at 16 bytes.
+template <bool Aligned, typename T>
+__device__ __forceinline__ void quantize_tensor(const T *x, int8_t *q, TensorScale scale, int64_t count) {
+  using Form = RowForm<T, 32, 1, Aligned>;
+  const TensorRounding round(scale);
+#pragma unroll
+  for (int half = 0; half < 8 / Form::kElements; ++half) {
+    const int64_t first = (((int64_t)blockIdx.x * (8 / Form::kElements) + half) * 256 + threadIdx.x) * Form::kElements;
+    if (first >= count)
+      return;
+    float values[Form::kElements];
+    const int left = count - first < Form::kElements ? (int)(count - first) : Form::kElements;
+    if (Aligned && left == Form::kElements) {
+      load_chunk<Form>(values, global<const T>(x), first, 0, left);
+      store_bytes<Form>(values, round, global<int8_t>(q), first, 0, left);
+    } else {
+      for (int e = 0; e < left; ++e)
+        q[first + e] = (int8_t)round(to_float(global<const T>(x)[first + e]));
+    }
+  }
+}
+
+/// Symmetric int8 or e4m3 with one scale per row, as quantize_rows of rows.cuh.
+template <typename Form, typename T, typename Q>
+__device__ __forceinline__ void quantize_rows_typed(const T *x, Q *q, float *scale, int64_t rows, int64_t width) {
   const RowPlace<Form> at;
   if (at.is_idle_block(rows))
     return;
@@ -189,14 +215,14 @@ __device__ __forceinline__ void quantize_rows_typed(const T *x, int8_t *q, float
     for (int e = 0; e < Form::kElements; ++e)
       largest = Max()(largest, fabsf(values[i][e]));
   }
-  const float row_scale = row_scale_of(row_reduce<Form>(largest, Max(), 0));
+  const float row_scale = row_scale_of<Q>(row_reduce<Form>(largest, Max(), 0));
   if (at.row >= rows)
     return;
   if (at.thread == 0)
     scale[row] = row_scale;
 #pragma unroll
   for (int i = 0; i < Form::kChunks; ++i)
-    store_quantized<Form>(values[i], row_scale, global<int8_t>(q), row * width, at.first(i), width);
+    store_quantized<Form>(values[i], row_scale, global<Q>(q), row * width, at.first(i), width);
 }
 
 /// softmax or its logarithm of every row.

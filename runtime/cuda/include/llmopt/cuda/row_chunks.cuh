@@ -113,20 +113,48 @@ __device__ __forceinline__ float row_reduce(float value, Combine combine, int sl
   return value;
 }
 
-/// The int8 scale of a row whose largest magnitude is `largest`: 1 for a row of zeros, NaN
+/// The largest magnitude of what rows are quantized to.
+template <typename Q> inline constexpr float kLargest = 127.0f;
+template <> inline constexpr float kLargest<e4m3> = 448.0f;
+
+/// The scale of a row whose largest magnitude is `largest`: 1 for a row of zeros, NaN
 /// for one that holds a NaN or an infinity.
-__device__ __forceinline__ float row_scale_of(float largest) {
-  return largest == 0.0f ? 1.0f : largest / 127.0f + (largest - largest);
+template <typename Q = int8_t> __device__ __forceinline__ float row_scale_of(float largest) {
+  return largest == 0.0f ? 1.0f : largest / kLargest<Q> + (largest - largest);
 }
 
-/// Quantizes a chunk by value / scale, round half to even.
-template <typename Form>
-__device__ __forceinline__ void store_quantized(const float (&from)[Form::kElements], float scale, global<int8_t> q,
-                                                int64_t at, int first, int64_t width) {
+/// One scale for all rows, and perhaps a zero point (null: 0); `lowest` is -127 or -128.
+struct TensorScale {
+  const float *scale;
+  const int8_t *zero;
+  float lowest;
+};
+
+/// round half to even of x / scale, plus the zero point, within [lowest, 127]; NaN gives `lowest`.
+struct TensorRounding {
+  float scale, zero, lowest;
+  __device__ __forceinline__ explicit TensorRounding(const TensorScale &s)
+      : scale(*global<const float>(s.scale)), zero(s.zero ? (float)*global<const int8_t>(s.zero) : 0.0f),
+        lowest(s.lowest) {}
+  __device__ __forceinline__ int operator()(float x) const {
+    const float q = rintf(x / scale) + zero;
+    return q != q ? (int)lowest : (int)fminf(fmaxf(q, lowest), 127.0f);
+  }
+};
+/// Symmetric, by the scale of a row.
+struct RowRounding {
+  float scale;
+  __device__ __forceinline__ int operator()(float x) const { return quantize(x / scale, 1.0f); }
+};
+
+/// Stores what `round` makes of a chunk.
+template <typename Form, typename Round>
+__device__ __forceinline__ void store_bytes(const float (&from)[Form::kElements], const Round &round, global<int8_t> q,
+                                            int64_t at, int first, int64_t width) {
   int bytes[Form::kElements];
 #pragma unroll
   for (int e = 0; e < Form::kElements; ++e)
-    bytes[e] = quantize(from[e] / scale, 1.0f);
+    bytes[e] = round(from[e]);
   if constexpr (Form::kAligned) {
     if (first >= width)
       return;
@@ -140,6 +168,36 @@ __device__ __forceinline__ void store_quantized(const float (&from)[Form::kEleme
     for (int e = 0; e < Form::kElements; ++e)
       if (first + e < width)
         q[at + first + e] = (int8_t)bytes[e];
+  }
+}
+
+/// Quantizes a chunk by value / scale, round half to even.
+template <typename Form>
+__device__ __forceinline__ void store_quantized(const float (&from)[Form::kElements], float scale, global<int8_t> q,
+                                                int64_t at, int first, int64_t width) {
+  store_bytes<Form>(from, RowRounding{scale}, q, at, first, width);
+}
+/// The same to e4m3.
+template <typename Form>
+__device__ __forceinline__ void store_quantized(const float (&from)[Form::kElements], float scale, global<e4m3> q,
+                                                int64_t at, int first, int64_t width) {
+  uint32_t words[Form::kElements / 4];
+#pragma unroll
+  for (int i = 0; i < Form::kElements / 4; ++i)
+    words[i] =
+        pack_e4m3(from[4 * i] / scale, from[4 * i + 1] / scale, from[4 * i + 2] / scale, from[4 * i + 3] / scale);
+  if constexpr (Form::kAligned) {
+    if (first >= width)
+      return;
+    if constexpr (Form::kElements == 8)
+      store(q, at + first, make_uint2(words[0], words[1]));
+    else
+      store(q, at + first, words[0]);
+  } else {
+#pragma unroll
+    for (int e = 0; e < Form::kElements; ++e)
+      if (first + e < width)
+        q[at + first + e] = e4m3{(uint8_t)(words[e / 4] >> 8 * (e % 4))};
   }
 }
 

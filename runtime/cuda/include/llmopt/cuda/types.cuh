@@ -1,4 +1,5 @@
-// Storage types of tensors and what converts between them: f32, f16, bf16, int8.
+// Storage types of tensors and what converts between them: f32, f16, bf16, int8, e4m3 (whose
+// conversions exist from sm_89 on; the compiler refuses it for older ones).
 // Kernels compute in f32 (or int32) and round once, half to even, when they store.
 #pragma once
 
@@ -22,6 +23,11 @@ struct bf16 {
 using f16 = __half;
 using bf16 = __nv_bfloat16;
 #endif
+
+/// A number of eight bits: four of exponent, three of mantissa.
+struct e4m3 {
+  uint8_t bits;
+};
 
 __device__ __forceinline__ float to_float(float x) { return x; }
 #ifdef LLMOPT_EMULATE
@@ -87,6 +93,43 @@ __device__ __forceinline__ uint32_t pack_bytes(int a, int b, int c, int d) {
   return (uint32_t)(a & 255) | (uint32_t)(b & 255) << 8 | (uint32_t)(c & 255) << 16 | (uint32_t)d << 24;
 }
 
+/// Four numbers rounded to e4m3, half to even, beyond 448 to 448, as the bytes of a word.
+__device__ __forceinline__ uint32_t pack_e4m3(float a, float b, float c, float d) {
+#ifdef LLMOPT_EMULATE
+  using llmopt_emulation::float_to_float8;
+  return float_to_float8(a) | (uint32_t)float_to_float8(b) << 8 | (uint32_t)float_to_float8(c) << 16 |
+         (uint32_t)float_to_float8(d) << 24;
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+  uint32_t word;
+  asm("{\n\t.reg .b16 low, high;\n\tcvt.rn.satfinite.e4m3x2.f32 low, %2, %1;\n\t"
+      "cvt.rn.satfinite.e4m3x2.f32 high, %4, %3;\n\tmov.b32 %0, {low, high};\n\t}"
+      : "=r"(word)
+      : "f"(a), "f"(b), "f"(c), "f"(d));
+  return word;
+#else
+  return 0;
+#endif
+}
+/// The four numbers of a word.
+__device__ __forceinline__ float4 unpack_e4m3(uint32_t word) {
+#ifdef LLMOPT_EMULATE
+  using llmopt_emulation::float8_to_float;
+  return make_float4(float8_to_float((uint8_t)word), float8_to_float((uint8_t)(word >> 8)),
+                     float8_to_float((uint8_t)(word >> 16)), float8_to_float((uint8_t)(word >> 24)));
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+  uint32_t low, high; // two halves each
+  asm("{\n\t.reg .b16 a, b;\n\tmov.b32 {a, b}, %2;\n\tcvt.rn.f16x2.e4m3x2 %0, a;\n\t"
+      "cvt.rn.f16x2.e4m3x2 %1, b;\n\t}"
+      : "=r"(low), "=r"(high)
+      : "r"(word));
+  const float2 x = Storage<f16>::unpack(low), y = Storage<f16>::unpack(high);
+  return make_float4(x.x, x.y, y.x, y.y);
+#else
+  return make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#endif
+}
+__device__ __forceinline__ float to_float(e4m3 x) { return unpack_e4m3(x.bits).x; }
+
 /// 16 bytes of T as floats.
 template <typename T> struct Chunk {
   static constexpr int kSize = 16 / (int)sizeof(T);
@@ -98,6 +141,9 @@ template <typename T> struct Chunk {
     for (int i = 0; i < 4; ++i) {
       if constexpr (sizeof(T) == 4) {
         values[i] = __uint_as_float(words[i]);
+      } else if constexpr (sizeof(T) == 1) { // e4m3
+        const float4 four = unpack_e4m3(words[i]);
+        values[4 * i] = four.x, values[4 * i + 1] = four.y, values[4 * i + 2] = four.z, values[4 * i + 3] = four.w;
       } else {
         const float2 pair = Storage<T>::unpack(words[i]);
         values[2 * i] = pair.x;
@@ -111,6 +157,8 @@ template <typename T> struct Chunk {
     for (int i = 0; i < 4; ++i) {
       if constexpr (sizeof(T) == 4)
         words[i] = __float_as_uint(values[i]);
+      else if constexpr (sizeof(T) == 1)
+        words[i] = pack_e4m3(values[4 * i], values[4 * i + 1], values[4 * i + 2], values[4 * i + 3]);
       else
         words[i] = Storage<T>::pack(values[2 * i], values[2 * i + 1]);
     }

@@ -5,7 +5,7 @@
 //   Int4Weight       [N][G B / 2] bytes, two numbers each, the lower half first, as of
 //                    MatMulNBits: q in 0..15, w = (q - zero) scale of its group of G
 //                    (a multiple of 32) along K; B = ceil(K / G); scales [N][B];
-//                    zeros [N][ceil(B / 2)] packed likewise, or none for 8
+//                    zeros [N][ceil(B / 2)] packed likewise, or none for `Offset`
 #pragma once
 
 #include "llmopt/cuda/memory.cuh"
@@ -45,6 +45,7 @@ __device__ __forceinline__ uint32_t word_of(uint4 bits, int i) {
 
 struct Int8Weight {
   static constexpr int kElements = 16, kPiece = 8;
+  static constexpr int kGroup = 0, kSliceBytes = 32; // of 32 elements; scales are per row
   const int8_t *data;
   const float *scales;
 
@@ -64,8 +65,11 @@ struct Int8Weight {
   }
 };
 
-template <int Group, typename Scale, bool HasZeros> struct Int4Weight {
+template <int Group, typename Scale, bool HasZeros, int Offset = 8> struct Int4Weight {
   static constexpr int kElements = 32, kPiece = 8;
+  static constexpr int kGroup = Group, kSliceBytes = 16; // of 32 elements
+  static constexpr bool kHasZeros = HasZeros;
+  using ScaleType = Scale;
   static_assert(Group % 32 == 0, "one scale for 16 bytes");
   const uint8_t *data;
   const Scale *scales;
@@ -81,7 +85,7 @@ template <int Group, typename Scale, bool HasZeros> struct Int4Weight {
   }
   __device__ __forceinline__ float chunk_zero(int64_t row, int64_t chunk, int64_t k) const {
     if (!HasZeros)
-      return 8.0f;
+      return (float)Offset;
     const int64_t group = chunk / (Group / 32);
     return (float)(global<const uint8_t>(zeros)[row * ((groups(k) + 1) / 2) + group / 2] >> 4 * (group % 2) & 15);
   }
@@ -93,5 +97,14 @@ template <int Group, typename Scale, bool HasZeros> struct Int4Weight {
       w[i] = small_to_float(word >> 4 * i & 15, 8388608.0f + zero);
   }
 };
+
+/// An int4 weight [k, n] whose parts lie in one piece, each from a multiple of 16 bytes:
+/// nibbles, scales, zero points where it has them. G divides k.
+template <typename Weight> __device__ __forceinline__ Weight packed_int4(const uint8_t *packed, int64_t n, int64_t k) {
+  using Scale = typename Weight::ScaleType;
+  const int64_t scales = (n * k / 2 + 15) / 16 * 16;
+  const int64_t zeros = scales + (n * (k / Weight::kGroup) * (int64_t)sizeof(Scale) + 15) / 16 * 16;
+  return {packed, reinterpret_cast<const Scale *>(packed + scales), Weight::kHasZeros ? packed + zeros : nullptr};
+}
 
 } // namespace llmopt

@@ -20,11 +20,6 @@ using TensorMap = llmopt_emulation::TensorMap;
 using TensorMap = CUtensorMap;
 #endif
 
-/// A number of eight bits: four of exponent, three of mantissa.
-struct e4m3 {
-  uint8_t bits;
-};
-
 #if defined(LLMOPT_EMULATE) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define LLMOPT_HAS_WGMMA 1
 #endif

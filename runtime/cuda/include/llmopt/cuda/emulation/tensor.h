@@ -74,6 +74,32 @@ inline float float_to_tf32(float x) {
   return value;
 }
 
+/// Four bits of exponent (bias 7), three of mantissa, no infinities.
+inline float float8_to_float(uint8_t bits) {
+  const int exponent = bits >> 3 & 15, mantissa = bits & 7;
+  if ((bits & 0x7f) == 0x7f)
+    return __builtin_nanf("");
+  const float size = exponent ? __builtin_ldexpf(static_cast<float>(8 + mantissa), exponent - 10)
+                              : __builtin_ldexpf(static_cast<float>(mantissa), -9);
+  return bits & 0x80 ? -size : size;
+}
+
+/// Rounds to that, ties to even, what is too large to 448, as cvt.rn.satfinite.e4m3x2.f32 does.
+inline uint8_t float_to_float8(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  const uint32_t sign = bits >> 24 & 0x80, size = bits & 0x7fffffff;
+  if (size > 0x7f800000)
+    return 0x7f;
+  if (size < 0x3c800000) { // below 2^-6: a multiple of 2^-9
+    float scaled;
+    memcpy(&scaled, &size, 4);
+    return static_cast<uint8_t>(sign | static_cast<uint32_t>(__builtin_rintf(scaled * 512.0f)));
+  }
+  const uint32_t rounded = (size - 0x3c000000 + 0x7ffff + (size >> 20 & 1)) >> 20;
+  return static_cast<uint8_t>(sign | (rounded > 0x7e ? 0x7e : rounded));
+}
+
 // ---- element types: how one word of a fragment becomes numbers
 
 struct HalfWord {
@@ -100,6 +126,12 @@ struct ByteWord {
   static constexpr int elements = 4;
   using Number = int32_t;
   static int32_t get(uint32_t word, int i) { return static_cast<int8_t>(word >> (8 * i)); }
+};
+
+struct Float8Word {
+  static constexpr int elements = 4;
+  using Number = float;
+  static float get(uint32_t word, int i) { return float8_to_float(static_cast<uint8_t>(word >> (8 * i))); }
 };
 
 template <typename Word, int AWords, int BWords> struct Fragments {

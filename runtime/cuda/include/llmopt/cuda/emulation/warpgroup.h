@@ -169,17 +169,9 @@ struct ByteElement {
   int8_t value;
   int32_t number() const { return value; }
 };
-/// Four bits of exponent (bias 7), three of mantissa, no infinities.
 struct Float8Element {
   uint8_t bits;
-  float number() const {
-    const int exponent = bits >> 3 & 15, mantissa = bits & 7;
-    if ((bits & 0x7f) == 0x7f)
-      return __builtin_nanf("");
-    const float size = exponent ? __builtin_ldexpf(static_cast<float>(8 + mantissa), exponent - 10)
-                                : __builtin_ldexpf(static_cast<float>(mantissa), -9);
-    return bits & 0x80 ? -size : size;
-  }
+  float number() const { return float8_to_float(bits); }
 };
 
 /// Queues sums (+)= A B; every thread of the warpgroup brings its accumulators.

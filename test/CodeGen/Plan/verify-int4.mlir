@@ -90,7 +90,7 @@ func.func @float_rows(%x: tensor<4x65xf32>, %w: tensor<1x2x320xi8>) {
 
 // (C3) of kernel.norm_quantized
 func.func @quantized(%x: tensor<4x8xf32>) {
-  // expected-error @+1 {{expected an i8 result of the shape of 'tensor<4x8xf32>', but got 'tensor<4x8xi16>'}}
+  // expected-error @+1 {{expected an i8 or f8E4M3FN result of the shape of 'tensor<4x8xf32>', but got 'tensor<4x8xi16>'}}
   %0, %1, %2 = kernel.norm_quantized <rms> %x {epsilon = 1.0e-5 : f64} : (tensor<4x8xf32>) -> (tensor<4x8xf32>, tensor<4x8xi16>, tensor<4x1xf32>)
   return
 }
@@ -102,4 +102,20 @@ func.func @quantized_scale(%x: tensor<4x8xf32>) {
   // expected-error @+1 {{expected one f32 scale for each row of 'tensor<4x8xf32>' or for equal parts of it, but got 'tensor<4x3xf32>'}}
   %0, %1, %2 = kernel.norm_quantized <rms> %x {epsilon = 1.0e-5 : f64} : (tensor<4x8xf32>) -> (tensor<4x8xf32>, tensor<4x8xi8>, tensor<4x3xf32>)
   return
+}
+
+// -----
+
+func.func @c3_rows(%q: tensor<1x32x20xi4>, %s: tensor<1x1x20xf32>) -> tensor<400xi8> {
+  // expected-error @+1 {{expected panels of a positive width or rows of width 1, but got rows of 4}}
+  %0 = kernel.pack_groups 4 %q scale %s {layout = #kernel.layout<rows>} : (tensor<1x32x20xi4>, tensor<1x1x20xf32>) -> tensor<400xi8>
+  return %0 : tensor<400xi8>
+}
+
+// -----
+
+func.func @c1_half_scales(%x: tensor<4x32xf32>, %w: tensor<400xi8>) -> tensor<4x20xf32> {
+  // expected-error @+1 {{packed in groups of 32}}
+  %0 = kernel.gemm_wq %x, %w {n = 20 : i64, k = 32 : i64, group = 32 : i64, offset = 8 : i64, layout = #kernel.layout<rows>, half_scales = true} : (tensor<4x32xf32>, tensor<400xi8>) -> tensor<4x20xf32>
+  return %0 : tensor<4x20xf32>
 }

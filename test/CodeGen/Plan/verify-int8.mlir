@@ -20,7 +20,7 @@ func.func @rows(%x: tensor<4x?xf32>) {
 
 // (C2)
 func.func @rows_result(%x: tensor<4x8xf32>) {
-  // expected-error @+1 {{expected an i8 result of the shape of 'tensor<4x8xf32>', but got 'tensor<4x8xi16>'}}
+  // expected-error @+1 {{expected an i8 or f8E4M3FN result of the shape of 'tensor<4x8xf32>', but got 'tensor<4x8xi16>'}}
   %0, %1 = kernel.quantize_rows %x : (tensor<4x8xf32>) -> (tensor<4x8xi16>, tensor<4x1xf32>)
   return
 }

@@ -1,0 +1,132 @@
+"""Graphs of well-known shapes without weights: what is measured with made-up ones.
+
+    shapes.py NAME FOLDER    writes FOLDER/NAME.onnx; its weights are a hole in NAME.bin
+
+NAME is of SHAPES. All are decoders with their past as inputs, so that -kv-cache keeps it in
+the session. Needs the Python package onnx.
+"""
+
+import pathlib
+import sys
+
+import onnx
+from onnx import TensorProto, helper
+
+# gpt2: GPT-2 of 124 million weights, whole. llama7b-quarter: 8 of the 32 layers of Llama-2-7B
+# (hidden 4096, gated feed-forward 11008), with its vocabulary: what a layer takes is that of 7B.
+SHAPES = {
+    "gpt2": {"family": "gpt2", "layers": 12, "hidden": 768, "heads": 12, "ffn": 3072, "vocabulary": 50257, "positions": 1024},
+    "llama7b-quarter": {"family": "llama", "layers": 8, "hidden": 4096, "heads": 32, "ffn": 11008, "vocabulary": 32000,
+                        "positions": 4096},
+    # Shaped alike and small, for tests.
+    "gpt2-tiny": {"family": "gpt2", "layers": 2, "hidden": 64, "heads": 4, "ffn": 96, "vocabulary": 101, "positions": 128},
+    "llama-tiny": {"family": "llama", "layers": 2, "hidden": 64, "heads": 4, "ffn": 96, "vocabulary": 101, "positions": 128},
+}
+
+
+class Graph:
+    def __init__(self, name, shape):
+        self.data, self.offset = name + ".bin", 0
+        self.nodes, self.weights, self.inputs, self.outputs = [], [], [], []
+        self.__dict__.update(shape)
+        self.head = self.hidden // self.heads
+
+    def weight(self, name, *dims):
+        size = 4
+        for dim in dims:
+            size *= dim
+        tensor = TensorProto(name=name, dims=dims, data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+        for key, value in (("location", self.data), ("offset", self.offset), ("length", size)):
+            tensor.external_data.add(key=key, value=str(value))
+        self.offset += size
+        self.weights.append(tensor)
+        return name
+
+    def node(self, op, inputs, outputs=None, **attributes):
+        name = f"{op.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, outputs or [name], name=name, **attributes))
+        return name
+
+    def input(self, name, kind, *dims):
+        self.inputs.append(helper.make_tensor_value_info(name, kind, dims))
+        return name
+
+    def linear(self, x, name, n, k, bias=False):
+        x = self.node("MatMul", [x, self.weight(name + ".weight", k, n)])
+        return self.node("Add", [x, self.weight(name + ".bias", n)]) if bias else x
+
+    def attention(self, q, k, v, layer):
+        past, present = [], []
+        for part in ("key", "value"):
+            past.append(self.input(f"past_key_values.{layer}.{part}", TensorProto.FLOAT, "batch", self.heads, "past", self.head))
+            present.append(f"present.{layer}.{part}")
+            self.outputs.append(helper.make_tensor_value_info(present[-1], TensorProto.FLOAT,
+                                                              ["batch", self.heads, "total", self.head]))
+        y = f"attention_{layer}"
+        self.node("Attention", [q, k, v, "", *past], [y, *present], q_num_heads=self.heads, kv_num_heads=self.heads,
+                  is_causal=1)
+        return y
+
+
+def gpt2_layer(g, x, i):
+    def norm(x, name):
+        return g.node("LayerNormalization", [x, g.weight(name + ".weight", g.hidden), g.weight(name + ".bias", g.hidden)],
+                      axis=-1, epsilon=1e-5)
+    h = norm(x, f"h.{i}.ln_1")
+    q, k, v = (g.linear(h, f"h.{i}.attn.{part}", g.hidden, g.hidden, bias=True) for part in "qkv")
+    x = g.node("Add", [x, g.linear(g.attention(q, k, v, i), f"h.{i}.attn.c_proj", g.hidden, g.hidden, bias=True)])
+    h = g.linear(norm(x, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc", g.ffn, g.hidden, bias=True)
+    h = g.node("Gelu", [h], approximate="tanh")
+    return g.node("Add", [x, g.linear(h, f"h.{i}.mlp.c_proj", g.hidden, g.ffn, bias=True)])
+
+
+def llama_layer(g, x, i):
+    prefix = f"model.layers.{i}."
+
+    def norm(x, name):
+        return g.node("RMSNormalization", [x, g.weight(prefix + name + ".weight", g.hidden)], axis=-1, epsilon=1e-6)
+    h = norm(x, "input_layernorm")
+    q, k, v = (g.linear(h, f"{prefix}self_attn.{part}_proj", g.hidden, g.hidden) for part in "qkv")
+    q, k = (g.node("RotaryEmbedding", [part, "cos", "sin", "position_ids"], num_heads=g.heads) for part in (q, k))
+    x = g.node("Add", [x, g.linear(g.attention(q, k, v, i), prefix + "self_attn.o_proj", g.hidden, g.hidden)])
+    h = norm(x, "post_attention_layernorm")
+    gate = g.linear(h, prefix + "mlp.gate_proj", g.ffn, g.hidden)
+    up = g.linear(h, prefix + "mlp.up_proj", g.ffn, g.hidden)
+    gated = g.node("Mul", [g.node("Mul", [gate, g.node("Sigmoid", [gate])]), up])
+    return g.node("Add", [x, g.linear(gated, prefix + "mlp.down_proj", g.hidden, g.ffn)])
+
+
+def write(name, folder):
+    """FOLDER/NAME.onnx, as a path."""
+    g = Graph(name, SHAPES[name])
+    for text in ("input_ids", "position_ids"):
+        g.input(text, TensorProto.INT64, "batch", "sequence")
+    x = g.node("Gather", [g.weight("wte.weight", g.vocabulary, g.hidden), "input_ids"])
+    if g.family == "gpt2":
+        x = g.node("Add", [x, g.node("Gather", [g.weight("wpe.weight", g.positions, g.hidden), "position_ids"])])
+    else:
+        for table in ("cos", "sin"):
+            g.weight(table, g.positions, g.head // 2)
+    for i in range(g.layers):
+        x = (gpt2_layer if g.family == "gpt2" else llama_layer)(g, x, i)
+    if g.family == "gpt2":
+        x = g.node("LayerNormalization", [x, g.weight("ln_f.weight", g.hidden), g.weight("ln_f.bias", g.hidden)], axis=-1,
+                   epsilon=1e-5)
+    else:
+        x = g.node("RMSNormalization", [x, g.weight("model.norm.weight", g.hidden)], axis=-1, epsilon=1e-6)
+    g.node("MatMul", [x, g.weight("lm_head.weight", g.hidden, g.vocabulary)], ["logits"])
+    g.outputs.insert(0, helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "sequence", g.vocabulary]))
+    graph = helper.make_graph(g.nodes, name, g.inputs, g.outputs, g.weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
+    folder = pathlib.Path(folder)
+    path = folder / (name + ".onnx")
+    onnx.save(model, path)
+    with open(folder / g.data, "wb") as file:
+        file.truncate(g.offset)
+    return path
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[1] not in SHAPES:
+        sys.exit(f"usage: shapes.py {'|'.join(SHAPES)} FOLDER")
+    print(write(sys.argv[1], sys.argv[2]))

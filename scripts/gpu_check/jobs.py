@@ -142,7 +142,7 @@ def kernels(library, kit, job):
 
 
 def bench(library, kit, job):
-    model, session = outputs(library, kit, job, job["cuda"], graphs=job["graphs"])
+    model, session = outputs(library, kit, job, job["cuda"], graphs=job["graphs"], overlap=job["overlap"])
     for _ in range(3):
         again(session)
     most = job.get("tokens", 64) if session.model.caches else 1000  # that its caches have room for

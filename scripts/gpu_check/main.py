@@ -201,19 +201,19 @@ class Check:
                 self.row("kernels", title, row["kernel"], row["bytes"] / seconds / 1e9, "GB/s", note)
                 self.row("kernels", title, row["kernel"], row["flops"] / seconds / 1e12, "TFLOP/s", note)
         ours = {}
-        for graphs in (True, False):
-            result = self.job("bench", entry, graphs=graphs, **quick)
-            if self.judge("models", f"{title} {'graph' if graphs else 'launches'}", result):
-                ours[graphs] = result["ms"]
-                self.row("models", title, "llmopt, " + ("graph" if graphs else "launches"), result["ms"], "ms",
+        for how, graphs, overlap in (("graph", True, True), ("graph without overlap", True, False), ("launches", False, True)):
+            result = self.job("bench", entry, graphs=graphs, overlap=overlap, **quick)
+            if self.judge("models", f"{title} {how}", result):
+                ours[how] = result["ms"]
+                self.row("models", title, f"llmopt, {how}", result["ms"], "ms",
                          f"{result['runs']} runs, with copies from and to the host")
-        line = ", ".join(f"llmopt {'graph' if g else 'launches'} {ms:.3f} ms" for g, ms in ours.items())
+        line = ", ".join(f"llmopt {how} {ms:.3f} ms" for how, ms in ours.items())
         for mode, kind in (("eager", "f32"), ("compiled", "f32"), ("compiled", "f16")) if entry.get("peer") else ():
             if self.left() < 90:
                 self.judge("models", f"{title} PyTorch {mode} {kind}", {"skipped": "no time left"})
                 continue
             result = self.peer(entry["peer"], shape, mode, kind)
-            again = self.job("bench", entry, graphs=True)  # A B A: ours on both sides of the peer
+            again = self.job("bench", entry, graphs=True, overlap=True)  # A B A: ours on both sides of the peer
             if not self.judge("models", f"{title} PyTorch {mode} {kind}", result):
                 continue
             self.row("models", title, f"PyTorch {mode} {kind}", result["ms"], "ms", result["torch"])

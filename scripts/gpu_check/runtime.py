@@ -31,7 +31,8 @@ class LoadOptions(c.Structure):
 
 class SessionOptions(c.Structure):
     _fields_ = [("struct_size", c.c_size_t), ("num_threads", c.c_uint32), ("profile", c.c_uint32),
-                ("cache_capacity", c.c_uint64), ("device_pointers", c.c_uint32), ("no_device_graphs", c.c_uint32)]
+                ("cache_capacity", c.c_uint64), ("device_pointers", c.c_uint32), ("no_device_graphs", c.c_uint32),
+                ("no_device_overlap", c.c_uint32), ("reserved", c.c_uint32)]
 
 
 class ModelInfo(c.Structure):
@@ -116,9 +117,10 @@ class Session:
     """Bound to shapes, with inputs made up from a seed. A model with caches counts the tokens
     that it has seen; `step` binds for the ones after them, and runs."""
 
-    def __init__(self, model, values, seed=0, profile=False, graphs=True, threads=0, capacity=0):
+    def __init__(self, model, values, seed=0, profile=False, graphs=True, overlap=True, threads=0, capacity=0):
         self.model, self.handle, self.seed, self.tokens = model, c.c_void_p(), seed, 0
-        options = SessionOptions(c.sizeof(SessionOptions), threads, int(profile), capacity, 0, int(not graphs))
+        options = SessionOptions(c.sizeof(SessionOptions), threads, int(profile), capacity, 0, int(not graphs),
+                                 int(not overlap), 0)
         model.runtime.call("llmopt_session_create", model.handle, c.byref(options), c.byref(self.handle))
         self.bind(values)
 

@@ -2,8 +2,8 @@
 
     shapes.py NAME FOLDER    writes FOLDER/NAME.onnx; its weights are a hole in NAME.bin
 
-NAME is of SHAPES. All are decoders with their past as inputs, so that -kv-cache keeps it in
-the session. Needs the Python package onnx.
+NAME is of SHAPES. Decoders have their past as inputs, so that -kv-cache keeps it in the session;
+encoders a mask [batch, sequence]. Needs the Python package onnx.
 """
 
 import pathlib
@@ -18,6 +18,9 @@ SHAPES = {
     "gpt2": {"family": "gpt2", "layers": 12, "hidden": 768, "heads": 12, "ffn": 3072, "vocabulary": 50257, "positions": 1024},
     "llama7b-quarter": {"family": "llama", "layers": 8, "hidden": 4096, "heads": 32, "ffn": 11008, "vocabulary": 32000,
                         "positions": 4096},
+    # Two layers of them, whose kernels are those of the whole.
+    "bert-base-2": {"family": "bert", "layers": 2, "hidden": 768, "heads": 12, "ffn": 3072, "vocabulary": 3000, "positions": 512},
+    "gpt2-2": {"family": "gpt2", "layers": 2, "hidden": 768, "heads": 12, "ffn": 3072, "vocabulary": 5000, "positions": 1024},
     # Shaped alike and small, for tests.
     "gpt2-tiny": {"family": "gpt2", "layers": 2, "hidden": 64, "heads": 4, "ffn": 96, "vocabulary": 101, "positions": 128},
     "llama-tiny": {"family": "llama", "layers": 2, "hidden": 64, "heads": 4, "ffn": 96, "vocabulary": 101, "positions": 128},
@@ -55,7 +58,10 @@ class Graph:
         x = self.node("MatMul", [x, self.weight(name + ".weight", k, n)])
         return self.node("Add", [x, self.weight(name + ".bias", n)]) if bias else x
 
-    def attention(self, q, k, v, layer):
+    def attend(self, q, k, v, layer):
+        """With the past of a decoder, or the mask of an encoder."""
+        if self.family == "bert":
+            return self.node("Attention", [q, k, v, "mask"], q_num_heads=self.heads, kv_num_heads=self.heads)
         past, present = [], []
         for part in ("key", "value"):
             past.append(self.input(f"past_key_values.{layer}.{part}", TensorProto.FLOAT, "batch", self.heads, "past", self.head))
@@ -68,14 +74,26 @@ class Graph:
         return y
 
 
+def layer_norm(g, x, name):
+    return g.node("LayerNormalization", [x, g.weight(name + ".weight", g.hidden), g.weight(name + ".bias", g.hidden)],
+                  axis=-1, epsilon=1e-5)
+
+
+def bert_layer(g, x, i):
+    name = f"encoder.layer.{i}."
+    q, k, v = (g.linear(x, f"{name}attention.self.{part}", g.hidden, g.hidden, bias=True) for part in ("query", "key", "value"))
+    h = g.linear(g.attend(q, k, v, i), name + "attention.output.dense", g.hidden, g.hidden, bias=True)
+    x = layer_norm(g, g.node("Add", [h, x]), name + "attention.output.norm")
+    h = g.node("Gelu", [g.linear(x, name + "intermediate.dense", g.ffn, g.hidden, bias=True)])
+    h = g.linear(h, name + "output.dense", g.hidden, g.ffn, bias=True)
+    return layer_norm(g, g.node("Add", [h, x]), name + "output.norm")
+
+
 def gpt2_layer(g, x, i):
-    def norm(x, name):
-        return g.node("LayerNormalization", [x, g.weight(name + ".weight", g.hidden), g.weight(name + ".bias", g.hidden)],
-                      axis=-1, epsilon=1e-5)
-    h = norm(x, f"h.{i}.ln_1")
+    h = layer_norm(g, x, f"h.{i}.ln_1")
     q, k, v = (g.linear(h, f"h.{i}.attn.{part}", g.hidden, g.hidden, bias=True) for part in "qkv")
-    x = g.node("Add", [x, g.linear(g.attention(q, k, v, i), f"h.{i}.attn.c_proj", g.hidden, g.hidden, bias=True)])
-    h = g.linear(norm(x, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc", g.ffn, g.hidden, bias=True)
+    x = g.node("Add", [x, g.linear(g.attend(q, k, v, i), f"h.{i}.attn.c_proj", g.hidden, g.hidden, bias=True)])
+    h = g.linear(layer_norm(g, x, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc", g.ffn, g.hidden, bias=True)
     h = g.node("Gelu", [h], approximate="tanh")
     return g.node("Add", [x, g.linear(h, f"h.{i}.mlp.c_proj", g.hidden, g.ffn, bias=True)])
 
@@ -88,7 +106,7 @@ def llama_layer(g, x, i):
     h = norm(x, "input_layernorm")
     q, k, v = (g.linear(h, f"{prefix}self_attn.{part}_proj", g.hidden, g.hidden) for part in "qkv")
     q, k = (g.node("RotaryEmbedding", [part, "cos", "sin", "position_ids"], num_heads=g.heads) for part in (q, k))
-    x = g.node("Add", [x, g.linear(g.attention(q, k, v, i), prefix + "self_attn.o_proj", g.hidden, g.hidden)])
+    x = g.node("Add", [x, g.linear(g.attend(q, k, v, i), prefix + "self_attn.o_proj", g.hidden, g.hidden)])
     h = norm(x, "post_attention_layernorm")
     gate = g.linear(h, prefix + "mlp.gate_proj", g.ffn, g.hidden)
     up = g.linear(h, prefix + "mlp.up_proj", g.ffn, g.hidden)
@@ -96,26 +114,34 @@ def llama_layer(g, x, i):
     return g.node("Add", [x, g.linear(gated, prefix + "mlp.down_proj", g.hidden, g.ffn)])
 
 
+LAYERS = {"bert": bert_layer, "gpt2": gpt2_layer, "llama": llama_layer}
+
+
 def write(name, folder):
     """FOLDER/NAME.onnx, as a path."""
     g = Graph(name, SHAPES[name])
-    for text in ("input_ids", "position_ids"):
-        g.input(text, TensorProto.INT64, "batch", "sequence")
-    x = g.node("Gather", [g.weight("wte.weight", g.vocabulary, g.hidden), "input_ids"])
-    if g.family == "gpt2":
-        x = g.node("Add", [x, g.node("Gather", [g.weight("wpe.weight", g.positions, g.hidden), "position_ids"])])
-    else:
+    ids = g.input("input_ids", TensorProto.INT64, "batch", "sequence")
+    positions = g.input("position_ids", TensorProto.INT64, "batch", "sequence")
+    x = g.node("Gather", [g.weight("wte.weight", g.vocabulary, g.hidden), ids])
+    if g.family == "llama":
         for table in ("cos", "sin"):
             g.weight(table, g.positions, g.head // 2)
-    for i in range(g.layers):
-        x = (gpt2_layer if g.family == "gpt2" else llama_layer)(g, x, i)
-    if g.family == "gpt2":
-        x = g.node("LayerNormalization", [x, g.weight("ln_f.weight", g.hidden), g.weight("ln_f.bias", g.hidden)], axis=-1,
-                   epsilon=1e-5)
     else:
+        x = g.node("Add", [x, g.node("Gather", [g.weight("wpe.weight", g.positions, g.hidden), positions])])
+    if g.family == "bert":
+        x = layer_norm(g, x, "embeddings.norm")
+        mask = g.node("Cast", [g.input("attention_mask", TensorProto.INT64, "batch", "sequence")], to=TensorProto.BOOL)
+        axes = g.node("Constant", [], value=helper.make_tensor("", TensorProto.INT64, [2], [1, 2]))
+        g.node("Unsqueeze", [mask, axes], ["mask"])
+    for i in range(g.layers):
+        x = LAYERS[g.family](g, x, i)
+    if g.family == "gpt2":
+        x = layer_norm(g, x, "ln_f")
+    elif g.family == "llama":
         x = g.node("RMSNormalization", [x, g.weight("model.norm.weight", g.hidden)], axis=-1, epsilon=1e-6)
-    g.node("MatMul", [x, g.weight("lm_head.weight", g.hidden, g.vocabulary)], ["logits"])
-    g.outputs.insert(0, helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "sequence", g.vocabulary]))
+    last, width = ("pooled", g.hidden) if g.family == "bert" else ("logits", g.vocabulary)
+    g.node("MatMul", [x, g.weight("lm_head.weight", g.hidden, width)], [last])
+    g.outputs.insert(0, helper.make_tensor_value_info(last, TensorProto.FLOAT, ["batch", "sequence", width]))
     graph = helper.make_graph(g.nodes, name, g.inputs, g.outputs, g.weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
     folder = pathlib.Path(folder)

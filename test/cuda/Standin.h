@@ -12,6 +12,9 @@
 //   LLMOPT_STANDIN_FAIL     no-device | init | arch:<n> | version:<n> | memory:<bytes> |
 //                           copy:<n> | launch:<n> | sync:<n>: what fails, at the n-th call
 //   LLMOPT_STANDIN_LOG      a file that gets a line of counts at the end
+//
+// A launch that may start before the one in front is done does so: its first blocks see
+// nothing but poison in all memory that kernels write until they have waited.
 #ifndef LLMOPT_TEST_CUDA_STANDIN_H
 #define LLMOPT_TEST_CUDA_STANDIN_H
 
@@ -51,6 +54,9 @@ struct EmulatedLibrary {
   const EmulatedKernel *kernels;
   const char *(*error)();
   void (*setRanges)(const void *const *pointers, const size_t *sizes, size_t count);
+  /// May be absent: kernels that no launch may start early.
+  void (*setEarly)(int enabled, void (*change)(int waited), const void *const *constants, const size_t *sizes,
+                   size_t count);
 };
 
 using Operation = std::function<int()>;
@@ -80,6 +86,7 @@ struct State {
   bool initialized = false;
   int retained = 0;
   std::map<uintptr_t, size_t> memory, pinned;
+  std::set<uintptr_t> constant; // of `memory`: written by synchronous copies, and by nothing else
   std::set<Stream *> streams;
   std::set<Event *> events;
   std::set<Library *> libraries;
@@ -111,9 +118,10 @@ int enqueue(void *stream, const char *call, Operation operation);
 /// Does all that waits in a stream.
 int finish(Stream &stream);
 
-/// Checks parameters of a launch and gives the work.
+/// Checks parameters of a launch and gives the work; `early`: it may start before the one in
+/// front is done.
 int prepareLaunch(Kernel &kernel, const unsigned *grid, const unsigned *block, unsigned sharedBytes, void **parameters,
-                  Operation &operation);
+                  bool early, Operation &operation);
 
 } // namespace standin
 

@@ -34,8 +34,11 @@ STANDIN_API int cuInit(unsigned flags) {
   return flags ? InvalidValue : Success;
 }
 
+static int driverVersion() { return state().failWhat == "version" ? int(state().failAt) : 13000; }
+static int architecture() { return state().failWhat == "arch" ? int(state().failAt) : 90; }
+
 STANDIN_API int cuDriverGetVersion(int *version) {
-  *version = state().failWhat == "version" ? int(state().failAt) : 13000;
+  *version = driverVersion();
   return Success;
 }
 
@@ -71,7 +74,7 @@ STANDIN_API int cuDeviceGetName(char *name, int length, int) {
 }
 
 STANDIN_API int cuDeviceGetAttribute(int *value, int attribute, int) {
-  int arch = state().failWhat == "arch" ? int(state().failAt) : 90;
+  int arch = architecture();
   *value = attribute == 75 ? arch / 10 : attribute == 76 ? arch % 10 : attribute == 97 ? 227 * 1024 : 0;
   return Success;
 }
@@ -138,6 +141,7 @@ STANDIN_API int cuMemFree_v2(Address address) {
       return result;
   state().used -= found->second;
   std::free(reinterpret_cast<void *>(address));
+  state().constant.erase(found->first);
   state().memory.erase(found);
   return Success;
 }
@@ -160,6 +164,13 @@ STANDIN_API int cuMemFreeHost(void *address) {
   return Success;
 }
 
+/// What a stream writes is not constant.
+static void noteWrite(Address to) {
+  auto next = state().memory.upper_bound(to);
+  if (next != state().memory.begin())
+    state().constant.erase(std::prev(next)->first);
+}
+
 /// The checks of every copy; the work is done by the caller.
 static int checkCopy(const char *call, const void *host, bool mustBePinned, Address device, size_t bytes) {
   if (state().fails("copy"))
@@ -177,6 +188,7 @@ STANDIN_API int cuMemcpyHtoD_v2(Address to, const void *from, size_t bytes) {
   if (int result = checkCopy("cuMemcpyHtoD", from, false, to, bytes))
     return result;
   std::memcpy(reinterpret_cast<void *>(to), from, bytes);
+  state().constant.insert(std::prev(state().memory.upper_bound(to))->first);
   return Success;
 }
 
@@ -184,6 +196,7 @@ STANDIN_API int cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t bytes,
   NEED_CONTEXT("cuMemcpyHtoDAsync");
   if (int result = checkCopy("cuMemcpyHtoDAsync", from, true, to, bytes))
     return result;
+  noteWrite(to);
   return enqueue(stream, "cuMemcpyHtoDAsync", [=] {
     std::memcpy(reinterpret_cast<void *>(to), from, bytes);
     return int(Success);
@@ -208,6 +221,7 @@ STANDIN_API int cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, voi
     return result;
   if (to < from + bytes && from < to + bytes && to != from)
     return violation(InvalidValue, "cuMemcpyDtoDAsync: the two overlap");
+  noteWrite(to);
   return enqueue(stream, "cuMemcpyDtoDAsync", [=] {
     std::memmove(reinterpret_cast<void *>(to), reinterpret_cast<const void *>(from), bytes);
     return int(Success);
@@ -218,6 +232,7 @@ STANDIN_API int cuMemsetD8Async(Address to, unsigned char value, size_t bytes, v
   NEED_CONTEXT("cuMemsetD8Async");
   if (int result = checkCopy("cuMemsetD8Async", nullptr, false, to, bytes))
     return result;
+  noteWrite(to);
   return enqueue(stream, "cuMemsetD8Async", [=] {
     std::memset(reinterpret_cast<void *>(to), value, bytes);
     return int(Success);
@@ -277,20 +292,57 @@ STANDIN_API int cuKernelSetAttribute(int attribute, int value, void *handle, int
   return Success;
 }
 
+/// What cuLaunchKernel and cuLaunchKernelEx share.
+static int launch(const char *call, void *handle, const unsigned *grid, const unsigned *block, unsigned sharedBytes,
+                  void *stream, void **parameters, void **extra, bool early) {
+  Kernel *kernel = findKernel(handle);
+  if (!kernel || extra)
+    return violation(InvalidHandle, "%s: the kernel is not alive", call);
+  if (state().fails("launch"))
+    return Unknown;
+  Operation operation;
+  if (int result = prepareLaunch(*kernel, grid, block, sharedBytes, parameters, early, operation))
+    return result;
+  state().counts["early"] += early;
+  return enqueue(stream, call, std::move(operation));
+}
+
 STANDIN_API int cuLaunchKernel(void *handle, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX,
                                unsigned blockY, unsigned blockZ, unsigned sharedBytes, void *stream, void **parameters,
                                void **extra) {
   NEED_CONTEXT("cuLaunchKernel");
-  Kernel *kernel = findKernel(handle);
-  if (!kernel || extra)
-    return violation(InvalidHandle, "cuLaunchKernel: the kernel is not alive");
-  if (state().fails("launch"))
-    return Unknown;
   const unsigned grid[] = {gridX, gridY, gridZ}, block[] = {blockX, blockY, blockZ};
-  Operation operation;
-  if (int result = prepareLaunch(*kernel, grid, block, sharedBytes, parameters, operation))
-    return result;
-  return enqueue(stream, "cuLaunchKernel", std::move(operation));
+  return launch("cuLaunchKernel", handle, grid, block, sharedBytes, stream, parameters, extra, false);
+}
+
+/// CUlaunchConfig and CUlaunchAttribute.
+struct LaunchAttribute {
+  int id;
+  alignas(8) int value;
+  char rest[60];
+};
+struct LaunchConfig {
+  unsigned grid[3], block[3], sharedBytes;
+  void *stream;
+  const LaunchAttribute *attributes;
+  unsigned numAttributes;
+};
+
+STANDIN_API int cuLaunchKernelEx(const LaunchConfig *config, void *handle, void **parameters, void **extra) {
+  NEED_CONTEXT("cuLaunchKernelEx");
+  if (!config || (config->numAttributes && !config->attributes))
+    return violation(InvalidValue, "cuLaunchKernelEx: no configuration");
+  bool early = false;
+  for (unsigned i = 0; i < config->numAttributes; ++i) {
+    const LaunchAttribute &attribute = config->attributes[i];
+    if (attribute.id != 6)
+      return violation(InvalidValue, "cuLaunchKernelEx: attribute %d is not known here", attribute.id);
+    early = early || attribute.value;
+  }
+  if (early && (architecture() < 90 || driverVersion() < 12030))
+    return violation(InvalidValue, "cuLaunchKernelEx: this device and driver cannot start kernels early");
+  return launch("cuLaunchKernelEx", handle, config->grid, config->block, config->sharedBytes, config->stream,
+                parameters, extra, early);
 }
 
 STANDIN_API int cuStreamCreate(void **stream, unsigned flags) {

@@ -36,8 +36,9 @@ State::State() {
     auto error = reinterpret_cast<const char *(*)()>(find("llmopt_emulated_error_v1"));
     auto ranges =
         reinterpret_cast<void (*)(const void *const *, const size_t *, size_t)>(find("llmopt_emulated_ranges_v1"));
+    auto early = reinterpret_cast<decltype(EmulatedLibrary::setEarly)>(find("llmopt_emulated_early_v1"));
     if (kernels && error && ranges)
-      emulated.push_back({kernels(), error, ranges});
+      emulated.push_back({kernels(), error, ranges, early});
     else
       violation(0, "%s: expected an artefact of -emit=cuda -emulate: %s", path.c_str(),
                 library ? "no kernels" : dlerror());

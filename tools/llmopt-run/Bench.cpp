@@ -66,7 +66,8 @@ void llmopt::run::measure(llmopt_model *model, const Options &options, BoundSess
   if (synthetic)
     std::printf("inputs   %s\n", syntheticText);
   if (*infoOf(model).architectures)
-    std::printf("device   the first CUDA device%s\n", options.noGraphs ? ", without graphs" : "");
+    std::printf("device   the first CUDA device%s%s\n", options.noGraphs ? ", without graphs" : "",
+                options.noOverlap ? ", without overlap" : "");
   else
     std::printf("threads  %u\n", threads);
   std::printf("runs     %zu\nmedian   %.4f ms\nmin      %.4f ms\n"

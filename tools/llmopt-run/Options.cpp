@@ -44,6 +44,7 @@ tokens of a decoder (compiled with -kv-cache: the session keeps the past)
 settings
   --threads N             threads to use (default: the CPUs of this process)
   --no-graphs             on a GPU: launch kernels one by one, without CUDA graphs
+  --no-overlap            on a GPU: start no kernel before the one in front of it is done
   --weights FILE          weights file (default: embedded, else beside the model);
                           random:SEED makes weights up, for measurements
   --load=map|copy         map the weights (default), or read them into memory
@@ -186,6 +187,7 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
       flag("info", options.info),
       flag("profile", options.profile),
       flag("no-graphs", options.noGraphs),
+      flag("no-overlap", options.noOverlap),
       flag("check", options.check),
       flag("help", options.help),
       flag("version", options.version),

@@ -275,6 +275,7 @@ BoundSession::BoundSession(llmopt_model *model, const Options &options, std::vec
   so.num_threads = options.threads;
   so.profile = options.profile;
   so.no_device_graphs = options.noGraphs;
+  so.no_device_overlap = options.noOverlap;
   llmopt_session *created = nullptr;
   llmopt_error error;
   check(llmopt_session_create(model, &so, &created, &error), error);

@@ -74,8 +74,9 @@ LogicalResult finish(const Product &p, const std::string &mma, const std::string
   const int64_t size = getElementTypeOrSelf(p.x).getIntOrFloatBitWidth() / 8;
   const Tile &tile = chooseTile(p.rows, p.n, wide);
   const int64_t align = std::min({alignmentOf(p.x, size), alignmentOf(p.stride, size), alignmentOf(p.offset, size)});
-  const std::string shape = "{" + d.size(p.rows, "rows") + ", " + std::to_string(p.n) + ", " + std::to_string(p.k) +
-                            ", " + d.size(p.stride, "row_stride") + ", " + d.size(p.offset, "row_offset") + "}";
+  const std::string rows = d.size(p.rows, "rows");
+  const std::string shape = "{" + rows + ", " + std::to_string(p.n) + ", " + std::to_string(p.k) + ", " +
+                            d.size(p.stride, "row_stride") + ", " + d.size(p.offset, "row_offset") + "}";
   const std::string name = std::string("llmopt::") + tile.name;
   d.threads = static_cast<int>(tile.threads);
   d.sharedBytes = tile.sharedBytes;
@@ -89,6 +90,9 @@ LogicalResult finish(const Product &p, const std::string &mma, const std::string
   if (anyRows) {
     call = "llmopt::gemm_any_rows<llmopt::" + mma + ", Tile, llmopt::AnyRows<" + std::to_string(few.perWarp) + ", " +
            std::to_string(few.sharing) + ">, ";
+    d.prologue = "llmopt::prefetch_few_rows<llmopt::AnyRows<" + std::to_string(few.perWarp) + ", " +
+                 std::to_string(few.sharing) + ">>(" + w + ", " + rows + ", " + std::to_string(p.n) + ", " +
+                 std::to_string(p.k) + ");";
     const SymExpr isFew = isAtMost(p.rows, getFewRows(size)), some = SymExpr::min(p.rows, SymExpr(1));
     d.step.tiles = isFew * some * SymExpr(static_cast<int64_t>(llvm::divideCeil(p.n, few.columns()))) +
                    (SymExpr(1) - isFew) * tiles;

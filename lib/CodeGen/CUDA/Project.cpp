@@ -163,6 +163,14 @@ FailureOr<Sources> llmopt::cuda::planSources(ModuleOp plan, ArrayRef<std::string
   FailureOr<PlannedModel> model = buildTables(function, emitter);
   if (failed(model))
     return failure();
+  for (const std::string &name : architectures)
+    for (const CudaKernel &kernel : emitter.getKernels()) {
+      unsigned number = 0;
+      if (!StringRef(name).take_while(llvm::isDigit).getAsInteger(10, number) && int(number) < kernel.leastArchitecture)
+        return plan.emitError() << "sm_" << name << " has no tensor cores for f32 and bf16, which kernel "
+                                << kernel.name << " needs: expected -fp16, or -cuda-arch=sm_"
+                                << kernel.leastArchitecture << " or later";
+    }
   model->tables.compiler = "llmopt " LLMOPT_VERSION;
   model->tables.target = kHostTriple;
   return Sources{std::move(*model), emitter.getKernels(), architectures.vec(), symbolPrefix.str()};

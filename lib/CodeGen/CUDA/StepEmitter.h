@@ -18,6 +18,8 @@ struct CudaKernel {
   size_t buffers = 0, dims = 0; // parameters
   int threads = 256;
   int64_t sharedBytes = 0; // dynamic shared memory of a block
+  /// The least architecture that has its instructions.
+  int leastArchitecture = 75;
   /// Bytes of scratch memory per block, as C over `dims`; "0" for none.
   std::string scratch = "0";
   /// The same as a number, or as the index of a dim.
@@ -34,8 +36,12 @@ struct Draft {
   std::string hint; // name, without a number
   std::vector<std::string> parameters;
   StepKernel step;
+  /// What may run before the kernels in front are done: it reads weights only.
+  std::string prologue;
   std::string body;
   int threads = 256;
+  /// Blocks that a multiprocessor is to hold, which limits registers; 0: the compiler's choice.
+  int minBlocks = 0;
   int64_t sharedBytes = 0;
   size_t buffers = 0;
 

@@ -47,6 +47,8 @@ llmopt_status DeviceSession::open(const llmopt_model &theModel, const DeviceMode
   driver = theDevice.driver;
   devicePointers = options.device_pointers != 0;
   const llmopt_model_desc &desc = model->desc;
+  // Between the events of a profile kernels run alone.
+  overlaps = device->overlaps && !options.no_device_overlap && !options.profile;
   useGraphs = !options.no_device_graphs && !options.profile && mayCapture();
   size_t keyLength = 4 + desc.num_inputs + desc.num_outputs, mostParameters = 1;
   for (uint32_t i = 0; i < desc.num_inputs; ++i)

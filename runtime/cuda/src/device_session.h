@@ -61,7 +61,7 @@ private:
   const DeviceModel *device = nullptr;
   const CudaDriver *driver = nullptr;
   void *stream = nullptr, *before = nullptr, *after = nullptr; // events: of profiles
-  bool devicePointers = false, useGraphs = true;
+  bool devicePointers = false, useGraphs = true, overlaps = false;
 
   DeviceBlock arena, caches, scratch, staging;
   Pinned pinned;                               ///< laid out as `staging`; the last 64 bytes are for single numbers

@@ -55,7 +55,7 @@ llmopt_status DeviceSession::launch(const Binding &binding, uint32_t index, llmo
     return LLMOPT_OK;
   uint32_t which = desc.device->step_kernels[index];
   const llmopt_device_kernel &kernel = desc.device->kernels[which];
-  // cuLaunchKernel copies the values that these point to.
+  // The launch copies the values that these point to.
   size_t count = 0;
   for (uint32_t a = 0; a < kernel.num_buffers; ++a)
     parameters[count++] = const_cast<void **>(&step.args[a]);
@@ -71,8 +71,13 @@ llmopt_status DeviceSession::launch(const Binding &binding, uint32_t index, llmo
                   desc.steps[index].name);
     parameters[count++] = &scratchAt;
   }
-  int result = driver->launchKernel(device->kernels[which], step.tiles, 1, 1, kernel.threads, 1, 1, kernel.shared_bytes,
-                                    stream, parameters.data(), nullptr);
+  LaunchAttribute overlap = {kProgrammaticSerialization, 0, 1, {}};
+  LaunchConfig config = {{step.tiles, 1, 1}, {kernel.threads, 1, 1}, kernel.shared_bytes, stream, nullptr, 0};
+  if (overlaps) {
+    config.attributes = &overlap;
+    config.numAttributes = 1;
+  }
+  int result = driver->launchKernel(&config, device->kernels[which], parameters.data(), nullptr);
   if (!result)
     return LLMOPT_OK;
   return fail(error, LLMOPT_DEVICE_ERROR, "kernel '%s' of step '%s' cannot be launched: %s (CUDA error %d)",

@@ -11,6 +11,24 @@ namespace llmopt::rt {
 /// CUdeviceptr.
 using DeviceAddress = uint64_t;
 
+/// CUlaunchAttribute.
+struct LaunchAttribute {
+  int id;
+  int padding;
+  int value;
+  char rest[60];
+};
+constexpr int kProgrammaticSerialization = 6; ///< CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+
+/// CUlaunchConfig.
+struct LaunchConfig {
+  unsigned grid[3], block[3], sharedBytes;
+  void *stream;
+  LaunchAttribute *attributes;
+  unsigned numAttributes;
+};
+static_assert(sizeof(LaunchAttribute) == 72 && sizeof(LaunchConfig) == 56, "as the driver has them");
+
 // X(member, symbol, parameters)
 #define LLMOPT_CUDA_FUNCTIONS(X)                                                                                       \
   X(init, cuInit, (unsigned))                                                                                          \
@@ -38,8 +56,7 @@ using DeviceAddress = uint64_t;
   X(libraryUnload, cuLibraryUnload, (void *))                                                                          \
   X(libraryGetKernel, cuLibraryGetKernel, (void **, void *, const char *))                                             \
   X(kernelSetAttribute, cuKernelSetAttribute, (int, int, void *, int))                                                 \
-  X(launchKernel, cuLaunchKernel,                                                                                      \
-    (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **, void **))          \
+  X(launchKernel, cuLaunchKernelEx, (const LaunchConfig *, void *, void **, void **))                                  \
   X(streamCreate, cuStreamCreate, (void **, unsigned))                                                                 \
   X(streamDestroy, cuStreamDestroy_v2, (void *))                                                                       \
   X(streamSynchronize, cuStreamSynchronize, (void *))                                                                  \

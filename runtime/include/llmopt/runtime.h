@@ -207,6 +207,9 @@ typedef struct llmopt_session_options {
                                  caller's, and no work of the caller on them may be under way
                                  during a run, which is over when run returns */
   uint32_t no_device_graphs;  /* non-zero: launch kernels one by one, record no CUDA graphs */
+  uint32_t no_device_overlap; /* non-zero: a kernel starts when the one in front is done (else,
+                                 on devices that can, before, and waits for it) */
+  uint32_t reserved;
 } llmopt_session_options;
 
 /* Creates the worker threads (num_threads - 1 of them; none for one thread). For a

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "llmopt/cuda/gemv.cuh"
+#include "llmopt/cuda/grid.cuh"
 #include "llmopt/cuda/mma_gemm.cuh"
 
 namespace llmopt {
@@ -17,6 +18,16 @@ template <int Columns, int KWarps> struct AnyRows {
   static constexpr int kPerWarp = Columns, kSharing = KWarps;
   static constexpr int kColumns = Columns * (kGemvThreads / 32) / KWarps; // of a block
 };
+
+/// Asks for the first weights that a block of gemm_any_rows reads where rows are few: before
+/// grid_dependency_wait, since they are constant.
+template <typename Few, typename T>
+__device__ __forceinline__ void prefetch_few_rows(const T *w, int64_t rows, int64_t n, int64_t k) {
+  constexpr int64_t kPad = 16 / (int)sizeof(T);
+  const int64_t row_bytes = (k + kPad - 1) / kPad * 16;
+  if (rows <= kFewRows<T>)
+    prefetch_constants(w, (int64_t)blockIdx.x * Few::kColumns * row_bytes, Few::kColumns * row_bytes, n * row_bytes);
+}
 
 /// XAlign as of mma_gemm.
 template <typename Mma, typename Tile, typename Few, int XAlign, typename Epilogue>

@@ -88,6 +88,10 @@ private:
         if (b.offset == LLMOPT_NONE || b.size == LLMOPT_NONE)
           return bad("buffer", i, "has no size or offset");
         break;
+      case LLMOPT_BUFFER_ZERO:
+        if (b.size == LLMOPT_NONE)
+          return bad("buffer", i, "has no size");
+        break;
       case LLMOPT_BUFFER_INPUT:
         if (b.index >= desc.num_inputs)
           return bad("buffer", i, "names no input");

@@ -22,8 +22,10 @@ SHAPES = {
     "bert-base-2": {"family": "bert", "layers": 2, "hidden": 768, "heads": 12, "ffn": 3072, "vocabulary": 3000, "positions": 512},
     "gpt2-2": {"family": "gpt2", "layers": 2, "hidden": 768, "heads": 12, "ffn": 3072, "vocabulary": 5000, "positions": 1024},
     # Shaped alike and small, for tests.
-    "gpt2-tiny": {"family": "gpt2", "layers": 2, "hidden": 64, "heads": 4, "ffn": 96, "vocabulary": 101, "positions": 128},
-    "llama-tiny": {"family": "llama", "layers": 2, "hidden": 64, "heads": 4, "ffn": 96, "vocabulary": 101, "positions": 128},
+    "bert-tiny": {"family": "bert", "layers": 2, "hidden": 128, "heads": 4, "ffn": 512, "vocabulary": 101, "positions": 300},
+    "gpt2-tiny": {"family": "gpt2", "layers": 2, "hidden": 128, "heads": 4, "ffn": 512, "vocabulary": 101, "positions": 400},
+    "llama-tiny": {"family": "llama", "layers": 2, "hidden": 128, "heads": 4, "kv_heads": 2, "ffn": 512, "vocabulary": 101,
+                   "positions": 400},
 }
 
 
@@ -31,8 +33,9 @@ class Graph:
     def __init__(self, name, shape):
         self.data, self.offset = name + ".bin", 0
         self.nodes, self.weights, self.inputs, self.outputs = [], [], [], []
-        self.__dict__.update(shape)
+        self.__dict__.update({"kv_heads": shape["heads"], **shape})
         self.head = self.hidden // self.heads
+        self.key_width = self.kv_heads * self.head
 
     def weight(self, name, *dims):
         size = 4
@@ -64,13 +67,14 @@ class Graph:
             return self.node("Attention", [q, k, v, "mask"], q_num_heads=self.heads, kv_num_heads=self.heads)
         past, present = [], []
         for part in ("key", "value"):
-            past.append(self.input(f"past_key_values.{layer}.{part}", TensorProto.FLOAT, "batch", self.heads, "past", self.head))
+            past.append(self.input(f"past_key_values.{layer}.{part}", TensorProto.FLOAT, "batch", self.kv_heads, "past",
+                                   self.head))
             present.append(f"present.{layer}.{part}")
             self.outputs.append(helper.make_tensor_value_info(present[-1], TensorProto.FLOAT,
-                                                              ["batch", self.heads, "total", self.head]))
+                                                              ["batch", self.kv_heads, "total", self.head]))
         y = f"attention_{layer}"
-        self.node("Attention", [q, k, v, "", *past], [y, *present], q_num_heads=self.heads, kv_num_heads=self.heads,
-                  is_causal=1)
+        self.node("Attention", [q, k, v, "", *past], [y, *present], q_num_heads=self.heads,
+                  kv_num_heads=self.kv_heads, is_causal=1)
         return y
 
 
@@ -104,8 +108,10 @@ def llama_layer(g, x, i):
     def norm(x, name):
         return g.node("RMSNormalization", [x, g.weight(prefix + name + ".weight", g.hidden)], axis=-1, epsilon=1e-6)
     h = norm(x, "input_layernorm")
-    q, k, v = (g.linear(h, f"{prefix}self_attn.{part}_proj", g.hidden, g.hidden) for part in "qkv")
-    q, k = (g.node("RotaryEmbedding", [part, "cos", "sin", "position_ids"], num_heads=g.heads) for part in (q, k))
+    q, k, v = (g.linear(h, f"{prefix}self_attn.{part}_proj", width, g.hidden)
+               for part, width in (("q", g.hidden), ("k", g.key_width), ("v", g.key_width)))
+    q, k = (g.node("RotaryEmbedding", [part, "cos", "sin", "position_ids"], num_heads=heads)
+            for part, heads in ((q, g.heads), (k, g.kv_heads)))
     x = g.node("Add", [x, g.linear(g.attend(q, k, v, i), prefix + "self_attn.o_proj", g.hidden, g.hidden)])
     h = norm(x, "post_attention_layernorm")
     gate = g.linear(h, prefix + "mlp.gate_proj", g.ffn, g.hidden)
@@ -117,8 +123,23 @@ def llama_layer(g, x, i):
 LAYERS = {"bert": bert_layer, "gpt2": gpt2_layer, "llama": llama_layer}
 
 
-def write(name, folder):
-    """FOLDER/NAME.onnx, as a path."""
+def fill(g, file, seed):
+    """Weights that attention is peaked with, norms near one, and rotations for cos and sin."""
+    import numpy
+    generator = numpy.random.default_rng(seed)
+    for tensor in g.weights:
+        shape = tuple(tensor.dims)
+        if tensor.name in ("cos", "sin"):
+            frequencies = 10000.0 ** (-numpy.arange(shape[1]) / shape[1])
+            values = getattr(numpy, tensor.name)(numpy.arange(shape[0])[:, None] * frequencies)
+        else:
+            scale = 0.1 if len(shape) == 1 else 1.5 / shape[0] ** 0.5
+            values = generator.normal(1.0 if "norm.weight" in tensor.name or ".ln_" in tensor.name else 0.0, scale, shape)
+        file.write(values.astype(numpy.float32).tobytes())
+
+
+def write(name, folder, seed=None):
+    """FOLDER/NAME.onnx, as a path; with a seed its weights are random numbers."""
     g = Graph(name, SHAPES[name])
     ids = g.input("input_ids", TensorProto.INT64, "batch", "sequence")
     positions = g.input("position_ids", TensorProto.INT64, "batch", "sequence")
@@ -148,7 +169,10 @@ def write(name, folder):
     path = folder / (name + ".onnx")
     onnx.save(model, path)
     with open(folder / g.data, "wb") as file:
-        file.truncate(g.offset)
+        if seed is None:
+            file.truncate(g.offset)
+        else:
+            fill(g, file, seed)
     return path
 
 

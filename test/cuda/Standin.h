@@ -61,12 +61,30 @@ struct EmulatedLibrary {
 
 using Operation = std::function<int()>;
 
+struct Kernel;
+/// What a node of a graph does, for calls that change it.
+struct NodeKind {
+  Kernel *kernel = nullptr; // of a launch
+  bool early = false;       // that may start before the one in front is done
+  int from = 0, to = 0;     // memory types of a copy
+};
+struct Node {
+  Operation operation;
+  NodeKind kind;
+};
 struct Graph {
-  std::vector<Operation> operations;
+  std::vector<std::unique_ptr<Node>> nodes;
+};
+/// Its operations are those of the source's nodes, each until it is changed.
+struct Executable {
+  Graph *source;
+  std::map<const Node *, Operation> operations;
+  std::vector<const Node *> order;
 };
 struct Stream {
   std::vector<Operation> pending;
   Graph *capture = nullptr;
+  void *last = nullptr; // node of the capture
 };
 struct Event {
   bool recorded = false;
@@ -90,7 +108,8 @@ struct State {
   std::set<Stream *> streams;
   std::set<Event *> events;
   std::set<Library *> libraries;
-  std::set<Graph *> graphs, executables;
+  std::set<Graph *> graphs;
+  std::set<Executable *> executables;
   std::vector<EmulatedLibrary> emulated;
   size_t total = size_t(8) << 30, used = 0;
   std::string failWhat;
@@ -114,7 +133,7 @@ int checkContext(const char *call);
 bool isContextCurrent();
 
 /// Puts work into a stream, or into the graph that it records.
-int enqueue(void *stream, const char *call, Operation operation);
+int enqueue(void *stream, const char *call, Operation operation, NodeKind kind = {});
 /// Does all that waits in a stream.
 int finish(Stream &stream);
 

@@ -197,20 +197,24 @@ STANDIN_API int cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t bytes,
   if (int result = checkCopy("cuMemcpyHtoDAsync", from, true, to, bytes))
     return result;
   noteWrite(to);
-  return enqueue(stream, "cuMemcpyHtoDAsync", [=] {
-    std::memcpy(reinterpret_cast<void *>(to), from, bytes);
-    return int(Success);
-  });
+  return enqueue(stream, "cuMemcpyHtoDAsync",
+                 [=] {
+                   std::memcpy(reinterpret_cast<void *>(to), from, bytes);
+                   return int(Success);
+                 },
+                 {nullptr, false, 1, 2});
 }
 
 STANDIN_API int cuMemcpyDtoHAsync_v2(void *to, Address from, size_t bytes, void *stream) {
   NEED_CONTEXT("cuMemcpyDtoHAsync");
   if (int result = checkCopy("cuMemcpyDtoHAsync", to, true, from, bytes))
     return result;
-  return enqueue(stream, "cuMemcpyDtoHAsync", [=] {
-    std::memcpy(to, reinterpret_cast<const void *>(from), bytes);
-    return int(Success);
-  });
+  return enqueue(stream, "cuMemcpyDtoHAsync",
+                 [=] {
+                   std::memcpy(to, reinterpret_cast<const void *>(from), bytes);
+                   return int(Success);
+                 },
+                 {nullptr, false, 2, 1});
 }
 
 STANDIN_API int cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, void *stream) {
@@ -222,10 +226,12 @@ STANDIN_API int cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, voi
   if (to < from + bytes && from < to + bytes && to != from)
     return violation(InvalidValue, "cuMemcpyDtoDAsync: the two overlap");
   noteWrite(to);
-  return enqueue(stream, "cuMemcpyDtoDAsync", [=] {
-    std::memmove(reinterpret_cast<void *>(to), reinterpret_cast<const void *>(from), bytes);
-    return int(Success);
-  });
+  return enqueue(stream, "cuMemcpyDtoDAsync",
+                 [=] {
+                   std::memmove(reinterpret_cast<void *>(to), reinterpret_cast<const void *>(from), bytes);
+                   return int(Success);
+                 },
+                 {nullptr, false, 2, 2});
 }
 
 STANDIN_API int cuMemsetD8Async(Address to, unsigned char value, size_t bytes, void *stream) {
@@ -304,7 +310,7 @@ static int launch(const char *call, void *handle, const unsigned *grid, const un
   if (int result = prepareLaunch(*kernel, grid, block, sharedBytes, parameters, early, operation))
     return result;
   state().counts["early"] += early;
-  return enqueue(stream, call, std::move(operation));
+  return enqueue(stream, call, std::move(operation), {kernel, early});
 }
 
 STANDIN_API int cuLaunchKernel(void *handle, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX,
@@ -377,6 +383,7 @@ STANDIN_API int cuStreamBeginCapture_v2(void *handle, int) {
   if (!state().streams.count(stream) || stream->capture)
     return violation(InvalidHandle, "cuStreamBeginCapture: not alive, or recording");
   stream->capture = new Graph();
+  stream->last = nullptr;
   return Success;
 }
 
@@ -391,34 +398,141 @@ STANDIN_API int cuStreamEndCapture(void *handle, void **graph) {
   return Success;
 }
 
+static int captureInfo(void *handle, int *status, uint64_t *id, void **graph, void *const **nodes, size_t *count) {
+  auto *stream = static_cast<Stream *>(handle);
+  if (!state().streams.count(stream))
+    return violation(InvalidHandle, "cuStreamGetCaptureInfo: the stream is not alive");
+  *status = stream->capture ? 1 : 0;
+  *id = 1;
+  *graph = stream->capture;
+  *nodes = &stream->last;
+  *count = stream->capture && stream->last ? 1 : 0;
+  return Success;
+}
+
+STANDIN_API int cuStreamGetCaptureInfo_v2(void *stream, int *status, uint64_t *id, void **graph, void *const **nodes,
+                                          size_t *count) {
+  NEED_CONTEXT("cuStreamGetCaptureInfo");
+  return captureInfo(stream, status, id, graph, nodes, count);
+}
+
+STANDIN_API int cuStreamGetCaptureInfo_v3(void *stream, int *status, uint64_t *id, void **graph, void *const **nodes,
+                                          const void **edges, size_t *count) {
+  NEED_CONTEXT("cuStreamGetCaptureInfo");
+  *edges = nullptr;
+  return captureInfo(stream, status, id, graph, nodes, count);
+}
+
 STANDIN_API int cuGraphInstantiateWithFlags(void **executable, void *handle, unsigned long long) {
   NEED_CONTEXT("cuGraphInstantiate");
   auto *graph = static_cast<Graph *>(handle);
   if (!state().graphs.count(graph))
     return violation(InvalidHandle, "cuGraphInstantiate: the graph is not alive");
-  auto *made = new Graph(*graph);
+  auto *made = new Executable{graph, {}, {}};
+  for (const auto &node : graph->nodes) {
+    made->operations[node.get()] = node->operation;
+    made->order.push_back(node.get());
+  }
   state().executables.insert(made);
   *executable = made;
+  ++state().counts["recorded"];
   return Success;
 }
 
 STANDIN_API int cuGraphLaunch(void *handle, void *stream) {
   NEED_CONTEXT("cuGraphLaunch");
-  auto *graph = static_cast<Graph *>(handle);
+  auto *graph = static_cast<Executable *>(handle);
   if (!state().executables.count(graph))
     return violation(InvalidHandle, "cuGraphLaunch: the graph is not alive");
   ++state().counts["graph"];
-  for (const Operation &operation : graph->operations)
-    if (int result = enqueue(stream, "cuGraphLaunch", operation))
+  for (const Node *node : graph->order)
+    if (int result = enqueue(stream, "cuGraphLaunch", graph->operations[node]))
       return result;
+  return Success;
+}
+
+/// The operation of a node in an executable graph; null where there is none, with one line.
+static Operation *findOperation(const char *call, void *handle, void *node) {
+  auto *executable = static_cast<Executable *>(handle);
+  if (!state().executables.count(executable) || !state().graphs.count(executable->source)) {
+    violation(InvalidHandle, "%s: the graph, or the one that it was made of, is not alive", call);
+    return nullptr;
+  }
+  auto found = executable->operations.find(static_cast<Node *>(node));
+  if (found == executable->operations.end()) {
+    violation(InvalidHandle, "%s: the node is of another graph", call);
+    return nullptr;
+  }
+  ++state().counts["changed"];
+  return &found->second;
+}
+
+struct KernelNodeParams {
+  void *function;
+  unsigned grid[3], block[3], sharedBytes;
+  void **parameters, **extra;
+  void *kernel, *context;
+};
+
+STANDIN_API int cuGraphExecKernelNodeSetParams_v2(void *graph, void *handle, const KernelNodeParams *params) {
+  NEED_CONTEXT("cuGraphExecKernelNodeSetParams");
+  Operation *operation = findOperation("cuGraphExecKernelNodeSetParams", graph, handle);
+  if (!operation)
+    return InvalidHandle;
+  const NodeKind &kind = static_cast<Node *>(handle)->kind;
+  if (!kind.kernel || params->function || params->extra || params->kernel != kind.kernel)
+    return violation(InvalidValue, "cuGraphExecKernelNodeSetParams: expected the kernel of the node");
+  return prepareLaunch(*kind.kernel, params->grid, params->block, params->sharedBytes, params->parameters, kind.early,
+                       *operation);
+}
+
+struct Memcpy3D {
+  size_t sourceX, sourceY, sourceZ, sourceLevel;
+  int sourceType;
+  const void *sourceHost;
+  Address sourceDevice;
+  void *sourceArray, *reserved0;
+  size_t sourcePitch, sourceHeight;
+  size_t targetX, targetY, targetZ, targetLevel;
+  int targetType;
+  void *targetHost;
+  Address targetDevice;
+  void *targetArray, *reserved1;
+  size_t targetPitch, targetHeight;
+  size_t width, height, depth;
+};
+
+STANDIN_API int cuGraphExecMemcpyNodeSetParams(void *graph, void *handle, const Memcpy3D *p, void *context) {
+  const char *call = "cuGraphExecMemcpyNodeSetParams";
+  NEED_CONTEXT(call);
+  Operation *operation = findOperation(call, graph, handle);
+  if (!operation)
+    return InvalidHandle;
+  const NodeKind &kind = static_cast<Node *>(handle)->kind;
+  if (context != &theContext || !kind.from || p->sourceType != kind.from || p->targetType != kind.to ||
+      p->height != 1 || p->depth != 1 || !p->width || p->sourceX || p->targetX || p->sourceY || p->targetY ||
+      p->sourceArray || p->targetArray || p->reserved0 || p->reserved1)
+    return violation(InvalidValue, "%s: expected a copy in one dimension, between memory of the same kinds", call);
+  const void *from = kind.from == 1 ? p->sourceHost : reinterpret_cast<const void *>(p->sourceDevice);
+  void *to = kind.to == 1 ? p->targetHost : reinterpret_cast<void *>(p->targetDevice);
+  const size_t bytes = p->width;
+  for (auto [type, address] : {std::pair(kind.from, from), std::pair(kind.to, static_cast<const void *>(to))})
+    if (!isInside(type == 1 ? state().pinned : state().memory, uintptr_t(address), bytes))
+      return violation(InvalidValue, "%s: %p lies in no live allocation of its kind", call, address);
+  if (kind.to == 2)
+    noteWrite(p->targetDevice);
+  *operation = [=] {
+    std::memmove(to, from, bytes);
+    return int(Success);
+  };
   return Success;
 }
 
 STANDIN_API int cuGraphExecDestroy(void *handle) {
   NEED_CONTEXT("cuGraphExecDestroy");
-  if (!state().executables.erase(static_cast<Graph *>(handle)))
+  if (!state().executables.erase(static_cast<Executable *>(handle)))
     return violation(InvalidHandle, "cuGraphExecDestroy: not alive");
-  delete static_cast<Graph *>(handle);
+  delete static_cast<Executable *>(handle);
   return Success;
 }
 

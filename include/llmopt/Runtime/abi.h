@@ -107,7 +107,9 @@ typedef enum llmopt_buffer_kind {
   LLMOPT_BUFFER_OUTPUT = 4,   /* the caller's pointer for output `index` */
   LLMOPT_BUFFER_CONSTANT = 5, /* `data` in the artefact, read only */
   LLMOPT_BUFFER_VIEW = 6,     /* buffer `index` displaced by `offset` bytes */
-  LLMOPT_BUFFER_CACHE = 7     /* cache `index` of the session */
+  LLMOPT_BUFFER_CACHE = 7,    /* cache `index` of the session */
+  LLMOPT_BUFFER_ZERO = 8      /* `size` bytes that are zero when a step starts and that it leaves
+                                 zero: all of these buffers are the same memory */
 } llmopt_buffer_kind;
 
 typedef struct llmopt_buffer {

@@ -17,21 +17,29 @@ using lm::SymExpr;
 namespace {
 
 constexpr int64_t kMatmulThreads = 256; // of batched_matmul, one per element
-/// Blocks that fill a GPU: a H100 has 132 multiprocessors.
-constexpr int64_t kEnoughBlocks = 128;
-constexpr int64_t kFewThreads = 128; // kGemvThreads
+constexpr int64_t kFewThreads = 128;    // kGemvThreads
 
 /// The tiles of mma_gemm.cuh; the generated text asserts threads and bytes.
 struct Tile {
   const char *name;
-  int64_t m, n, threads, sharedBytes;
+  int64_t m, n, threads, sharedBytes, sliceBytes;
 };
 constexpr Tile kTiles[] = {
-    {"GemmTile128x128", 128, 128, 256, 64 << 10},
-    {"GemmTile128x64", 128, 64, 256, 48 << 10},
-    {"GemmTile64x64", 64, 64, 128, 32 << 10},
-    {"GemmTile64x32", 64, 32, 128, 48 << 10},
+    {"GemmTile128x128", 128, 128, 256, 64 << 10, 64},
+    {"GemmTile128x64", 128, 64, 256, 48 << 10, 64},
+    {"GemmTile64x64", 64, 64, 128, 32 << 10, 64},
+    {"GemmTile64x32", 64, 32, 128, 48 << 10, 128},
 };
+
+/// K is cut where tiles are too few, into parts of so many bytes at least: a part fills the
+/// ring of slices twice, and costs a tile written and read.
+constexpr int64_t kMostSplits = 8, kLeastPartBytes = 512;
+
+/// How many parts K may have.
+int64_t getMostSplits(const Tile &tile, int64_t k, int64_t size) {
+  const int64_t slices = llvm::divideCeil(k * size, tile.sliceBytes);
+  return std::clamp<int64_t>(slices / (kLeastPartBytes / tile.sliceBytes), 1, kMostSplits);
+}
 
 /// The largest tile that still gives every multiprocessor a block; 64 x 64 where the
 /// number of rows is known at run time only.
@@ -57,11 +65,6 @@ FewRows chooseFewRows(int64_t n) {
   return n >= 16 * kEnoughBlocks ? FewRows{4, 1} : n >= 4 * kEnoughBlocks ? FewRows{4, 4} : FewRows{1, 4};
 }
 
-/// 1 for up to `limit`, else 0.
-SymExpr isAtMost(const SymExpr &value, int64_t limit) {
-  return SymExpr::min(SymExpr::max(SymExpr(limit + 1) - value, SymExpr(0)), SymExpr(1));
-}
-
 struct Product {
   Value x;
   SymExpr rows, stride, offset;
@@ -74,33 +77,44 @@ LogicalResult finish(const Product &p, const std::string &mma, const std::string
   const int64_t size = getElementTypeOrSelf(p.x).getIntOrFloatBitWidth() / 8;
   const Tile &tile = chooseTile(p.rows, p.n, wide);
   const int64_t align = std::min({alignmentOf(p.x, size), alignmentOf(p.stride, size), alignmentOf(p.offset, size)});
+  const SymExpr tiles = SymExpr::ceilDiv(p.rows, tile.m) * SymExpr(static_cast<int64_t>(llvm::divideCeil(p.n, tile.n)));
+  // Whether there are few rows, mostly shows at run time.
+  const bool anyRows = p.rows.getConstant().value_or(0) <= getFewRows(size) && !getElementTypeOrSelf(p.x).isInteger() &&
+                       tile.threads == kFewThreads;
+  const SymExpr isFew = anyRows ? isAtMost(p.rows, getFewRows(size)) : SymExpr(0);
+  const SymExpr splits = chooseSplits(tiles, SymExpr(getMostSplits(tile, p.k, size)), kEnoughBlocks);
+  std::string split;
+  if (!splits.isConstant(1)) {
+    const SymExpr some = SymExpr::min(splits - SymExpr(1), SymExpr(1)) * (SymExpr(1) - isFew);
+    const std::string partials =
+        d.temporary("uint32_t", "partials", some * tiles * splits * SymExpr(tile.m * tile.n * 4));
+    const std::string counters = d.zeros(some * tiles, "counters");
+    split = ", {" + d.size(splits, "splits") + ", " + partials + ", " + counters + "}";
+    d.note = "parts of K " + splits.str();
+  }
   const std::string rows = d.size(p.rows, "rows");
   const std::string shape = "{" + rows + ", " + std::to_string(p.n) + ", " + std::to_string(p.k) + ", " +
                             d.size(p.stride, "row_stride") + ", " + d.size(p.offset, "row_offset") + "}";
   const std::string name = std::string("llmopt::") + tile.name;
   d.threads = static_cast<int>(tile.threads);
   d.sharedBytes = tile.sharedBytes;
-  const SymExpr tiles = SymExpr::ceilDiv(p.rows, tile.m) * SymExpr(static_cast<int64_t>(llvm::divideCeil(p.n, tile.n)));
-  // Whether there are few rows, mostly shows at run time.
-  const bool anyRows = p.rows.getConstant().value_or(0) <= getFewRows(size) && !getElementTypeOrSelf(p.x).isInteger() &&
-                       tile.threads == kFewThreads;
   const FewRows few = chooseFewRows(p.n);
   std::string call = "llmopt::mma_gemm<llmopt::" + mma + ", Tile, ";
-  d.step.tiles = tiles;
+  d.step.tiles = tiles * splits;
   if (anyRows) {
     call = "llmopt::gemm_any_rows<llmopt::" + mma + ", Tile, llmopt::AnyRows<" + std::to_string(few.perWarp) + ", " +
            std::to_string(few.sharing) + ">, ";
     d.prologue = "llmopt::prefetch_few_rows<llmopt::AnyRows<" + std::to_string(few.perWarp) + ", " +
                  std::to_string(few.sharing) + ">>(" + w + ", " + rows + ", " + std::to_string(p.n) + ", " +
                  std::to_string(p.k) + ");";
-    const SymExpr isFew = isAtMost(p.rows, getFewRows(size)), some = SymExpr::min(p.rows, SymExpr(1));
+    const SymExpr some = SymExpr::min(p.rows, SymExpr(1));
     d.step.tiles = isFew * some * SymExpr(static_cast<int64_t>(llvm::divideCeil(p.n, few.columns()))) +
-                   (SymExpr(1) - isFew) * tiles;
+                   (SymExpr(1) - isFew) * tiles * splits;
   }
   d.body = "using Tile = " + name + ";\n  static_assert(Tile::kThreads == " + std::to_string(tile.threads) +
            " && Tile::kSharedBytes == " + std::to_string(tile.sharedBytes) +
-           ", \"as launched\");\n  using Epilogue = " + epilogue + "};\n  " + call + std::to_string(align) + ">(" + x +
-           ", " + w + ", " + shape + ", epilogue);";
+           ", \"as launched\");\n  using Epilogue = " + epilogue + "};\n  " + call + std::to_string(align) +
+           (split.empty() ? "" : ", true") + ">(" + x + ", " + w + ", " + shape + ", epilogue" + split + ");";
   return success();
 }
 

@@ -139,7 +139,7 @@ StepKernel CudaStepEmitter::finish(Draft draft, Operation *op) {
     kernels.push_back(std::move(kernel));
   }
   CudaKernel &kernel = kernels[it->second];
-  kernel.uses.push_back(describe(op));
+  kernel.uses.push_back(describe(op) + (draft.note.empty() ? "" : "; " + toComment(draft.note)));
   draft.step.kernel = kernel.name;
   return draft.step;
 }

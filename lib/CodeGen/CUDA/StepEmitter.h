@@ -36,6 +36,8 @@ struct Draft {
   std::string hint; // name, without a number
   std::vector<std::string> parameters;
   StepKernel step;
+  /// A choice that shapes decide, for the comment.
+  std::string note;
   /// What may run before the kernels in front are done: it reads weights only.
   std::string prologue;
   std::string body;
@@ -49,6 +51,10 @@ struct Draft {
   std::string buffer(const std::string &type, const std::string &name);
   /// The same for an operand that may be absent: "nullptr" then.
   std::string optional(mlir::Value value, const std::string &type, const std::string &name);
+  /// Memory that blocks share while the step runs; and words that are zero before and after.
+  /// Called behind the buffers of operands and results, in this order.
+  std::string temporary(const std::string &type, const std::string &name, const lm::SymExpr &bytes);
+  std::string zeros(const lm::SymExpr &words, const std::string &name);
   /// A size as text: a constant, or a parameter of the kernel.
   std::string size(const lm::SymExpr &value, const std::string &name);
 };

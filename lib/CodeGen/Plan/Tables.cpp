@@ -36,6 +36,7 @@ private:
   FailureOr<uint32_t> getExpr(const SymExpr &expr, Location loc);
   FailureOr<uint32_t> getBuffer(Value value);
   LogicalResult addKernel(Operation *op, ModelTables::Step &step);
+  LogicalResult addStepMemory(const StepKernel &kernel, Location loc, ModelTables::Step &step);
   LogicalResult addControl(const PlanStep &planned, ModelTables::Step &step);
   FailureOr<uint32_t> addConstraint(const ShapeConstraint &constraint, uint32_t flags, Location loc);
   FailureOr<uint32_t> addWeight(Value value);
@@ -320,6 +321,8 @@ LogicalResult TableBuilder::addKernel(Operation *op, ModelTables::Step &step) {
         return failure();
       step.args.push_back(*buffer);
     }
+  if (failed(addStepMemory(*kernel, op->getLoc(), step)))
+    return failure();
   for (const SymExpr &dim : kernel->dims) {
     FailureOr<uint32_t> expr = getExpr(dim, op->getLoc());
     if (failed(expr))
@@ -332,6 +335,25 @@ LogicalResult TableBuilder::addKernel(Operation *op, ModelTables::Step &step) {
   step.tiles = *tiles;
   scratch = SymExpr::max(scratch, kernel->scratchBytes);
   return success();
+}
+
+LogicalResult TableBuilder::addStepMemory(const StepKernel &kernel, Location loc, ModelTables::Step &step) {
+  auto add = [&](const SymExpr &bytes, uint32_t kind) -> LogicalResult {
+    FailureOr<uint32_t> size = getExpr(bounded(bytes), loc);
+    if (failed(size))
+      return failure();
+    ModelTables::Buffer buffer;
+    buffer.kind = kind;
+    buffer.size = *size;
+    buffer.firstStep = buffer.lastStep = t.steps.size();
+    step.args.push_back(t.buffers.size());
+    t.buffers.push_back(std::move(buffer));
+    return success();
+  };
+  for (const SymExpr &bytes : kernel.temporaries)
+    if (failed(add(bytes, LLMOPT_BUFFER_ARENA)))
+      return failure();
+  return kernel.zeros.isConstant(0) ? success() : add(kernel.zeros, LLMOPT_BUFFER_ZERO);
 }
 
 LogicalResult TableBuilder::addControl(const PlanStep &planned, ModelTables::Step &step) {

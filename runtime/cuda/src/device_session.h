@@ -54,8 +54,21 @@ private:
   llmopt_status readNumber(DeviceAddress from, uint64_t bytes, int64_t *number, llmopt_error *error);
   llmopt_status synchronize(const char *what, llmopt_error *error);
   llmopt_status fetchIds(const Binding &binding, const llmopt_input *inputs, llmopt_error *error);
+
+  // Graphs: device_graphs.cc
+  enum class Mode { Direct, Record, Update };
+  enum class CopyKind { ToDevice, ToHost, OnDevice };
   bool mayCapture() const;
+  bool allocateGraphs();
   void makeKey(const Binding &binding);
+  llmopt_status prepareGraph(Binding &binding, void **graph, llmopt_error *error);
+  llmopt_status recordGraph(Binding &binding, void **graph, llmopt_error *error);
+  llmopt_status findNode(void **node, llmopt_error *error);
+  llmopt_status note(uint32_t what, uint32_t tiles, const uint64_t *values, uint32_t count, llmopt_error *error);
+  RunRecord::Operation *nextRecorded(uint32_t what, uint32_t count);
+  llmopt_status updateLaunch(uint32_t which, uint32_t tiles, const uint64_t *values, uint32_t count,
+                             llmopt_error *error);
+  llmopt_status copy(CopyKind kind, uint64_t to, uint64_t from, uint64_t bytes, const char *what, llmopt_error *error);
 
   const llmopt_model *model = nullptr;
   const DeviceModel *device = nullptr;
@@ -63,15 +76,22 @@ private:
   void *stream = nullptr, *before = nullptr, *after = nullptr; // events: of profiles
   bool devicePointers = false, useGraphs = true, overlaps = false;
 
-  DeviceBlock arena, caches, scratch, staging;
+  DeviceBlock arena, caches, scratch, staging, zeros;
+  bool zerosMayDiffer = false;                 ///< a run has failed: what should be zero may not be
   Pinned pinned;                               ///< laid out as `staging`; the last 64 bytes are for single numbers
   Array<uint64_t> inputOffsets, outputOffsets; ///< in `staging`
   Array<uint64_t> nextInputs, nextOutputs;     ///< of a binding that is being made
   Array<llmopt_input> hostInputs;              ///< whose ids are checked
   Array<DeviceAddress> inputAddresses, outputAddresses; ///< in this run
   Array<void *> parameters;
+  Array<uint64_t> values; ///< that `parameters` point to
   GraphCache graphs;
-  uint64_t generation = 0; ///< counts moves of memory
+  Mode mode = Mode::Direct;
+  RunRecord *record = nullptr; ///< of the graph that is recorded or updated
+  void *executable = nullptr;  ///< that graph
+  size_t nextOperation = 0;    ///< of the record, in an update
+  bool differs = false;        ///< this run consists of other operations
+  uint64_t generation = 0;     ///< counts moves of memory
 };
 
 } // namespace llmopt::rt

@@ -29,10 +29,11 @@ __device__ __forceinline__ void prefetch_few_rows(const T *w, int64_t rows, int6
     prefetch_constants(w, (int64_t)blockIdx.x * Few::kColumns * row_bytes, Few::kColumns * row_bytes, n * row_bytes);
 }
 
-/// XAlign as of mma_gemm.
-template <typename Mma, typename Tile, typename Few, int XAlign, typename Epilogue>
+/// XAlign, Splits and split as of mma_gemm: few rows are not split.
+template <typename Mma, typename Tile, typename Few, int XAlign, bool Splits = false, typename Epilogue>
 __device__ __forceinline__ void gemm_any_rows(const typename Mma::Input *x, const typename Mma::Input *w,
-                                              GemmShape shape, Epilogue epilogue) {
+                                              GemmShape shape, Epilogue epilogue,
+                                              GemmSplit split = {1, nullptr, nullptr}) {
   static_assert(Tile::kThreads == kGemvThreads, "one block size for both");
   using T = typename Mma::Input;
   constexpr bool kAligned = XAlign == 16;
@@ -44,7 +45,7 @@ __device__ __forceinline__ void gemm_any_rows(const typename Mma::Input *x, cons
   else if (kFewRows<T> > 4 && shape.rows <= kFewRows<T>)
     gemv<kFewRows<T>, Few::kPerWarp, Few::kSharing, kAligned>(x, weight, shape, epilogue);
   else
-    mma_gemm<Mma, Tile, XAlign>(x, w, shape, epilogue);
+    mma_gemm<Mma, Tile, XAlign, Splits>(x, w, shape, epilogue, split);
 }
 
 } // namespace llmopt

@@ -280,6 +280,9 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
   case OPT_emulate:
     line.emulate = true;
     return true;
+  case OPT_cuda_tune_EQ:
+    line.cudaTune = value.str();
+    return !value.empty() || fail(errors, "expected -cuda-tune=<path>");
   case OPT_cuda_arch_EQ:
     line.cudaArch = value.str();
     return value.starts_with("sm_") || fail(errors, "expected -cuda-arch=sm_<number>+.., but got " + value);

@@ -69,6 +69,9 @@ public:
   /// Sets `actual` of outputs whose size the numbers of this run settle.
   llmopt_status sizeOutputsOfRun(const llmopt_model &model, llmopt_error *error);
 
+  /// The value of an expression for the bound shapes.
+  int64_t valueOf(uint32_t expr) const { return values[expr]; }
+
   /// Whether `given` asks for what is bound already.
   bool matches(const llmopt_tensor_type *given, const CacheState &cache) const;
 

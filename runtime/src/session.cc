@@ -408,6 +408,7 @@ extern "C" llmopt_status llmopt_session_get_profile(const llmopt_session *sessio
   }
   if (session->binding().valid)
     filled.tiles = desc.steps[step].control == LLMOPT_CONTROL_NONE ? session->binding().steps[step].tiles : 0;
+  filled.provider = session->onDevice ? session->device.providerOf(step) : "";
   return writeInfo(profile, &filled, "step profile", error);
 }
 

@@ -26,6 +26,21 @@ int standin::checkContext(const char *call) {
   return Success;
 }
 
+// For the library that stands in for cuBLASLt.
+STANDIN_API int standin_enqueue_v1(void *stream, void (*run)(void *), void *argument, void (*drop)(void *)) {
+  NEED_CONTEXT("cublasLtMatmul");
+  std::shared_ptr<void> owned(argument, drop);
+  ++state().counts["product"];
+  return enqueue(stream, "cublasLtMatmul", [=] {
+    run(owned.get());
+    return int(Success);
+  });
+}
+STANDIN_API int standin_is_inside_v1(uint64_t address, size_t bytes) {
+  LOCK;
+  return isInside(state().memory, address, bytes);
+}
+
 STANDIN_API int cuInit(unsigned flags) {
   LOCK;
   if (state().failWhat == "init")

@@ -5,6 +5,7 @@
 #include "llmopt/CodeGen/CUDA/EmitCuda.h"
 
 #include "mlir/IR/TypeUtilities.h"
+#include "llvm/ADT/StringExtras.h"
 
 #include <numeric>
 
@@ -130,6 +131,44 @@ std::string epilogueText(Type result, kernel::Activation activation, Value bias,
 
 std::string biasType(Value bias) { return "const " + (bias ? typeText(getElementTypeOrSelf(bias)) : "float"); }
 
+/// Fills in what cuBLASLt can compute: operands of one 16-bit type, an activation or a
+/// residual, not both.
+void offerToLibrary(kernel::GemmOp gemm, const Product &p, Draft &d) {
+  Type element = getElementTypeOrSelf(p.x);
+  const kernel::Activation activation = gemm.getActivation();
+  const bool isNone = activation == kernel::Activation::None;
+  if (element.isF32() || gemm.getAlpha().convertToDouble() != 1.0 || (gemm.getResidual() && !isNone) ||
+      (gemm.getBias() && getElementTypeOrSelf(gemm.getBias()) != element) ||
+      (!isNone && activation != kernel::Activation::Relu && activation != kernel::Activation::GeluTanh))
+    return;
+  ModelTables::LibraryProduct product;
+  uint32_t next = 0;
+  product.x = next++;
+  product.w = next++;
+  product.bias = gemm.getBias() ? next++ : LLMOPT_NONE;
+  product.residual = gemm.getResidual() ? next++ : LLMOPT_NONE;
+  product.y = next++;
+  product.dtype = element.isF16() ? LLMOPT_F16 : LLMOPT_BF16;
+  product.activation = isNone                                   ? LLMOPT_LIBRARY_NONE
+                       : activation == kernel::Activation::Relu ? LLMOPT_LIBRARY_RELU
+                                                                : LLMOPT_LIBRARY_GELU_TANH;
+  product.n = p.n;
+  product.k = p.k;
+  d.libraryType = element.isF16() ? "f16" : "bf16";
+  llvm::SmallVector<StringRef> parts;
+  if (gemm.getBias())
+    parts.push_back("bias");
+  if (!isNone)
+    parts.push_back(kernel::stringifyActivation(activation));
+  if (gemm.getResidual())
+    parts.push_back("residual");
+  d.libraryEpilogue = parts.empty() ? "none" : llvm::join(parts, "+");
+  d.step.libraryRows = p.rows;
+  d.step.libraryStride = p.stride;
+  d.step.libraryOffset = p.offset;
+  d.step.library = product;
+}
+
 } // namespace
 
 LogicalResult cuda::draftGemm(kernel::GemmOp gemm, Draft &d) {
@@ -152,6 +191,7 @@ LogicalResult cuda::draftGemm(kernel::GemmOp gemm, Draft &d) {
   std::string x = d.buffer("const " + type, "x"), w = d.buffer("const " + type, "w"),
               bias = d.optional(gemm.getBias(), biasType(gemm.getBias()), "bias"),
               residual = d.optional(gemm.getResidual(), "const " + type, "residual"), y = d.buffer(type, "y");
+  offerToLibrary(gemm, p, d);
   const std::string fields = y + ", " + bias + ", " + residual + ", nullptr, nullptr, 0, " +
                              floatLiteral(gemm.getAlpha().convertToDouble()) + ", 1.0f";
   return finish(p,

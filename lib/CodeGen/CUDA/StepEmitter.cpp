@@ -141,6 +141,12 @@ StepKernel CudaStepEmitter::finish(Draft draft, Operation *op) {
   CudaKernel &kernel = kernels[it->second];
   kernel.uses.push_back(describe(op) + (draft.note.empty() ? "" : "; " + toComment(draft.note)));
   draft.step.kernel = kernel.name;
+  if (draft.step.library) {
+    ModelTables::LibraryProduct &product = *draft.step.library;
+    product.choices = tune.find(draft.libraryType, product.n, product.k, draft.libraryEpilogue);
+    if (product.choices.empty())
+      draft.step.library.reset();
+  }
   return draft.step;
 }
 

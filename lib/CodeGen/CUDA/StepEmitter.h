@@ -2,6 +2,8 @@
 #ifndef LLMOPT_LIB_CODEGEN_CUDA_STEPEMITTER_H
 #define LLMOPT_LIB_CODEGEN_CUDA_STEPEMITTER_H
 
+#include "TuneTable.h"
+
 #include "llmopt/CodeGen/Plan/Tables.h"
 
 #include "llvm/ADT/StringMap.h"
@@ -36,6 +38,9 @@ struct Draft {
   std::string hint; // name, without a number
   std::vector<std::string> parameters;
   StepKernel step;
+  /// "f16" and "bias+gelu_tanh" of a product that a library could compute, too: step.library is
+  /// set then, without choices.
+  std::string libraryType, libraryEpilogue;
   /// A choice that shapes decide, for the comment.
   std::string note;
   /// What may run before the kernels in front are done: it reads weights only.
@@ -64,6 +69,7 @@ mlir::LogicalResult draftKernel(mlir::Operation *op, Draft &draft);
 
 class CudaStepEmitter : public StepEmitter {
 public:
+  explicit CudaStepEmitter(const TuneTable &tune) : tune(tune) {}
   mlir::FailureOr<StepKernel> emit(mlir::Operation *op) override;
   const std::vector<CudaKernel> &getKernels() const { return kernels; }
 
@@ -72,6 +78,7 @@ private:
   StepKernel finish(Draft draft, mlir::Operation *op);
   std::string uniqueName(llvm::StringRef hint);
 
+  const TuneTable &tune;
   std::vector<CudaKernel> kernels;
   llvm::StringMap<size_t> byForm; // kernels of equal form are shared
   llvm::StringSet<> names;

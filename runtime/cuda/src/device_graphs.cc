@@ -26,7 +26,8 @@ bool DeviceSession::allocateGraphs() {
     return graphs.allocate(keyLength, 0, 0);
   for (uint32_t s = 0; s < desc.num_steps; ++s)
     if (uint32_t k = desc.device->step_kernels[s]; k != LLMOPT_NONE)
-      values += size_t(desc.device->kernels[k].num_buffers) + desc.device->kernels[k].num_dims + 1;
+      values += size_t(desc.device->kernels[k].num_buffers) + desc.device->kernels[k].num_dims + 1 +
+                LibraryProducts::kNumValues;
   size_t copies = size_t(desc.num_inputs) + 2 * size_t(desc.num_outputs);
   return graphs.allocate(keyLength, desc.num_steps + copies, values + 3 * copies);
 }
@@ -108,6 +109,22 @@ llmopt_status DeviceSession::updateLaunch(uint32_t which, uint32_t tiles, const 
     return status;
   operation->tiles = tiles;
   std::memcpy(before, values, count * sizeof(uint64_t));
+  return LLMOPT_OK;
+}
+
+/// Its nodes cannot be changed: an update finds that the graph is another one.
+llmopt_status DeviceSession::launchProduct(const Binding &binding, const llmopt_library_product &product,
+                                           llmopt_error *error) {
+  uint64_t operands[LibraryProducts::kNumValues];
+  products.describe(binding, product, operands);
+  uint32_t is = RunRecord::kProduct + product.step;
+  if (mode != Mode::Update) {
+    if (llmopt_status status = products.launch(product, operands, stream, error))
+      return status;
+    return note(is, 0, operands, LibraryProducts::kNumValues, error);
+  }
+  RunRecord::Operation *operation = nextRecorded(is, LibraryProducts::kNumValues);
+  differs = differs || (operation && std::memcmp(record->valuesOf(*operation), operands, sizeof(operands)) != 0);
   return LLMOPT_OK;
 }
 

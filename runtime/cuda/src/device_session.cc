@@ -28,6 +28,7 @@ DeviceSession::~DeviceSession() {
   if (stream)
     driver->streamSynchronize(stream);
   graphs.clear(*driver);
+  products.close(*driver);
   for (void *event : {before, after})
     if (event)
       driver->eventDestroy(event);
@@ -58,7 +59,7 @@ llmopt_status DeviceSession::open(const llmopt_model &theModel, const DeviceMode
       !nextInputs.allocate(desc.num_inputs) || !nextOutputs.allocate(desc.num_outputs) ||
       !hostInputs.allocate(desc.num_inputs) || !inputAddresses.allocate(desc.num_inputs) ||
       !outputAddresses.allocate(desc.num_outputs) || !parameters.allocate(mostParameters) ||
-      !values.allocate(mostParameters) || !allocateGraphs())
+      !values.allocate(mostParameters) || !byLibrary.allocate(desc.num_steps) || !allocateGraphs())
     return fail(error, LLMOPT_OUT_OF_MEMORY, "out of memory for a session");
   CurrentContext current(*driver, device->context);
   if (llmopt_status status = driver->check(driver->streamCreate(&stream, kNonBlocking), "cuStreamCreate", error))
@@ -67,8 +68,12 @@ llmopt_status DeviceSession::open(const llmopt_model &theModel, const DeviceMode
     if (options.profile)
       if (llmopt_status status = driver->check(driver->eventCreate(event, 0), "cuEventCreate", error))
         return status;
+  if (llmopt_status status = products.open(*model, *device, error))
+    return status;
   return allocatePinned(kNumberBytes, &pinned, error);
 }
+
+const char *DeviceSession::providerOf(uint32_t step) const { return byLibrary[step] ? "cuBLASLt" : ""; }
 
 llmopt_status DeviceSession::allocatePinned(uint64_t bytes, Pinned *result, llmopt_error *error) const {
   void *memory = nullptr;

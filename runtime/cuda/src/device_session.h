@@ -10,6 +10,7 @@
 #include "binding.h"
 #include "device_model.h"
 #include "graph_cache.h"
+#include "library_products.h"
 
 namespace llmopt::rt {
 
@@ -32,6 +33,9 @@ public:
   /// that the device took for every step.
   llmopt_status run(Binding &binding, const llmopt_input *inputs, const llmopt_output *outputs, uint64_t *totalNs,
                     uint64_t *lastNs, llmopt_error *error);
+
+  /// What computed a step of the last run: "cuBLASLt", or "" for the model's own kernel.
+  const char *providerOf(uint32_t step) const;
 
   uint64_t arenaCapacity() const { return arena.size(); }
   uint64_t cacheCapacity() const { return caches.size(); }
@@ -66,6 +70,7 @@ private:
   llmopt_status findNode(void **node, llmopt_error *error);
   llmopt_status note(uint32_t what, uint32_t tiles, const uint64_t *values, uint32_t count, llmopt_error *error);
   RunRecord::Operation *nextRecorded(uint32_t what, uint32_t count);
+  llmopt_status launchProduct(const Binding &binding, const llmopt_library_product &product, llmopt_error *error);
   llmopt_status updateLaunch(uint32_t which, uint32_t tiles, const uint64_t *values, uint32_t count,
                              llmopt_error *error);
   llmopt_status copy(CopyKind kind, uint64_t to, uint64_t from, uint64_t bytes, const char *what, llmopt_error *error);
@@ -85,6 +90,8 @@ private:
   Array<DeviceAddress> inputAddresses, outputAddresses; ///< in this run
   Array<void *> parameters;
   Array<uint64_t> values; ///< that `parameters` point to
+  LibraryProducts products;
+  Array<uint8_t> byLibrary; ///< per step, in the last run
   GraphCache graphs;
   Mode mode = Mode::Direct;
   RunRecord *record = nullptr; ///< of the graph that is recorded or updated

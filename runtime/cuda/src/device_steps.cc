@@ -53,6 +53,10 @@ llmopt_status DeviceSession::launch(const Binding &binding, uint32_t index, llmo
   const PreparedStep &step = binding.steps[index];
   if (step.tiles == 0)
     return LLMOPT_OK;
+  const llmopt_library_product *product = products.find(binding, index);
+  byLibrary[index] = product != nullptr;
+  if (product)
+    return launchProduct(binding, *product, error);
   uint32_t which = desc.device->step_kernels[index];
   const llmopt_device_kernel &kernel = desc.device->kernels[which];
   uint32_t count = 0;

@@ -22,7 +22,7 @@ public:
     uint32_t tiles;
     uint32_t firstValue, numValues;
   };
-  static constexpr uint32_t kCopy = 0xfffffff0u;
+  static constexpr uint32_t kCopy = 0xfffffff0u, kProduct = 0x80000000u; ///< + step
 
   /// Adds an operation; false where there is no room. Values are set behind that.
   [[nodiscard]] bool add(void *node, uint32_t what, uint32_t tiles, uint32_t count);

@@ -141,6 +141,9 @@ typedef struct llmopt_model_info {
   uint32_t reserved;
   uint64_t weights_size; /* bytes */
   const char *architectures; /* of GPUs that it has code for: "sm_80,compute_80"; "" on CPUs */
+  uint32_t num_library_steps; /* products that cuBLASLt computes on GPUs where it was measured to be
+                                 faster, if it is installed */
+  uint32_t reserved2;
 } llmopt_model_info;
 
 LLMOPT_API llmopt_status llmopt_model_get_info(const llmopt_model *model, llmopt_model_info *info,
@@ -282,6 +285,7 @@ typedef struct llmopt_step_profile {
   uint64_t total_ns; /* 0 without the `profile` option */
   uint64_t last_ns;
   int64_t tiles; /* under the present binding */
+  const char *provider; /* of the last run: "cuBLASLt", or "" for code of the model */
 } llmopt_step_profile;
 
 LLMOPT_API llmopt_status llmopt_session_get_profile(const llmopt_session *session, uint32_t step,

@@ -22,6 +22,9 @@ struct StepKernel {
   llvm::SmallVector<lm::SymExpr> temporaries;
   /// Bytes that are zero before and after the step (LLMOPT_BUFFER_ZERO); 0: no argument.
   lm::SymExpr zeros = 0;
+  /// The product that a library may compute instead: all but step and expressions is set.
+  std::optional<ModelTables::LibraryProduct> library;
+  lm::SymExpr libraryRows = 0, libraryStride = 0, libraryOffset = 0;
 };
 
 class StepEmitter {

@@ -127,19 +127,6 @@ bool parseReports(StringRef text, CommandLine &line, raw_ostream &errors) {
   return true;
 }
 
-bool parseOptimizer(StringRef text, CommandLine &line, raw_ostream &errors) {
-  SmallVector<StringRef> parts;
-  text.split(parts, ',');
-  if (parts.front() != "sgd")
-    return fail(errors, "expected -optimizer=sgd, but got " + parts.front());
-  for (StringRef part : llvm::drop_begin(parts)) {
-    auto [key, value] = part.split(':');
-    if (key != "lr" || value.getAsDouble(line.learningRate) || !(line.learningRate > 0))
-      return fail(errors, "expected -optimizer=sgd,lr:<positive number>, but got " + text);
-  }
-  return true;
-}
-
 bool parseEmit(StringRef text, CommandLine &line, raw_ostream &errors) {
   std::optional<EmitKind> kind = llvm::StringSwitch<std::optional<EmitKind>>(text)
                                      .Case("lm", EmitKind::LM)
@@ -240,6 +227,27 @@ bool applyQuantize(unsigned id, StringRef value, QuantizeOptions &options, raw_o
   return good || fail(errors, error);
 }
 
+bool parseLoss(StringRef text, CommandLine &line, raw_ostream &errors) {
+  auto [name, rest] = text.split(',');
+  line.loss = name.str();
+  bool good = llvm::is_contained({"cross_entropy", "causal", "bce", "mse", "span", "kl", "contrastive"}, name);
+  if (!rest.empty())
+    good = good && name == "causal" && rest.consume_front("chunk:") && !rest.getAsInteger(10, line.lossChunk) &&
+           line.lossChunk >= 0;
+  return good || fail(errors, "expected -loss=cross_entropy, causal[,chunk:<n>], bce, mse, span, kl or contrastive, "
+                              "but got " +
+                                  text);
+}
+
+bool applyTraining(unsigned id, StringRef value, TrainOptions &options, raw_ostream &errors) {
+  std::string error;
+  bool good = id == OPT_head_EQ      ? parseHead(value, options, error)
+              : id == OPT_lora_EQ    ? parseLoRA(value, options, error)
+              : id == OPT_dropout_EQ ? parseDropout(value, options, error)
+                                     : parseSeed(value, options, error);
+  return good || fail(errors, error);
+}
+
 bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
   StringRef value = arg.getNumValues() ? arg.getValue() : "";
   switch (arg.getOption().getID()) {
@@ -257,6 +265,9 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
     line.kvCacheInt8 = value == "type:int8";
     return line.kvCacheInt8 || value == "type:float" ||
            fail(errors, "expected -kv-cache=type:float|int8, but got -kv-cache=" + value);
+  case OPT_weights_EQ:
+    line.weights = value.str();
+    return value.ends_with(".safetensors") || fail(errors, "expected -weights=<file>.safetensors, but got " + value);
   case OPT_embed_weights:
     line.embedWeights = true;
     return true;
@@ -291,10 +302,22 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
   case OPT_train:
     line.train = true;
     return true;
+  case OPT_trainable_EQ:
+    for (StringRef glob : llvm::split(value, '+'))
+      if (!glob.empty())
+        line.trainable.push_back(glob.str());
+    return !line.trainable.empty() || fail(errors, "expected -trainable=<glob>+.., but got nothing");
+  case OPT_recompute_EQ:
+    line.recompute = value.str();
+    return llvm::is_contained({"none", "free", "layers"}, value) ||
+           fail(errors, "expected -recompute=none, free or layers, but got " + value);
   case OPT_loss_EQ:
-    return value == "cross_entropy" || fail(errors, "expected -loss=cross_entropy, but got " + value);
-  case OPT_optimizer_EQ:
-    return parseOptimizer(value, line, errors);
+    return parseLoss(value, line, errors);
+  case OPT_head_EQ:
+  case OPT_lora_EQ:
+  case OPT_dropout_EQ:
+  case OPT_seed_EQ:
+    return applyTraining(arg.getOption().getID(), value, line.training, errors);
   case OPT_fp16:
   case OPT_bf16: {
     std::string type = arg.getOption().matches(OPT_fp16) ? "f16" : "bf16";
@@ -378,8 +401,21 @@ bool checkCombinations(const CommandLine &line, raw_ostream &errors) {
     return fail(errors, "expected no -tune with -emit=cuda or onnx: times are those of a CPU");
   if (std::string error; !checkQuantizeOptions(line.quantize, error))
     return fail(errors, error);
-  if (line.train && line.quantize.any() && !line.quantize.fake && !line.quantize.calib.empty())
+  if (line.train && line.quantize.any() && !line.quantize.fake && !line.training.lora && !line.quantize.calib.empty())
     return fail(errors, "expected no -calib with -train: weights change after it; mode:fake trains with fixed scales");
+  if (line.training.lora && line.quantize.staticInputs && !line.quantize.fake)
+    return fail(errors, "expected -quantize-int8=inputs:dynamic with -lora: inputs of a base stay in float");
+  if (!line.train && (!line.trainable.empty() || !line.loss.empty() || line.recompute != "free" || line.training.any()))
+    return fail(errors, llvm::Twine("expected -train with ") + (!line.trainable.empty()    ? "-trainable"
+                                                                : !line.loss.empty()       ? "-loss"
+                                                                : line.recompute != "free" ? "-recompute"
+                                                                : line.training.head       ? "-head"
+                                                                : line.training.lora       ? "-lora"
+                                                                : line.training.dropout    ? "-dropout"
+                                                                                           : "-seed"));
+  if (line.train && (isCuda || line.kvCache))
+    return fail(errors, llvm::Twine("expected no ") + (isCuda ? "-emit=cuda" : "-kv-cache") +
+                            " with -train: models are trained on CPUs, without caches of past tokens");
   if (!line.expect.empty() && line.verify.empty())
     return fail(errors, "expected -verify=<m.so> with -expect");
   return true;

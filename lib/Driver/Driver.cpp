@@ -9,7 +9,7 @@ int llmopt::runDriver(const CommandLine &line, llvm::StringRef commandText, llvm
                       llvm::raw_ostream &err) {
   Session session(line, commandText, out, err);
   using Phase = int (*)(Session &);
-  llvm::SmallVector<Phase> phases = {importModel};
+  llvm::SmallVector<Phase> phases = {importModel, replaceWeights};
   if (!line.verify.empty())
     phases.push_back(verifyModel);
   else if (line.info)
@@ -17,8 +17,9 @@ int llmopt::runDriver(const CommandLine &line, llvm::StringRef commandText, llvm
   else
     phases.append({raiseModel, pruneModel, reportFusion});
   if (line.verify.empty() && !line.info) {
-    // Rounding that training is to see comes before it, integers behind it.
-    if (line.quantize.fake)
+    // Rounding that training is to see comes before it, integers behind it: but a base
+    // that adapters are trained on is rounded for good.
+    if (line.quantize.fake || line.training.lora)
       phases.append({quantizeModel, trainModel});
     else
       phases.append({trainModel, quantizeModel});

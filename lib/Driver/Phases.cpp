@@ -1,6 +1,7 @@
 // From a file to L1: import, raise, structure, train, in this order.
 #include "Session.h"
 
+#include "llmopt/Dialect/LM/IR/ModuleNames.h"
 #include "llmopt/Import/ONNX/Import.h"
 #include "llmopt/Transforms/Cache/Passes.h"
 #include "llmopt/Transforms/FusionReport.h"
@@ -45,15 +46,18 @@ int llmopt::importModel(Session &session) {
   if (failed(module))
     return kBadModel;
   session.module = std::move(*module);
+  for (auto function : session.module->getOps<func::FuncOp>())
+    lm::noteModuleNames(function);
   return kOk;
 }
 
 int llmopt::raiseModel(Session &session) {
   return session.runPasses("raise", [&](OpPassManager &manager) {
     RaisePipelineOptions options;
-    // Pruning cuts single projections; they are joined behind it. ONNX keeps weights
-    // as they are named.
-    options.fuseQKV = !session.line.keepHeads && session.line.emit != EmitKind::Onnx && !session.line.quantize.fake;
+    // Pruning cuts single projections, and training needs them apart; they are joined
+    // behind it. ONNX keeps weights as they are named.
+    options.fuseQKV = !session.line.keepHeads && !session.line.train && session.line.emit != EmitKind::Onnx &&
+                      !session.line.quantize.fake;
     buildRaisePipeline(manager, options);
   });
 }
@@ -66,7 +70,7 @@ int llmopt::pruneModel(Session &session) {
     options.keep = *session.line.keepHeads;
     manager.addNestedPass<func::FuncOp>(createPruneHeadsPass(options));
     RaisePipelineOptions raise;
-    raise.fuseQKV = session.line.emit != EmitKind::Onnx && !session.line.quantize.fake;
+    raise.fuseQKV = !session.line.train && session.line.emit != EmitKind::Onnx && !session.line.quantize.fake;
     buildRaisePipeline(manager, raise); // joins the projections that are left
   });
 }
@@ -75,10 +79,36 @@ int llmopt::trainModel(Session &session) {
   if (!session.line.train)
     return kOk;
   return session.runPasses("train", [&](OpPassManager &manager) {
-    BuildTrainingStepPassOptions options;
-    options.learningRate = session.line.learningRate;
-    manager.addPass(createBuildTrainingStepPass(options));
+    BuildTrainingPassOptions options;
+    const TrainOptions &training = session.line.training;
+    if (training.lora) { // before a head, which trains whole
+      InsertLoRAPassOptions lora;
+      lora.rank = training.lora->rank;
+      lora.alpha = training.lora->alpha;
+      lora.rs = training.lora->rs;
+      llvm::append_range(lora.targets, training.lora->targets);
+      lora.seed = training.seed.value_or(0);
+      manager.addPass(createInsertLoRAPass(lora));
+    }
+    if (training.head) {
+      AttachHeadPassOptions head;
+      head.kind = training.head->kind;
+      head.count = training.head->count;
+      head.pool = training.head->pool;
+      head.seed = training.seed.value_or(0);
+      manager.addPass(createAttachHeadPass(head));
+    }
+    options.loss = session.line.getLoss();
+    options.chunk = session.line.lossChunk;
+    options.dropout = training.dropout.value_or(-1);
+    llvm::append_range(options.trainable, session.line.trainable);
+    manager.addPass(createBuildTrainingPass(options));
+    if (!session.line.quantize.fake)
+      manager.addPass(createFuseQKVPass()); // in @main: what is trained stays as it is named
     manager.addPass(createCleanupPass());
+    RecomputePassOptions recompute;
+    recompute.mode = session.line.recompute;
+    manager.addPass(createRecomputePass(recompute)); // behind the last merge of common subexpressions
   });
 }
 

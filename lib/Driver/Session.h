@@ -77,6 +77,7 @@ private:
 
 /// The phases from an ONNX file to L1, as the command line asks for them.
 int importModel(Session &session);
+int replaceWeights(Session &session); // -weights
 int raiseModel(Session &session);
 int pruneModel(Session &session);
 int keepCache(Session &session);    // -kv-cache

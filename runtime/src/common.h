@@ -45,6 +45,14 @@ public:
     count = size;
     return true;
   }
+  void swap(Array &other) {
+    T *e = elements;
+    elements = other.elements;
+    other.elements = e;
+    size_t c = count;
+    count = other.count;
+    other.count = c;
+  }
   T *data() { return elements; }
   const T *data() const { return elements; }
   size_t size() const { return count; }

@@ -17,6 +17,7 @@ void llmopt_model::release() {
   if (references.fetch_sub(1, std::memory_order_acq_rel) != 1)
     return;
   void *code = library;
+  llmopt_model *holder = parent;
   if (onDevice) {
     onDevice->~DeviceModel();
     std::free(onDevice);
@@ -25,6 +26,8 @@ void llmopt_model::release() {
   std::free(this);
   if (code)
     dlclose(code);
+  if (holder)
+    holder->release();
 }
 
 llmopt_status llmopt_model::useDevice(const DeviceModel **device, llmopt_error *error) {
@@ -247,6 +250,36 @@ extern "C" llmopt_status llmopt_model_create(const llmopt_model_desc *desc, cons
   if (options.check_hash)
     if (llmopt_status status = model->weights.check(model->weightsPath.c_str(), error))
       return status;
+  *result = holder.take();
+  return LLMOPT_OK;
+}
+
+extern "C" llmopt_status llmopt_model_get_entry(llmopt_model *model, const char *name, llmopt_model **result,
+                                                llmopt_error *error) {
+  if (!model || !name || !result)
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "model, name or entry is NULL");
+  const llmopt_training *training = model->desc.training;
+  const char *path = model->path.c_str();
+  if (!training)
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "%s%swas compiled for inference only; llmopt -train adds what trains it",
+                *path ? path : "the model", *path ? ": " : " ");
+  const llmopt_model_desc *desc = !std::strcmp(name, "gradients")  ? training->gradients
+                                  : !std::strcmp(name, "evaluate") ? training->evaluate
+                                                                   : nullptr;
+  if (!desc)
+    return fail(error, LLMOPT_INVALID_ARGUMENT, "expected the entry gradients or evaluate, but got %s", name);
+  Holder holder;
+  if (!holder.allocate())
+    return outOfMemory(path, error);
+  if (llmopt_status status = adoptDescriptor(holder.model, desc, *path ? path : "model", error))
+    return status;
+  if (desc->weights_size != model->desc.weights_size)
+    return fail(error, LLMOPT_BAD_MODEL, "%s: damaged model tables: entry %s has other weights", path, name);
+  holder.model->weights.borrow(model->weights.data());
+  if (!holder.model->path.assign(path))
+    return outOfMemory(path, error);
+  model->retain();
+  holder.model->parent = model;
   *result = holder.take();
   return LLMOPT_OK;
 }

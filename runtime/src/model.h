@@ -14,6 +14,7 @@
 struct llmopt_model {
   std::atomic<uint32_t> references{1};
   llmopt_model_desc desc; ///< fields the artefact does not know are zero
+  llmopt_model *parent = nullptr; ///< of an entry: what holds its code and weights
   void *library = nullptr;
   llmopt::rt::Weights weights;
   llmopt::rt::String path;

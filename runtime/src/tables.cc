@@ -16,7 +16,7 @@ public:
         !checkTensors(desc.inputs, desc.num_inputs, "input", LLMOPT_BUFFER_INPUT) ||
         !checkTensors(desc.outputs, desc.num_outputs, "output", LLMOPT_BUFFER_OUTPUT) || !checkSymbols() ||
         !checkSteps() || !checkWeights() || !checkConstraints() || !checkDataSymbols() || !checkCaches() ||
-        !checkIndexChecks() || !checkDevice())
+        !checkIndexChecks() || !checkDevice() || !checkTraining())
       return status;
     return LLMOPT_OK;
   }
@@ -58,6 +58,39 @@ private:
       return bad("data symbols", 0, "are more than all symbols");
     if (!desc.name || !desc.compiler || !desc.target || !desc.cpu_features)
       return bad("names", 0, "is missing");
+    return true;
+  }
+
+  /// The entries themselves are checked when they are asked for.
+  bool checkTraining() {
+    const llmopt_training *t = desc.training;
+    if (!t)
+      return true;
+    if (t->struct_size < sizeof(llmopt_training) || !t->gradients || !t->evaluate || !t->loss ||
+        (t->num_parameters && !t->parameters) || (t->num_hypers && !t->hypers) || (t->num_labels && !t->labels))
+      return bad("training", 0, "is not complete");
+    const llmopt_model_desc &g = *t->gradients, &e = *t->evaluate;
+    if (g.num_outputs != 2 + t->num_parameters || e.num_outputs < 3)
+      return bad("training", 0, "has entries with other outputs");
+    for (uint32_t i = 0; i < t->num_parameters; ++i) {
+      const llmopt_parameter &p = t->parameters[i];
+      if (!p.name || p.gradients_input >= g.num_inputs || p.gradients_output >= g.num_outputs ||
+          p.gradients_output < 2 || p.evaluate_input >= e.num_inputs ||
+          g.inputs[p.gradients_input].dtype != LLMOPT_F32 || g.outputs[p.gradients_output].dtype != LLMOPT_F32)
+        return bad("parameter", i, "names no f32 input and output");
+    }
+    for (uint32_t i = 0; i < t->num_hypers; ++i)
+      if (!t->hypers[i].name ||
+          (t->hypers[i].gradients_input != LLMOPT_NONE && t->hypers[i].gradients_input >= g.num_inputs) ||
+          (t->hypers[i].evaluate_input != LLMOPT_NONE && t->hypers[i].evaluate_input >= e.num_inputs))
+        return bad("hyper-parameter", i, "names no input");
+    for (uint32_t i = 0; i < t->num_labels; ++i) {
+      const llmopt_label &l = t->labels[i];
+      if (!l.name || l.gradients_input >= g.num_inputs || l.evaluate_input >= e.num_inputs ||
+          (l.gradients_classes != LLMOPT_NONE && l.gradients_classes >= g.num_exprs) ||
+          (l.evaluate_classes != LLMOPT_NONE && l.evaluate_classes >= e.num_exprs))
+        return bad("label", i, "names no input or size");
+    }
     return true;
   }
 

@@ -68,6 +68,11 @@ func.func @attention(%q: tensor<?x?x8xf32, #lm.dims<"b", "s", 8>>, %k: tensor<?x
   return %r : tensor<?x?x8xf32, #lm.dims<"b", "s", 8>>
 }
 
+func.func @attention_grad(%q: tensor<?x?x8xf32, #lm.dims<"b", "s", 8>>, %k: tensor<?x?x8xf32, #lm.dims<"b", "s", 8>>, %v: tensor<?x?x8xf32, #lm.dims<"b", "s", 8>>, %g: tensor<?x?x8xf32, #lm.dims<"b", "s", 8>>) -> tensor<?x?x8xf32, #lm.dims<"b", "s", 8>> {
+  %r = lm.attention_grad <key> of %q, %k, %v gradient %g {num_heads = 2 : i64, kv_num_heads = 2 : i64, scale = 0.5 : f64, mask_kind = #lm.mask_kind<none>, fully_masked = #lm.fully_masked<source>} : (tensor<?x?x8xf32, #lm.dims<"b", "s", 8>>, tensor<?x?x8xf32, #lm.dims<"b", "s", 8>>, tensor<?x?x8xf32, #lm.dims<"b", "s", 8>>, tensor<?x?x8xf32, #lm.dims<"b", "s", 8>>) -> tensor<?x?x8xf32, #lm.dims<"b", "s", 8>>
+  return %r : tensor<?x?x8xf32, #lm.dims<"b", "s", 8>>
+}
+
 func.func @bitcast(%x: tensor<2x3xi8> {test.range = [-9, 9]}) -> tensor<2x3xui8> {
   %r = lm.bitcast %x : (tensor<2x3xi8>) -> tensor<2x3xui8>
   return %r : tensor<2x3xui8>
@@ -171,6 +176,12 @@ func.func @dequantize(%x: tensor<2x3xi8> {test.range = [-100.0, 100.0]}, %s: ten
 
 func.func @div(%a: tensor<2x3xf32>, %b: tensor<3xf32> {test.range = [1.0, 3.0]}) -> tensor<2x3xf32> {
   %r = lm.div %a, %b : (tensor<2x3xf32>, tensor<3xf32>) -> tensor<2x3xf32>
+  return %r : tensor<2x3xf32>
+}
+
+func.func @dropout(%x: tensor<2x3xf32>, %s: tensor<i64>) -> tensor<2x3xf32> {
+  %p = lm.constant dense<5.000000e-01> : tensor<f32>
+  %r = lm.dropout %x, %p, %s, %s {id = 3 : i64} : (tensor<2x3xf32>, tensor<f32>, tensor<i64>, tensor<i64>) -> tensor<2x3xf32>
   return %r : tensor<2x3xf32>
 }
 

@@ -2,6 +2,7 @@
 #include "Generate.h"
 #include "Npz.h"
 #include "Reports.h"
+#include "Train.h"
 
 #include <csignal>
 #include <cstdio>
@@ -29,10 +30,21 @@ static void runModel(const Options &options) {
   if (options.info)
     printInfo(model.get(), options);
   bool measures = options.bench || options.profile;
-  bool describesOnly = (options.check || options.info) && !measures && options.inputs.empty() && options.output.empty();
+  bool describesOnly = (options.check || options.info) && !measures && options.inputs.empty() &&
+                       options.output.empty() && options.training.eval.empty() && options.training.train.empty();
   if (describesOnly)
     return;
 
+  if (options.gradcheck)
+    return gradcheck(model.get(), options);
+  if (!options.training.train.empty() || !options.training.eval.empty())
+    return train(model.get(), options);
+  if (!options.entry.empty()) {
+    llmopt_model *entry = nullptr;
+    llmopt_error error;
+    check(llmopt_model_get_entry(model.get(), options.entry.c_str(), &entry, &error), error);
+    model.reset(entry); // which keeps what it belongs to
+  }
   if (options.generate)
     return generate(model.get(), options);
   bool hasInputs = infoOf(model.get()).num_inputs != 0;

@@ -37,21 +37,53 @@ tokens of a decoder (compiled with -kv-cache: the session keeps the past)
   --temperature T         draw instead of taking the best (default 0: the best)
   --top-k K, --top-p P    draw among the K best, or the fewest that sum up to P
   --repetition-penalty R  divide the logits of tokens that occurred (default 1)
-  --seed S                of the draws (default 0)
+  --seed S                of the draws, and of the order of examples (default 0)
                           (a model that came as a search brings defaults for
                           --stop, --temperature, --top-p, --repetition-penalty)
+
+training (models compiled with -train)
+  --train FILE.npz        fine-tune: the model's inputs and its labels, an example per
+                          row; -100 is no label. With --weights FILE.safetensors from there
+  --eval FILE.npz         measure, behind every epoch or by itself
+  --epochs N, --steps N   how long (default 3 epochs)
+  --batch N               examples of a batch (default 16)
+  --accumulate N          batches of a step (default 1)
+  --lr X                  highest learning rate (default 2e-5)
+  --schedule NAME         linear (default), cosine or constant, behind --warmup N steps
+                          (below 1: a share of all); --min-lr X is where it ends
+  --optimizer NAME        adamw (default), adam or sgd with --momentum M [--nesterov]
+  --betas B1,B2, --epsilon E
+  --weight-decay D        of matrices (default 0.01); --decay=decoupled|l2 says how
+  --clip N                largest norm of the gradient (default 1; 0: none)
+  --loss NAME:X           hyper-parameter of the loss, e.g. label_smoothing:0.1
+  --order NAME            bucketed (default: like lengths together), shuffled or file
+  --class-names A,B,...   of labels; B- and I- make entities
+  --save FILE             the tuned weights: .safetensors, or .weights for --weights
+  --save-adapter FOLDER   adapters of -lora as PEFT has them; --weights reads its
+                          adapter_model.safetensors
+  --keep best|last        which ones (default: the best by --metric, with --eval)
+  --metric NAME           what is best (default: that of the task)
+  --patience N            stop behind N evaluations without a better one by --min-delta X
+  --eval-every N          steps
+  --checkpoint FOLDER     keep checkpoints there, every --checkpoint-every N steps
+                          (default: an epoch); --resume goes on from the last
+  --log FILE.jsonl, --tensorboard FOLDER
+  --mem-budget N[K|M|G]   refuse to take more memory
+  --gradcheck             compare gradients of the first batch with differences of the loss
+  --entry gradients|evaluate   run this instead, with --input and --output
 
 settings
   --threads N             threads to use (default: the CPUs of this process)
   --no-graphs             on a GPU: launch kernels one by one, without CUDA graphs
   --no-overlap            on a GPU: start no kernel before the one in front of it is done
   --weights FILE          weights file (default: embedded, else beside the model);
-                          random:SEED makes weights up, for measurements
+                          random:SEED makes weights up, for measurements; of a
+                          .safetensors the artefact's recipes make them
   --load=map|copy         map the weights (default), or read them into memory
   --runs N                at least N measured runs (default 10)
   --seconds S             measure for at least S seconds (default 1)
   --warmup S              run for at least S seconds before (default 0.2)
-  --json                  print the result of --bench as JSON
+  --json                  print the result of --bench, --train or --eval as JSON
   --help, --version
 
 Options take one or two dashes, and their value after '=' or as next word.
@@ -88,6 +120,38 @@ double parseNumber(const std::string &option, const std::string &text, double le
     usage("--" + option + ": expected a number from " + range + ", but got '" + text + "'");
   }
   return value;
+}
+
+/// "1.5G"
+uint64_t parseBytes(const std::string &option, const std::string &text) {
+  char *end = nullptr;
+  double value = std::strtod(text.c_str(), &end);
+  const std::string unit = end;
+  double scale = unit.empty() ? 1 : unit == "K" ? 1e3 : unit == "M" ? 1e6 : unit == "G" ? 1e9 : 0;
+  if (end == text.c_str() || !(value > 0) || scale == 0 || value * scale > 1e18)
+    usage("--" + option + ": expected bytes such as 500M, but got '" + text + "'");
+  return uint64_t(value * scale);
+}
+
+std::vector<std::string> split(const std::string &text) {
+  std::vector<std::string> parts;
+  for (size_t at = 0; at <= text.size();) {
+    size_t comma = std::min(text.find(',', at), text.size());
+    parts.push_back(text.substr(at, comma - at));
+    at = comma + 1;
+  }
+  return parts;
+}
+
+/// One of some names, by its place among them.
+size_t parseName(const std::string &option, const std::string &text, const std::vector<std::string> &names) {
+  auto found = std::find(names.begin(), names.end(), text);
+  if (found != names.end())
+    return size_t(found - names.begin());
+  std::string list;
+  for (const std::string &name : names)
+    list += (list.empty() ? "" : ", ") + name;
+  usage("--" + option + ": expected one of " + list + ", but got '" + text + "'");
 }
 
 std::vector<int64_t> parseIds(const std::string &option, const std::string &text) {
@@ -150,6 +214,15 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
                     value = given;
                   }};
   };
+  TrainOptions &t = options.training;
+  llmopt_update_defaults(&t.update);
+  auto count = [](const char *name, uint64_t &value, uint64_t least) {
+    return Option{name, true, [&value, name, least](const std::string &v) {
+                    value = parseCount(name, v, INT32_MAX);
+                    if (value < least)
+                      usage("--" + std::string(name) + ": expected at least " + std::to_string(least));
+                  }};
+  };
   const Option known[] = {
       {"input", true,
        [&](const std::string &v) {
@@ -169,7 +242,6 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
        }},
       {"runs", true, [&](const std::string &v) { options.minRuns = uint32_t(parseCount("runs", v, 1000000)); }},
       {"seconds", true, [&](const std::string &v) { options.minSeconds = parseSeconds("seconds", v); }},
-      {"warmup", true, [&](const std::string &v) { options.warmupSeconds = parseSeconds("warmup", v); }},
       {"generate", true, [&](const std::string &v) { options.generate = parseCount("generate", v, 1000000); }},
       {"prompt", true, [&](const std::string &v) { options.prompt = parseIds("prompt", v); }},
       {"stop", true, [&](const std::string &v) { options.stop = parseIds("stop", v); }},
@@ -182,6 +254,69 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
          options.sampling.repetitionPenalty = parseNumber("repetition-penalty", v, 0.01, 100);
        }},
       {"seed", true, [&](const std::string &v) { options.sampling.seed = parseCount("seed", v, UINT64_MAX); }},
+      text("train", t.train),
+      text("eval", t.eval),
+      text("save", t.save),
+      text("save-adapter", t.saveAdapter),
+      text("checkpoint", t.checkpoint),
+      text("log", t.log),
+      text("tensorboard", t.tensorboard),
+      {"epochs", true, [&](const std::string &v) { t.epochs = parseNumber("epochs", v, 0.001, 1e6); }},
+      count("steps", t.steps, 1),
+      count("batch", t.batch, 1),
+      count("accumulate", t.accumulate, 1),
+      {"lr", true, [&](const std::string &v) { t.update.learning_rate = parseNumber("lr", v, 0, 1e6); }},
+      {"min-lr", true, [&](const std::string &v) { t.leastRate = parseNumber("min-lr", v, 0, 1e6); }},
+      {"warmup", true,
+       [&](const std::string &v) { options.warmupSeconds = t.warmup = parseNumber("warmup", v, 0, 1e9); }},
+      {"schedule", true,
+       [&](const std::string &v) {
+         t.schedule = Schedule(parseName("schedule", v, {"constant", "linear", "cosine"}));
+       }},
+      {"optimizer", true,
+       [&](const std::string &v) {
+         t.optimizer = uint32_t(LLMOPT_ADAMW + parseName("optimizer", v, {"adamw", "adam", "sgd"}));
+       }},
+      {"momentum", true, [&](const std::string &v) { t.update.momentum = parseNumber("momentum", v, 0, 1); }},
+      {"nesterov", false, [&](const std::string &) { t.update.nesterov = 1; }},
+      {"betas", true,
+       [&](const std::string &v) {
+         std::vector<std::string> parts = split(v);
+         if (parts.size() != 2)
+           usage("--betas: expected B1,B2, but got '" + v + "'");
+         t.update.beta1 = parseNumber("betas", parts[0], 0, 0.999999);
+         t.update.beta2 = parseNumber("betas", parts[1], 0, 0.999999);
+       }},
+      {"epsilon", true, [&](const std::string &v) { t.update.epsilon = parseNumber("epsilon", v, 0, 1); }},
+      {"weight-decay", true,
+       [&](const std::string &v) { t.update.weight_decay = parseNumber("weight-decay", v, 0, 1e6); }},
+      {"decay", true,
+       [&](const std::string &v) { t.update.decay_mode = uint32_t(parseName("decay", v, {"decoupled", "l2"})); }},
+      {"clip", true, [&](const std::string &v) { t.update.clip_norm = parseNumber("clip", v, 0, 1e12); }},
+      {"loss", true,
+       [&](const std::string &v) {
+         size_t colon = v.find(':');
+         if (colon == 0 || colon == std::string::npos)
+           usage("--loss: expected NAME:X, but got '" + v + "'");
+         t.hypers.emplace_back(v.substr(0, colon), parseNumber("loss", v.substr(colon + 1), -1e12, 1e12));
+       }},
+      {"order", true,
+       [&](const std::string &v) { t.order = Order(parseName("order", v, {"bucketed", "shuffled", "file"})); }},
+      {"class-names", true, [&](const std::string &v) { t.classNames = split(v); }},
+      {"keep", true, [&](const std::string &v) { t.keepLast = parseName("keep", v, {"best", "last"}) == 1; }},
+      text("metric", t.metric),
+      count("patience", t.patience, 1),
+      {"min-delta", true, [&](const std::string &v) { t.minDelta = parseNumber("min-delta", v, 0, 1e12); }},
+      count("eval-every", t.evalEvery, 1),
+      count("checkpoint-every", t.checkpointEvery, 1),
+      flag("resume", t.resume),
+      {"mem-budget", true, [&](const std::string &v) { t.memoryBudget = parseBytes("mem-budget", v); }},
+      flag("gradcheck", options.gradcheck),
+      {"entry", true,
+       [&](const std::string &v) {
+         parseName("entry", v, {"gradients", "evaluate"});
+         options.entry = v;
+       }},
       flag("bench", options.bench),
       flag("json", options.json),
       flag("info", options.info),
@@ -241,8 +376,22 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
     return options;
   if (options.model.empty())
     usage("expected a model; see llmopt-run --help");
-  if (options.json && !options.bench)
-    usage("--json: goes with --bench");
+  t.seed = options.sampling.seed;
+  const bool trains = !t.train.empty() || !t.eval.empty();
+  if (options.json && !options.bench && !trains)
+    usage("--json: goes with --bench, --train or --eval");
+  if (trains && (options.bench || options.profile || options.generate || !options.inputs.empty()))
+    usage("--train and --eval: go with none of --input, --bench, --profile and --generate");
+  if (options.gradcheck && t.train.empty())
+    usage("--gradcheck: expected --train FILE.npz with a batch of examples");
+  if (t.resume && t.checkpoint.empty())
+    usage("--resume: expected --checkpoint FOLDER");
+  if (t.patience && t.eval.empty())
+    usage("--patience: expected --eval FILE.npz");
+  if (!trains)
+    for (const char *option : {"save", "checkpoint", "log", "tensorboard", "lr", "epochs", "steps", "batch"})
+      if (options.given.count(option))
+        usage("--" + std::string(option) + ": goes with --train");
   if (!options.generate != options.prompt.empty())
     usage("expected --generate N and --prompt ID,... together");
   if (options.generate && (options.bench || options.profile))

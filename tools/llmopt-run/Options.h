@@ -4,6 +4,7 @@
 
 #include "Failure.h"
 #include "Sampler.h"
+#include "TrainOptions.h"
 
 #include <set>
 #include <utility>
@@ -27,6 +28,9 @@ struct Options {
   uint64_t generate = 0; ///< new tokens at most; 0: do not generate
   std::vector<int64_t> prompt, stop;
   SamplingOptions sampling;
+  TrainOptions training;
+  bool gradcheck = false;
+  std::string entry;           ///< gradients or evaluate, instead of the model
   std::set<std::string> given; ///< names of options on the command line
 };
 

@@ -1,19 +1,16 @@
 #include "RandomWeights.h"
 
 #include "Failure.h"
+#include "PackWeights.h"
 
-#include "llmopt/CodeGen/Plan/Recipe.h"
 #include "llmopt/weights.h"
 
 #include <cerrno>
-#include <climits>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <dlfcn.h>
 #include <map>
-#include <memory>
 #include <vector>
 
 using namespace llmopt;
@@ -23,7 +20,6 @@ namespace {
 
 /// Of the scores of attention: large enough that few keys get most of the weight.
 constexpr double kGain = 1.5;
-constexpr uint64_t kAlignment = 256;
 
 uint64_t mix(uint64_t z) {
   z += 0x9E3779B97F4A7C15u;
@@ -106,27 +102,6 @@ std::vector<char> makeTensor(const std::string &name, uint32_t dtype, const std:
   return data;
 }
 
-struct File {
-  std::FILE *file;
-  std::string path;
-  explicit File(const std::string &path) : file(std::fopen(path.c_str(), "wb")), path(path) {
-    if (!file)
-      throw Failure{Environment, path + ": cannot be written: " + std::strerror(errno)};
-  }
-  ~File() {
-    if (file)
-      std::fclose(file);
-  }
-  void write(const void *bytes, size_t size) {
-    if (size && std::fwrite(bytes, 1, size, file) != size)
-      throw Failure{Environment, path + ": cannot be written: " + std::strerror(errno)};
-  }
-};
-
-struct CloseLibrary {
-  void operator()(void *library) const { dlclose(library); }
-};
-
 } // namespace
 
 bool llmopt::run::parseRandomWeights(const std::string &text, uint64_t &seed) {
@@ -142,73 +117,14 @@ bool llmopt::run::parseRandomWeights(const std::string &text, uint64_t &seed) {
 }
 
 void llmopt::run::writeRandomWeights(const std::string &model, uint64_t seed, const std::string &output) {
-  std::unique_ptr<char, decltype(&std::free)> resolved(realpath(model.c_str(), nullptr), &std::free);
-  if (!resolved)
-    throw Failure{BadData, model + ": " + std::strerror(errno)};
-  std::unique_ptr<void, CloseLibrary> library(dlopen(resolved.get(), RTLD_NOW | RTLD_LOCAL));
-  void *symbol = library ? dlsym(library.get(), LLMOPT_MODEL_SYMBOL) : nullptr;
-  if (!symbol)
-    throw Failure{BadData, model + ": is not a compiled model"};
-  llmopt_model_fn function;
-  std::memcpy(&function, &symbol, sizeof(function));
-  const llmopt_model_desc &desc = *function();
-  if (desc.abi_version != LLMOPT_ABI_VERSION)
-    throw Failure{BadData, model + ": expected ABI version " + std::to_string(LLMOPT_ABI_VERSION) + ", but got " +
-                               std::to_string(desc.abi_version)};
-
-  File file(output);
-  llmopt_weights_header header = {};
-  std::vector<char> zeros(kAlignment);
-  file.write(zeros.data(), kAlignment); // the header's place
-  llmopt_hash hash;
-  llmopt_hash_begin(&hash, 0);
-  uint64_t position = 0;
-  auto append = [&](const char *bytes, size_t size) {
-    llmopt_hash_update(&hash, bytes, size);
-    file.write(bytes, size);
-    position += size;
+  std::map<std::string, std::vector<char>> tensors;
+  CanonicalSource source;
+  source.get = [&](const std::string &name, uint32_t dtype, const std::vector<int64_t> &dims) -> const char * {
+    auto [it, isNew] = tensors.try_emplace(name);
+    if (isNew)
+      it->second = makeTensor(name, dtype, dims, seed);
+    return it->second.data();
   };
-  auto pad = [&](uint64_t to) {
-    while (position < to)
-      append(zeros.data(), size_t(to - position < kAlignment ? to - position : kAlignment));
-  };
-  for (uint32_t i = 0; i < desc.num_weights; ++i) {
-    const llmopt_weight &weight = desc.weights[i];
-    pad(weight.offset);
-    uint64_t before = position;
-    if (!weight.recipe) {
-      std::vector<char> data =
-          makeTensor(weight.name, weight.dtype, std::vector<int64_t>(weight.dims, weight.dims + weight.rank), seed);
-      append(data.data(), data.size());
-    } else {
-      Recipe recipe;
-      std::string error = Recipe::parse(weight.recipe, recipe);
-      std::map<std::string, std::vector<char>> tensors;
-      RecipeSource source;
-      source.get = [&](const std::string &name, std::string &) -> const char * {
-        for (const Recipe::Node &node : recipe.nodes)
-          if (node.op == Recipe::Op::Weight && node.name == name && !tensors.count(name))
-            tensors[name] = makeTensor(name, node.dtype, node.dims, seed);
-        return tensors[name].data();
-      };
-      source.release = [&](const std::string &name) { tensors.erase(name); };
-      if (error.empty())
-        error = executeRecipe(recipe, source, [&](const char *bytes, size_t size) {
-          append(bytes, size);
-          return true;
-        });
-      if (!error.empty())
-        throw Failure{BadData, model + ": weight '" + weight.name + "': " + error};
-    }
-    if (position - before != weight.size)
-      throw Failure{BadData, model + ": weight '" + weight.name + "': expected " + std::to_string(weight.size) +
-                                 " bytes, but its recipe gives " + std::to_string(position - before)};
-  }
-  pad(desc.weights_size);
-  llmopt_weights_header_init(&header, desc.build_id, kAlignment, desc.weights_size, llmopt_hash_finish(&hash));
-  if (std::fseek(file.file, 0, SEEK_SET) != 0)
-    throw Failure{Environment, output + ": cannot be written: " + std::strerror(errno)};
-  file.write(&header, sizeof(header));
-  if (std::fflush(file.file) != 0)
-    throw Failure{Environment, output + ": cannot be written: " + std::strerror(errno)};
+  source.release = [&](const std::string &name) { tensors.erase(name); };
+  packWeights(model, source, output);
 }

@@ -2,6 +2,7 @@
 
 #include "Npz.h"
 #include "RandomWeights.h"
+#include "TunedWeights.h"
 
 #include <cerrno>
 #include <cstdlib>
@@ -24,7 +25,8 @@ Model llmopt::run::loadModel(const Options &options) {
   llmopt_error error;
   uint64_t seed = 0;
   std::string made;
-  if (parseRandomWeights(options.weights, seed)) {
+  const bool isRandom = parseRandomWeights(options.weights, seed), isTuned = isSafetensors(options.weights);
+  if (isRandom || isTuned) {
     // A file without a name as soon as it is mapped.
     const char *folder = getenv("TMPDIR");
     made = std::string(folder && *folder ? folder : "/tmp") + "/llmopt-weights-XXXXXX";
@@ -33,7 +35,10 @@ Model llmopt::run::loadModel(const Options &options) {
       throw Failure{Environment, made + ": cannot be created: " + strerror(errno)};
     close(descriptor);
     try {
-      writeRandomWeights(options.model, seed, made);
+      if (isRandom)
+        writeRandomWeights(options.model, seed, made);
+      else
+        writeTunedWeights(options.model, options.weights, made);
     } catch (...) {
       unlink(made.c_str());
       throw;

@@ -3,6 +3,7 @@
 #define LLMOPT_DRIVER_COMMANDLINE_H
 
 #include "llmopt/Driver/QuantizeOptions.h"
+#include "llmopt/Driver/TrainOptions.h"
 
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/SmallVector.h"
@@ -49,10 +50,15 @@ struct CommandLine {
   std::string cudaArch = "sm_80";
   std::string cudaTune; ///< file of measured products
 
-  std::string precision; ///< "f16" with -fp16, "bf16" with -bf16
+  std::string precision;            ///< "f16" with -fp16, "bf16" with -bf16
   std::optional<int64_t> keepHeads; ///< -prune=heads:<n>
+  std::string weights; ///< safetensors
   bool train = false;
-  double learningRate = 0.01;
+  std::vector<std::string> trainable; // globs
+  std::string loss;                   ///< empty: what fits the head, or cross_entropy
+  int64_t lossChunk = 256; ///< of causal: tokens whose logits exist at a time; 0: all
+  std::string recompute = "free";
+  TrainOptions training;
   QuantizeOptions quantize;
 
   bool reportFusion = false;
@@ -67,6 +73,10 @@ struct CommandLine {
 
   bool help = false;
   bool version = false;
+
+  std::string getLoss() const {
+    return !loss.empty() ? loss : training.head ? training.head->getLoss() : "cross_entropy";
+  }
 };
 
 /// Parses argv[1..]. On a usage error prints one line to `errors` and returns

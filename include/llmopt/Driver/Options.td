@@ -15,6 +15,7 @@ class J<string name, string meta, string help> : Joined<["-", "--"], name # "=">
 def o : JoinedOrSeparate<["-"], "o">, MetaVarName<"<path>">, HelpText<"Write to <path>; - is standard output for text">, Group<grp_output>;
 def output_EQ : J<"output", "<path>", "Same as -o">, Group<grp_output>;
 def emit_EQ : J<"emit", "<kind>", "lm, kernels, llvm, asm, obj, so (default), cuda (a project; with -o <m.so> nvcc makes an artefact of it), cubin, ptx or onnx">, Group<grp_output>;
+def weights_EQ : J<"weights", "<file>.safetensors", "Take the model's weights from there, under their names in ONNX or those of the modules">, Group<grp_output>;
 def embed_weights : F<"embed-weights", "Append the weights to the .so instead of writing <stem>.weights">, Group<grp_output>;
 def kv_cache : F<"kv-cache", "Keep past keys and values in the session, in place, instead of as inputs and outputs">, Group<grp_output>;
 def kv_cache_EQ : J<"kv-cache", "type:float|int8", "The same, with keys and values in int8: a quarter of the memory">,
@@ -31,9 +32,20 @@ def cuda_arch_EQ : J<"cuda-arch", "<sm>+..", "GPU architectures for nvcc, e.g. s
 
 def prune_EQ : J<"prune", "heads:<n>", "Keep <n> attention heads per layer">, Group<grp_structure>;
 
-def train : F<"train", "Emit one training step as well">, Group<grp_train>;
-def loss_EQ : J<"loss", "<name>", "Training loss: cross_entropy (default)">, Group<grp_train>;
-def optimizer_EQ : J<"optimizer", "sgd,lr:<x>", "Optimizer and its settings (default sgd,lr:0.01)">, Group<grp_train>;
+def train : F<"train", "Emit what trains the model, too: loss and gradients, and <stem>.safetensors with its weights (llmopt-run --train)">, Group<grp_train>;
+def trainable_EQ : J<"trainable", "<glob>+..", "Train the weights of these names (default: every float weight)">, Group<grp_train>;
+def loss_EQ : J<"loss", "<name>", "cross_entropy (default), causal (with chunk:<n> tokens at a time, 256), bce, mse, span, kl or contrastive">, Group<grp_train>;
+def head_EQ : J<"head", "<kind>:<n>,..",
+                "Put a new head on an encoder: sequence:<n>, multilabel:<n>, regression[:<n>] or embedding (with "
+                "pool:cls|mean|first), token:<n>, span; -loss defaults to what fits">,
+              Group<grp_train>;
+def lora_EQ : J<"lora", "r:<n>,..",
+                "Train low-rank adapters of linear layers: r:<n> (8), alpha:<x> (16), targets:<glob>+.., rs:on; the "
+                "rest stays, but what -trainable and -head name">,
+              Group<grp_train>;
+def dropout_EQ : J<"dropout", "<p>", "Put dropout back in while training, by default with this probability">, Group<grp_train>;
+def seed_EQ : J<"seed", "<n>", "What weights of -head and -lora are drawn from (default 0)">, Group<grp_train>;
+def recompute_EQ : J<"recompute", "none|free|layers", "What the backward pass computes again instead of keeping it: cheap values (free, default) or whole layers">, Group<grp_train>;
 
 def fp16 : F<"fp16", "Products, attention and norms in f16, sums in f32 (-emit=cuda)">, Group<grp_quantize>;
 def bf16 : F<"bf16", "The same in bf16">, Group<grp_quantize>;

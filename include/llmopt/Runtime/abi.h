@@ -308,6 +308,57 @@ typedef struct llmopt_device {
   const llmopt_library_choice *choices;
 } llmopt_device;
 
+/* A weight that is trained: an input of both entries of llmopt_training, and behind
+ * `loss` and `loss_weight` an output of `gradients`. Canonical: ONNX's name, shape and
+ * order; f32. */
+#define LLMOPT_PARAMETER_DECAYS 1u /* of rank 2 and more: weight decay applies */
+
+typedef struct llmopt_parameter {
+  const char *name;
+  uint32_t gradients_input;
+  uint32_t gradients_output;
+  uint32_t evaluate_input;
+  uint32_t flags;
+} llmopt_parameter;
+
+/* An f32 scalar input that has a value when nobody sets it. */
+typedef struct llmopt_hyper {
+  const char *name;
+  uint32_t gradients_input; /* LLMOPT_NONE where the entry does not have it */
+  uint32_t evaluate_input;
+  double by_default;
+} llmopt_hyper;
+
+/* What a model is to learn: an input of both entries behind those of the model. */
+typedef struct llmopt_label {
+  const char *name;
+  uint32_t gradients_input;
+  uint32_t evaluate_input;
+  /* Expressions of the two entries: integers must lie in [0, classes) or be -100, which
+   * does not count. LLMOPT_NONE for floats. */
+  uint32_t gradients_classes;
+  uint32_t evaluate_classes;
+} llmopt_label;
+
+/* What trains a model. Both entries are models of their own, which read the weights
+ * of the model they belong to (the same table, the same file; their build_id is zero).
+ * Their inputs are those of the model, labels, hyper-parameters and parameters.
+ *   gradients: -> loss (a sum over labels that count), loss_weight (how many count),
+ *              the gradient of `loss` for every parameter
+ *   evaluate:  -> loss, loss_weight, the first output of the model */
+typedef struct llmopt_training {
+  uint32_t struct_size;
+  uint32_t num_parameters;
+  uint32_t num_hypers;
+  uint32_t num_labels;
+  const llmopt_parameter *parameters;
+  const llmopt_hyper *hypers;
+  const llmopt_label *labels;
+  const char *loss; /* "cross_entropy", as -loss names it */
+  const struct llmopt_model_desc *gradients;
+  const struct llmopt_model_desc *evaluate;
+} llmopt_training;
+
 typedef struct llmopt_model_desc {
   uint32_t struct_size;
   uint32_t abi_version; /* LLMOPT_ABI_VERSION */
@@ -369,6 +420,8 @@ typedef struct llmopt_model_desc {
   const llmopt_index_check *index_checks;
 
   const llmopt_device *device; /* NULL: steps run on the CPU */
+
+  const llmopt_training *training; /* NULL: for inference only */
 } llmopt_model_desc;
 
 /* Returns the table and does nothing else, in instructions of the baseline ISA:

@@ -1,6 +1,7 @@
 // The artefact of a plan: kernels, tables, weights.
 #include "llmopt/CodeGen/CPU/EmitModel.h"
 
+#include "llmopt/CodeGen/Plan/SafetensorsFile.h"
 #include "llmopt/CodeGen/Plan/WriteArtefact.h"
 
 #include "llvm/Support/Path.h"
@@ -10,12 +11,7 @@ using namespace mlir;
 using namespace llmopt;
 using namespace llmopt::cpu;
 
-/// A build id of all that the code is made of.
-static void setCodeId(PlannedModel &model, ModuleOp kernels) {
-  ModelTables &t = model.tables;
-  std::string text;
-  llvm::raw_string_ostream os(text);
-  os << t.name << '\0' << t.compiler << '\0' << t.target << '\0' << t.cpuFeatures << '\0' << t.metadata << '\0';
+static void writeTables(raw_ostream &os, const ModelTables &t) {
   for (const ModelTables::Buffer &b : t.buffers) {
     os << b.kind << ',' << b.index << ',' << b.size << ',' << b.offset << ',' << b.firstStep << ',' << b.lastStep << ',';
     os.write(reinterpret_cast<const char *>(b.data.data()), b.data.size());
@@ -33,6 +29,19 @@ static void setCodeId(PlannedModel &model, ModuleOp kernels) {
     os << i.op << ',' << i.value << ',';
   for (const ModelTables::DataSymbol &s : t.dataSymbols)
     os << s.symbol << ',' << s.buffer << ',' << s.bound << ',' << s.firstStep << ',';
+}
+
+/// A build id of all that the code is made of.
+static void setCodeId(PlannedModel &model, ModuleOp kernels) {
+  ModelTables &t = model.tables;
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  os << t.name << '\0' << t.compiler << '\0' << t.target << '\0' << t.cpuFeatures << '\0' << t.metadata << '\0';
+  writeTables(os, t);
+  if (t.training) {
+    writeTables(os, t.training->gradients);
+    writeTables(os, t.training->evaluate);
+  }
   kernels->print(os, OpPrintingFlags().useLocalScope());
   setBuildId(t, text);
 }
@@ -89,5 +98,11 @@ FailureOr<EmitModelResult> llmopt::cpu::emitModel(ModuleOp plan, const TargetInf
   ArtefactPaths paths = {options.output, result.weightsPath, embed, options.emit == Emit::SharedLibrary};
   if (failed(report(plan, writeArtefact(result.model, code, paths))))
     return failure();
+  if (t.training && options.emit == Emit::SharedLibrary) {
+    SmallString<128> path(options.output);
+    llvm::sys::path::replace_extension(path, "safetensors");
+    if (failed(report(plan, writeSafetensors(result.model, path))))
+      return failure();
+  }
   return std::move(result);
 }

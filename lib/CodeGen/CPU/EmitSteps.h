@@ -75,7 +75,8 @@ public:
         .Case<kernel::GemmOp, kernel::GemmS8Op, kernel::GemmW4A8Op, kernel::GemmWQOp, kernel::QuantizeRowsOp,
               kernel::QuantizeTensorOp, kernel::BatchedMatmulOp, kernel::AttentionOp, kernel::KVAppendOp,
               kernel::NormOp, kernel::NormQuantizedOp, kernel::NormQuantizedTensorOp, kernel::SoftmaxOp,
-              kernel::EmbedOp, kernel::LoopsOp>([&](auto typed) { return emitOp(typed); })
+              kernel::EmbedOp, kernel::EmbeddingGradOp, kernel::PackPanelsOp, kernel::LoopsOp>(
+            [&](auto typed) { return emitOp(typed); })
         .Default([](mlir::Operation *other) -> mlir::FailureOr<StepKernel> {
           return other->emitError() << "expected an operation that has a CPU kernel, but got " << other->getName();
         });
@@ -98,6 +99,8 @@ private:
   template <typename Norm> mlir::FailureOr<StepKernel> emitNormSpec(Norm op, NormSpec &spec);
   mlir::FailureOr<StepKernel> emitOp(kernel::SoftmaxOp op);
   mlir::FailureOr<StepKernel> emitOp(kernel::EmbedOp op);
+  mlir::FailureOr<StepKernel> emitOp(kernel::EmbeddingGradOp op);
+  mlir::FailureOr<StepKernel> emitOp(kernel::PackPanelsOp op);
   mlir::FailureOr<StepKernel> emitOp(kernel::LoopsOp op);
   mlir::FailureOr<StepKernel> emitGemmSpec(GemmSpec &spec, const Shape &shape, const std::string &name);
 

@@ -23,8 +23,10 @@ static_assert(offsetof(llmopt_model_desc, name) == 24 && offsetof(llmopt_model_d
               offsetof(llmopt_model_desc, metadata) == 192 && offsetof(llmopt_model_desc, constraints) == 208 &&
               offsetof(llmopt_model_desc, data_symbols) == 224 && offsetof(llmopt_model_desc, past_symbol) == 240 &&
               offsetof(llmopt_model_desc, index_checks) == 272 && offsetof(llmopt_model_desc, device) == 280 &&
-              sizeof(llmopt_model_desc) == 288);
+              offsetof(llmopt_model_desc, training) == 288 && sizeof(llmopt_model_desc) == 296);
 static_assert(sizeof(llmopt_data_symbol) == 16 && sizeof(llmopt_cache) == 16 && sizeof(llmopt_index_check) == 16);
+static_assert(sizeof(llmopt_parameter) == 24 && sizeof(llmopt_hyper) == 24 && sizeof(llmopt_label) == 24 &&
+              sizeof(llmopt_training) == 64);
 static_assert(sizeof(llmopt_constraint) == 24 && offsetof(llmopt_constraint, reason) == 16);
 
 class Writer {
@@ -33,6 +35,8 @@ public:
 
   Constant *u32(uint32_t v) { return ConstantInt::get(Type::getInt32Ty(context), v); }
   Constant *i64(uint64_t v) { return ConstantInt::get(Type::getInt64Ty(context), v); }
+  Constant *f64(double v) { return ConstantFP::get(Type::getDoubleTy(context), v); }
+  Constant *raw(ArrayRef<uint8_t> data) { return ConstantDataArray::get(context, data); }
   Constant *null() { return ConstantPointerNull::get(PointerType::getUnqual(context)); }
 
   Constant *string(StringRef text) {
@@ -82,19 +86,20 @@ Constant *tensors(Writer &w, const std::vector<ModelTables::Tensor> &list, Strin
   });
 }
 
-} // namespace
+Constant *weightTable(Writer &w, const ModelTables &t) {
+  return w.table(t.weights, "weights", [&](const ModelTables::Weight &x) {
+    SmallVector<Constant *> dims;
+    for (size_t d = 0; d < LLMOPT_MAX_RANK; ++d)
+      dims.push_back(w.i64(d < x.dims.size() ? x.dims[d] : 0));
+    auto *dimsArray = ConstantArray::get(ArrayType::get(dims[0]->getType(), dims.size()), dims);
+    return w.record({w.string(x.name), w.u32(x.dtype), w.u32(x.dims.size()), dimsArray, w.i64(x.offset), w.i64(x.size),
+                     x.hasRecipe ? w.string(x.recipe) : w.null()});
+  });
+}
 
-bool addModelTables(llvm::Module &module, const ModelTables &t, StringRef symbolPrefix, std::string &error) {
-  Writer w(module);
-  LLVMContext &context = module.getContext();
-
+/// `weights` and `training` are addresses.
+Constant *modelRecord(Writer &w, llvm::Module &module, const ModelTables &t, Constant *weights, Constant *training) {
   std::vector<uint32_t> stepArgs, stepDims;
-  for (const ModelTables::Step &step : t.steps) {
-    if (step.control == LLMOPT_CONTROL_NONE && !module.getFunction(step.kernel)) {
-      error = "step '" + step.name + "' needs kernel '" + step.kernel + "', which was not generated";
-      return false;
-    }
-  }
   Constant *steps = w.table(t.steps, "steps", [&](const ModelTables::Step &s) {
     uint32_t firstArg = stepArgs.size(), firstDim = stepDims.size();
     stepArgs.insert(stepArgs.end(), s.args.begin(), s.args.end());
@@ -107,16 +112,8 @@ bool addModelTables(llvm::Module &module, const ModelTables &t, StringRef symbol
     return w.record({w.u32(b.kind), w.u32(b.index), w.u32(b.size), w.u32(b.offset), w.u32(b.firstStep),
                      w.u32(b.lastStep), b.kind == LLMOPT_BUFFER_CONSTANT ? w.bytes(b.data) : w.null()});
   });
-  Constant *weights = w.table(t.weights, "weights", [&](const ModelTables::Weight &x) {
-    SmallVector<Constant *> dims;
-    for (size_t d = 0; d < LLMOPT_MAX_RANK; ++d)
-      dims.push_back(w.i64(d < x.dims.size() ? x.dims[d] : 0));
-    auto *dimsArray = ConstantArray::get(ArrayType::get(dims[0]->getType(), dims.size()), dims);
-    return w.record({w.string(x.name), w.u32(x.dtype), w.u32(x.dims.size()), dimsArray, w.i64(x.offset), w.i64(x.size),
-                     x.hasRecipe ? w.string(x.recipe) : w.null()});
-  });
   auto number = [&](uint32_t v) { return w.u32(v); };
-  auto *id = ConstantDataArray::get(context, ArrayRef<uint8_t>(t.buildId.data(), t.buildId.size()));
+  Constant *id = w.raw(t.buildId);
 
   Constant *model = w.record(
       {w.u32(sizeof(llmopt_model_desc)),
@@ -173,16 +170,64 @@ bool addModelTables(llvm::Module &module, const ModelTables &t, StringRef symbol
            [&](const ModelTables::Cache &c) { return w.record({w.string(c.name), w.u32(c.dtype), w.u32(c.size)}); }),
        w.u32(t.indexChecks.size()),
        w.u32(0),
-       w.table(t.indexChecks, "index_checks", [&](const ModelTables::IndexCheck &c) {
-         return w.record({w.u32(c.input), w.u32(c.rows), w.string(c.reason)});
-       }),
-       w.null()});
+       w.table(t.indexChecks, "index_checks",
+               [&](const ModelTables::IndexCheck &c) {
+                 return w.record({w.u32(c.input), w.u32(c.rows), w.string(c.reason)});
+               }),
+       w.null(),
+       training});
   assert(module.getDataLayout().getTypeAllocSize(model->getType()) == sizeof(llmopt_model_desc));
+  return w.global(model, "model", Align(16));
+}
 
+Constant *trainingRecord(Writer &w, llvm::Module &module, const TrainingTables &t, Constant *weights) {
+  Constant *parameters = w.table(t.parameters, "parameters", [&](const TrainingTables::Parameter &p) {
+    return w.record(
+        {w.string(p.name), w.u32(p.gradientsInput), w.u32(p.gradientsOutput), w.u32(p.evaluateInput), w.u32(p.flags)});
+  });
+  Constant *hypers = w.table(t.hypers, "hypers", [&](const TrainingTables::Hyper &h) {
+    return w.record({w.string(h.name), w.u32(h.gradientsInput), w.u32(h.evaluateInput), w.f64(h.byDefault)});
+  });
+  Constant *labels = w.table(t.labels, "labels", [&](const TrainingTables::Label &l) {
+    return w.record({w.string(l.name), w.u32(l.gradientsInput), w.u32(l.evaluateInput), w.u32(l.gradientsClasses),
+                     w.u32(l.evaluateClasses)});
+  });
+  Constant *record = w.record({w.u32(sizeof(llmopt_training)), w.u32(t.parameters.size()), w.u32(t.hypers.size()),
+                               w.u32(t.labels.size()), parameters, hypers, labels, w.string(t.loss),
+                               modelRecord(w, module, t.gradients, weights, w.null()),
+                               modelRecord(w, module, t.evaluate, weights, w.null())});
+  assert(module.getDataLayout().getTypeAllocSize(record->getType()) == sizeof(llmopt_training));
+  return w.global(record, "training", Align(16));
+}
+
+/// Whether all kernels of the steps exist.
+bool checkSteps(llvm::Module &module, const ModelTables &t, std::string &error) {
+  for (const ModelTables::Step &step : t.steps) {
+    if (step.control == LLMOPT_CONTROL_NONE && !module.getFunction(step.kernel)) {
+      error = "step '" + step.name + "' needs kernel '" + step.kernel + "', which was not generated";
+      return false;
+    }
+  }
+  return true;
+}
+
+} // namespace
+
+bool addModelTables(llvm::Module &module, const ModelTables &t, StringRef symbolPrefix, std::string &error) {
+  if (!checkSteps(module, t, error))
+    return false;
+  if (t.training)
+    if (!checkSteps(module, t.training->gradients, error) || !checkSteps(module, t.training->evaluate, error))
+      return false;
+  Writer w(module);
+  LLVMContext &context = module.getContext();
+  Constant *weights = weightTable(w, t);
+  Constant *training = t.training ? trainingRecord(w, module, *t.training, weights) : w.null();
+  Constant *model = modelRecord(w, module, t, weights, training);
   auto *type = FunctionType::get(PointerType::getUnqual(context), false);
   auto *entry = Function::Create(type, GlobalValue::ExternalLinkage, symbolPrefix + LLMOPT_MODEL_SYMBOL, module);
   IRBuilder<> builder(BasicBlock::Create(context, "", entry));
-  builder.CreateRet(w.global(model, "model", Align(16)));
+  builder.CreateRet(model);
   return true;
 }
 

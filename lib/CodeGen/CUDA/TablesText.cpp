@@ -184,7 +184,7 @@ std::string cuda::printTables(const Sources &sources) {
      << t.constraints.size() << ", " << t.caches.size() << ", constraints, " << t.dataSymbols.size()
      << ", 0, data_symbols, " << (t.dataSymbols.empty() ? "nullptr" : "output_bounds") << ",\n    " << t.pastSymbol
      << "u, " << t.capacitySymbol << "u, " << t.newTokens << "u, " << t.maxTokens << ", caches,\n    "
-     << t.indexChecks.size() << ", 0, index_checks,\n    LLMOPT_DEVICE};\n"
+     << t.indexChecks.size() << ", 0, index_checks,\n    LLMOPT_DEVICE, nullptr};\n"
      << "} // namespace\n\nextern \"C\" __attribute__((visibility(\"default\"))) const llmopt_model_desc *"
      << sources.symbolPrefix << "llmopt_model_v1() { return &model; }\n";
   return text;

@@ -1,9 +1,12 @@
 // Bits of integers, random bits, and inverse trigonometric functions.
 #include "Emitter.h"
 
+#include "llmopt/Support/Philox.h"
+
 #include "mlir/IR/TypeUtilities.h"
 #include "llvm/ADT/TypeSwitch.h"
 
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -36,6 +39,37 @@ S Emitter::emitRandomBits(lm::RandomBitsOp op, ArrayRef<Index> indices) {
   z = b.op(Opcode::Mul, {mix(z, 30), word(0xBF58476D1CE4E5B9u)});
   z = b.op(Opcode::Mul, {mix(z, 27), word(0x94D049BB133111EBu)});
   return mix(z, 31);
+}
+
+/// A word of Philox4x32-10 decides for its element; 32-bit words are kept in 64 bits,
+/// where their products fit.
+S Emitter::emitDropout(lm::DropoutOp op, ArrayRef<Index> indices) {
+  auto word = [&](uint64_t value) { return b.constant(Elem::U64, static_cast<int64_t>(value)); };
+  auto both = [&](S x, S y) { return b.op(Opcode::Xor, {x, y}); };
+  auto low = [&](S x) { return b.op(Opcode::Cast, {b.op(Opcode::Cast, {x}, Elem::U32)}, Elem::U64); };
+  auto high = [&](S x) { return b.op(Opcode::ShiftRight, {x, word(32)}); };
+  S seed = b.op(Opcode::Cast, {emit(op.getSeed(), {})}, Elem::U64);
+  S step = low(b.op(Opcode::Cast, {emit(op.getStep(), {})}, Elem::U64));
+  S position = b.op(Opcode::Cast, {valueOf(linearize(indices, lm::getDims(op.getType())))}, Elem::U64);
+  S block = b.op(Opcode::ShiftRight, {position, word(2)}), lane = b.op(Opcode::And, {position, word(3)});
+  std::array<S, 4> c{low(block), high(block), word(op.getId()), step};
+  std::array<S, 2> key{low(seed), high(seed)};
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+    S x = b.op(Opcode::Mul, {c[0], word(kPhiloxMultiplier[0])}),
+      y = b.op(Opcode::Mul, {c[2], word(kPhiloxMultiplier[1])});
+    c = {both(both(high(y), c[1]), key[0]), low(y), both(both(high(x), c[3]), key[1]), low(x)};
+    for (int i : {0, 1})
+      key[i] = low(b.op(Opcode::Add, {key[i], word(kPhiloxWeyl[i])}));
+  }
+  S bits = c[3];
+  for (int i : {2, 1, 0})
+    bits = b.op(Opcode::Select, {b.op(Opcode::Eq, {lane, word(i)}), c[i], bits});
+  S probability = emit(op.getProbability(), {}), x = emit(op.getInput(), indices);
+  S upper = b.op(Opcode::Cast, {b.op(Opcode::ShiftRight, {bits, word(8)})}, Elem::I32);
+  upper = b.op(Opcode::Cast, {upper}, probability.elem); // exact
+  S drops = b.op(Opcode::Lt, {b.op(Opcode::Mul, {upper, real(probability.elem, 0x1p-24)}), probability});
+  S keeps = b.op(Opcode::Sub, {real(x.elem, 1), cast(probability, x.elem)});
+  return b.op(Opcode::Select, {drops, real(x.elem, 0), b.op(Opcode::Div, {x, keeps})});
 }
 
 /// log(1 + x): the rounding of 1 + x is made good by x / ((1 + x) - 1).
@@ -93,6 +127,8 @@ std::optional<S> Emitter::emitInverseTrig(Operation *op, S x) {
 std::optional<S> Emitter::emitBits(Operation *op, ArrayRef<Index> indices) {
   if (auto random = dyn_cast<lm::RandomBitsOp>(op))
     return emitRandomBits(random, indices);
+  if (auto dropout = dyn_cast<lm::DropoutOp>(op))
+    return emitDropout(dropout, indices);
   if (!isa<lm::AcosOp, lm::AsinOp, lm::AtanOp, lm::AcoshOp, lm::AsinhOp, lm::AtanhOp, lm::BitwiseAndOp, lm::BitwiseOrOp,
            lm::BitwiseXorOp, lm::BitwiseNotOp, lm::ShiftLeftOp, lm::ShiftRightOp>(op))
     return std::nullopt;

@@ -172,7 +172,7 @@ int64_t Emitter::costOf(Value value) {
   int64_t cost = 1;
   if (isa<lm::ExpOp, lm::LogOp, lm::SinOp, lm::CosOp, lm::ErfOp, lm::TanhOp, lm::SigmoidOp, lm::SoftplusOp, lm::EluOp,
           lm::PowOp, lm::GeluOp, lm::ModOp, lm::AcosOp, lm::AsinOp, lm::AtanOp, lm::AcoshOp, lm::AsinhOp, lm::AtanhOp,
-          lm::RandomBitsOp>(op))
+          lm::RandomBitsOp, lm::DropoutOp>(op))
     cost = 16;
   if (isa<lm::ReduceOp, lm::ArgReduceOp, lm::MatMulOp, lm::LinearOp, lm::ConvOp, lm::AttentionOp, lm::AbsMaxScaleOp>(op))
     cost = 1000;

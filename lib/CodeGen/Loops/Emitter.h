@@ -160,6 +160,7 @@ private:
   std::optional<S> emitBits(mlir::Operation *op, ArrayRef<Index> indices);
   std::optional<S> emitInverseTrig(mlir::Operation *op, S x);
   S emitRandomBits(lm::RandomBitsOp op, ArrayRef<Index> indices);
+  S emitDropout(lm::DropoutOp op, ArrayRef<Index> indices);
   std::optional<S> emitShape(mlir::Operation *op, ArrayRef<Index> indices);
   std::optional<S> emitGathers(mlir::Operation *op, ArrayRef<Index> indices);
   std::optional<S> emitReductions(mlir::Operation *op, ArrayRef<Index> indices);

@@ -39,6 +39,8 @@ static std::string check(Operation *op) {
     return "expected a bitcast as a view of memory";
   if (isa<lm::EmbeddingGradOp>(op))
     return "expected gradients of embeddings as products";
+  if (isa<lm::AttentionGradOp>(op))
+    return "expected gradients of attention as products";
   for (Type type : op->getOperandTypes())
     if (std::string reason = checkType(type); !reason.empty())
       return reason;

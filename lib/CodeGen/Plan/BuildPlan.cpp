@@ -69,6 +69,13 @@ bool llmopt::isRecipe(Value value) {
   return weights;
 }
 
+bool llmopt::isParameter(Value value) {
+  auto argument = dyn_cast<BlockArgument>(value);
+  auto function = argument ? dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp()) : func::FuncOp();
+  auto role = function ? function.getArgAttrOfType<StringAttr>(argument.getArgNumber(), "lm.role") : StringAttr();
+  return role && role == "parameter";
+}
+
 bool llmopt::isElementwise(Operation *op) {
   return isa<lm::NegOp, lm::AbsOp, lm::ExpOp, lm::LogOp, lm::SqrtOp, lm::ReciprocalOp, lm::SinOp, lm::CosOp, lm::ErfOp,
              lm::TanhOp, lm::SigmoidOp, lm::SoftplusOp, lm::ReluOp, lm::SignOp, lm::FloorOp, lm::CeilOp, lm::RoundOp,
@@ -167,7 +174,8 @@ LogicalResult llmopt::buildPlan(ModuleOp module, const PlanTarget &target) {
     eraseDead(function);
     lowerDefineSymbol(function);
     lowerPatchConv(function);
-    lowerEmbeddingGrad(function);
+    lowerAttentionGrad(function);
+    lowerEmbeddingGrad(function, target);
     lowerFakeQuantize(function);
     lowerInt8Embedding(function);
     formInt8Products(function, target);

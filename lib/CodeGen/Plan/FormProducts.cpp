@@ -110,12 +110,8 @@ static std::optional<RowSlice> getRowSlice(Value value, int64_t k) {
   return RowSlice{slice.getInput(), in[1] * in[2], starts[1] * in[2]};
 }
 
-static Value createGemm(OpBuilder &builder, Location loc, Type type, Value input, Value weight, Value bias,
-                        const PlanTarget &target) {
-  auto matrix = cast<RankedTensorType>(weight.getType());
-  int64_t k = matrix.getDimSize(0), n = matrix.getDimSize(1);
-  PlanTarget::PackedLayout layout = target.getGemmLayout(n, k, matrix.getElementType());
-  Value packed = kernel::PackOp::create(builder, weight.getLoc(), weight, layout.layout, layout.width);
+static Value createPackedGemm(OpBuilder &builder, Location loc, Type type, Value input, Value packed, Value bias,
+                              int64_t n, int64_t k, kernel::Layout layout) {
   lm::SymValuesAttr stride, offset;
   if (std::optional<RowSlice> rows = getRowSlice(input, k)) {
     input = rows->source;
@@ -123,7 +119,34 @@ static Value createGemm(OpBuilder &builder, Location loc, Type type, Value input
     offset = lm::getSymValues(builder.getContext(), rows->offset);
   }
   return kernel::GemmOp::create(builder, loc, type, input, packed, bias, /*residual=*/Value(), n, k, llvm::APFloat(1.0),
-                                kernel::Activation::None, stride, offset, layout.layout);
+                                kernel::Activation::None, stride, offset, layout);
+}
+
+static Value createGemm(OpBuilder &builder, Location loc, Type type, Value input, Value weight, Value bias,
+                        const PlanTarget &target) {
+  auto matrix = cast<RankedTensorType>(weight.getType());
+  int64_t k = matrix.getDimSize(0), n = matrix.getDimSize(1);
+  PlanTarget::PackedLayout layout = target.getGemmLayout(n, k, matrix.getElementType());
+  Value packed = kernel::PackOp::create(builder, weight.getLoc(), weight, layout.layout, layout.width);
+  return createPackedGemm(builder, loc, type, input, packed, bias, n, k, layout.layout);
+}
+
+/// A weight that is trained: its panels are made in every run, once for all rows.
+static bool isTrainedMatrix(Value weight, const PlanTarget &target) {
+  auto type = dyn_cast<RankedTensorType>(weight.getType());
+  return target.hasTraining() && isParameter(weight) && type.getRank() == 2 && type.getElementType().isF32() &&
+         target.getGemmLayout(type.getDimSize(1), type.getDimSize(0), type.getElementType()).layout ==
+             kernel::Layout::Panels;
+}
+
+/// input times weight [k, n], or with `transpose` [n, k].
+static Value createTrainedGemm(OpBuilder &builder, Location loc, Type type, Value input, Value weight, bool transpose,
+                               Value bias, const PlanTarget &target) {
+  auto matrix = cast<RankedTensorType>(weight.getType());
+  int64_t k = matrix.getDimSize(transpose ? 1 : 0), n = matrix.getDimSize(transpose ? 0 : 1);
+  int64_t width = target.getGemmLayout(n, k, matrix.getElementType()).width;
+  Value packed = kernel::PackPanelsOp::create(builder, loc, weight, width, transpose);
+  return createPackedGemm(builder, loc, type, input, packed, bias, n, k, kernel::Layout::Panels);
 }
 
 /// Leading dimensions broadcast without comparing different symbols.
@@ -144,6 +167,12 @@ static void formLinear(lm::LinearOp op, const PlanTarget &target) {
     if (op.getTransposeWeight())
       weight = lm::TransposeOp::create(builder, weight.getLoc(), weight, ArrayRef<int64_t>{1, 0});
     result = createGemm(builder, loc, op.getType(), op.getInput(), weight, op.getBias(), target);
+  } else if (isTrainedMatrix(weight, target)) {
+    Value bias = op.getBias() && isParameter(op.getBias()) ? op.getBias() : Value();
+    result =
+        createTrainedGemm(builder, loc, op.getType(), op.getInput(), weight, op.getTransposeWeight(), bias, target);
+    if (op.getBias() && !bias)
+      result = lm::AddOp::create(builder, loc, result, op.getBias());
   } else {
     Value input = op.getInput();
     SmallVector<SymExpr> dims = getDims(input);
@@ -170,6 +199,13 @@ static void formMatMul(lm::MatMulOp op, const PlanTarget &target) {
   SmallVector<SymExpr> aDims = getDims(a), bDims = getDims(b);
   if (bDims.size() == 2 && isRecipe(b)) {
     Value result = createGemm(builder, loc, op.getType(), a, b, {}, target);
+    op.getResult().replaceAllUsesWith(result);
+    op.erase();
+    return;
+  }
+  Value source = getTransposed(b);
+  if (Value weight = source ? source : b; aDims.size() >= 2 && isTrainedMatrix(weight, target)) {
+    Value result = createTrainedGemm(builder, loc, op.getType(), a, weight, bool(source), {}, target);
     op.getResult().replaceAllUsesWith(result);
     op.erase();
     return;

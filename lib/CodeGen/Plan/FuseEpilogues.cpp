@@ -107,7 +107,7 @@ static bool fuseOne(Gemm &gemm) {
   if (!add || !haveEqualDims(add.getType(), result.getType()))
     return false;
   Value other = add.getLhs() == result ? add.getRhs() : add.getLhs();
-  if (plain && !gemm.getBias() && getDims(other).size() == 1 && isRecipe(other) &&
+  if (plain && !gemm.getBias() && getDims(other).size() == 1 && (isRecipe(other) || isParameter(other)) &&
       getDims(other)[0].isConstant(gemm.getN())) {
     gemm = absorb<Gemm>(gemm, add, [&](Gemm fused) { fused.getBiasMutable().assign(other); });
     return true;

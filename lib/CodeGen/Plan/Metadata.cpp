@@ -135,6 +135,16 @@ std::string llmopt::writeMetadata(func::FuncOp function, const PlannedModel &mod
           else if (auto number = dyn_cast<FloatAttr>(setting.getValue()))
             json.attribute(setting.getName(), number.getValueAsDouble());
       });
+    if (auto lora = module ? module->getAttrOfType<DictionaryAttr>("lm.lora") : DictionaryAttr())
+      json.attributeObject("lora", [&] {
+        json.attribute("rank", lora.getAs<IntegerAttr>("rank").getInt());
+        json.attribute("alpha", lora.getAs<FloatAttr>("alpha").getValueAsDouble());
+        json.attribute("rs", lora.getAs<BoolAttr>("rs").getValue());
+        json.attributeArray("layers", [&] {
+          for (auto layer : lora.getAs<ArrayAttr>("layers").getAsRange<StringAttr>())
+            json.value(llvm::json::fixUTF8(layer.getValue()));
+        });
+      });
     tensors("outputs", function.getBody().front().getTerminator()->getOperands(), t.outputs);
     json.attributeArray("constraints", [&] {
       for (const ModelTables::Constraint &constraint : t.constraints)

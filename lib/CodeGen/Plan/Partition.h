@@ -15,8 +15,11 @@ mlir::LogicalResult outlineRegions(mlir::ModuleOp module);
 void storeReturned(mlir::ModuleOp module);
 /// lm.conv with kernel = stride -> reshape, transpose, lm.linear.
 void lowerPatchConv(mlir::func::FuncOp function);
+/// lm.attention_grad -> products of whole batches of heads; what gradients of the same
+/// attention share is computed once.
+void lowerAttentionGrad(mlir::func::FuncOp function);
 /// lm.embedding_grad -> one-hot rows, lm.matmul.
-void lowerEmbeddingGrad(mlir::func::FuncOp function);
+void lowerEmbeddingGrad(mlir::func::FuncOp function, const PlanTarget &target);
 /// lm.fake_quantize of a constant weight -> lm.quantize and lm.dequantize: a recipe.
 void lowerFakeQuantize(mlir::func::FuncOp function);
 /// lm.embedding of a dequantized int8 table -> lm.gather of bytes and of scales.

@@ -18,10 +18,27 @@ static_assert(int(SymExpr::Op::Max) == LLMOPT_EXPR_MAX && int(SymExpr::Op::Floor
 
 namespace {
 
+/// Weights of a model, which all its entries share.
+struct WeightTable {
+  std::vector<ModelTables::Weight> weights;
+  std::vector<Recipe> recipes;
+  uint64_t size = 0;
+  llvm::StringMap<uint32_t> byRecipe;
+  llvm::StringMap<unsigned> names;
+};
+
 class TableBuilder {
 public:
-  TableBuilder(func::FuncOp function, StepEmitter &emitter) : function(function), emitter(emitter) {}
+  TableBuilder(func::FuncOp function, StepEmitter &emitter, WeightTable &shared)
+      : function(function), emitter(emitter), shared(shared) {}
   FailureOr<PlannedModel> build();
+  /// The expression that an argument's `attribute` holds; LLMOPT_NONE without one.
+  FailureOr<uint32_t> getArgumentExpr(unsigned argument, StringRef attribute);
+  /// After build: moves tables that have grown by expressions.
+  void moveExprsTo(ModelTables &tables) {
+    tables.exprs = t.exprs;
+    tables.exprCode = t.exprCode;
+  }
 
 private:
   LogicalResult addSymbols();
@@ -41,18 +58,19 @@ private:
   LogicalResult addControl(const PlanStep &planned, ModelTables::Step &step);
   FailureOr<uint32_t> addConstraint(const ShapeConstraint &constraint, uint32_t flags, Location loc);
   FailureOr<uint32_t> addWeight(Value value);
+  FailureOr<uint32_t> addSharedWeight(Value value);
   FailureOr<uint32_t> addTensor(std::vector<ModelTables::Tensor> &list, StringRef name, Value value);
   std::string getName(StringRef kind, size_t index);
 
   func::FuncOp function;
   StepEmitter &emitter;
+  WeightTable &shared;
   PlannedModel model;
   ModelTables &t = model.tables;
   Liveness liveness;
   llvm::StringMap<uint32_t> symbolIndex, exprIndex;
   llvm::StringMap<SymExpr> countBounds;
-  llvm::StringMap<uint32_t> weightByRecipe; // the buffer
-  llvm::StringMap<unsigned> weightNames;
+  DenseMap<uint32_t, uint32_t> bufferOfWeight;
   DenseMap<Value, uint32_t> bufferOf;
   DenseMap<unsigned, uint32_t> inputOf, cacheOf; // by argument
   SymExpr scratch = 0;
@@ -183,12 +201,13 @@ FailureOr<uint32_t> TableBuilder::addTensor(std::vector<ModelTables::Tensor> &li
   return uint32_t(list.size() - 1);
 }
 
-FailureOr<uint32_t> TableBuilder::addWeight(Value value) {
+FailureOr<uint32_t> TableBuilder::addSharedWeight(Value value) {
   FailureOr<Recipe> recipe = buildRecipe(value);
   if (failed(recipe))
     return failure();
   std::string text = recipe->toJSON();
-  if (auto it = weightByRecipe.find(text); it != weightByRecipe.end())
+  auto [it, isNew] = shared.byRecipe.try_emplace(text, shared.weights.size());
+  if (!isNew)
     return it->second;
 
   ModelTables::Weight weight;
@@ -203,7 +222,7 @@ FailureOr<uint32_t> TableBuilder::addWeight(Value value) {
     name += recipe->result().op == Recipe::Op::Panels ? ":packed" : ":derived";
     weight.recipe = text;
   }
-  if (unsigned earlier = weightNames[name]++)
+  if (unsigned earlier = shared.names[name]++)
     name += "#" + std::to_string(earlier);
   weight.name = name;
   weight.dtype = recipe->result().dtype;
@@ -215,9 +234,21 @@ FailureOr<uint32_t> TableBuilder::addWeight(Value value) {
   for (int64_t dim : weight.dims)
     if (__builtin_mul_overflow(weight.size, uint64_t(dim), &weight.size))
       return emitError(value.getLoc()) << "expected a weight of less than 2^64 bytes";
-  weight.offset = llvm::alignTo(t.weightsSize, 256);
-  t.weightsSize = weight.offset + weight.size;
+  weight.offset = llvm::alignTo(shared.size, 256);
+  shared.size = weight.offset + weight.size;
+  shared.weights.push_back(std::move(weight));
+  shared.recipes.push_back(std::move(*recipe));
+  return it->second;
+}
 
+FailureOr<uint32_t> TableBuilder::addWeight(Value value) {
+  FailureOr<uint32_t> index = addSharedWeight(value);
+  if (failed(index))
+    return failure();
+  auto [it, isNew] = bufferOfWeight.try_emplace(*index, t.buffers.size());
+  if (!isNew)
+    return it->second;
+  const ModelTables::Weight &weight = shared.weights[*index];
   ModelTables::Buffer buffer;
   buffer.kind = LLMOPT_BUFFER_WEIGHT;
   FailureOr<uint32_t> size = getExpr(int64_t(weight.size), value.getLoc());
@@ -226,10 +257,8 @@ FailureOr<uint32_t> TableBuilder::addWeight(Value value) {
     return failure();
   buffer.size = *size;
   buffer.offset = *offset;
-  t.weights.push_back(std::move(weight));
-  model.recipes.push_back(std::move(*recipe));
   t.buffers.push_back(std::move(buffer));
-  return weightByRecipe[text] = t.buffers.size() - 1;
+  return uint32_t(t.buffers.size() - 1);
 }
 
 FailureOr<uint32_t> TableBuilder::getBuffer(Value value) {
@@ -494,6 +523,33 @@ FailureOr<uint32_t> TableBuilder::addConstraint(const ShapeConstraint &constrain
   return uint32_t(t.constraints.size() - 1);
 }
 
+/// Where the canonical weights of all recipes come from.
+static LogicalResult findSources(ModuleOp module, PlannedModel &model) {
+  model.sources.clear();
+  llvm::StringMap<bool> used;
+  for (const Recipe &recipe : model.recipes)
+    for (const Recipe::Node &node : recipe.nodes)
+      if (node.op == Recipe::Op::Weight)
+        used[node.name] = true;
+  llvm::StringMap<lm::WeightOp> seen;
+  // Those of branches and loops, too: they are functions of their own.
+  WalkResult walked = module.walk([&](lm::WeightOp weight) {
+    if (!used.count(weight.getName()))
+      return WalkResult::advance();
+    auto [it, isNew] = seen.try_emplace(weight.getName(), weight);
+    if (!isNew && it->second.getSource() != weight.getSource()) {
+      weight.emitError() << "expected one weight of the name '" << weight.getName() << "', but got two";
+      return WalkResult::interrupt();
+    }
+    if (isNew)
+      model.sources.emplace_back(weight.getName().str(), weight);
+    return WalkResult::advance();
+  });
+  if (walked.wasInterrupted())
+    return failure();
+  return success();
+}
+
 FailureOr<PlannedModel> TableBuilder::build() {
   FailureOr<Liveness> computed = computeLiveness(function);
   if (failed(computed))
@@ -518,34 +574,108 @@ FailureOr<PlannedModel> TableBuilder::build() {
   t.scratchBytes = *scratchBytes;
   auto modelName = function->getParentOfType<ModuleOp>()->getAttrOfType<StringAttr>("lm.model_name");
   t.name = modelName ? modelName.str() : function.getName().str();
-  llvm::StringMap<bool> used;
-  for (const Recipe &recipe : model.recipes)
-    for (const Recipe::Node &node : recipe.nodes)
-      if (node.op == Recipe::Op::Weight)
-        used[node.name] = true;
-  llvm::StringMap<lm::WeightOp> seen;
-  // Those of branches and loops, too: they are functions of their own.
-  WalkResult walked = function->getParentOfType<ModuleOp>().walk([&](lm::WeightOp weight) {
-    if (!used.count(weight.getName()))
-      return WalkResult::advance();
-    auto [it, isNew] = seen.try_emplace(weight.getName(), weight);
-    if (!isNew && it->second.getSource() != weight.getSource()) {
-      weight.emitError() << "expected one weight of the name '" << weight.getName() << "', but got two";
-      return WalkResult::interrupt();
-    }
-    if (isNew)
-      model.sources.emplace_back(weight.getName().str(), weight);
-    return WalkResult::advance();
-  });
-  if (walked.wasInterrupted())
+  model.recipes = shared.recipes;
+  t.weights = shared.weights;
+  t.weightsSize = shared.size;
+  if (failed(findSources(function->getParentOfType<ModuleOp>(), model)))
     return failure();
   SmallVector<Operation *> kernels;
   for (const PlanStep &step : liveness.program)
     kernels.push_back(step.control == LLMOPT_CONTROL_NONE ? step.op : nullptr);
   t.metadata = writeMetadata(function, model, kernels);
-  return std::move(model);
+  PlannedModel built = std::move(model);
+  t.exprs = built.tables.exprs; // getArgumentExpr goes on from here
+  t.exprCode = built.tables.exprCode;
+  return std::move(built);
+}
+
+FailureOr<uint32_t> TableBuilder::getArgumentExpr(unsigned argument, StringRef attribute) {
+  auto values = function.getArgAttrOfType<lm::SymValuesAttr>(argument, attribute);
+  return values ? getExpr(lm::getExprs(values)[0], function.getLoc()) : FailureOr<uint32_t>(LLMOPT_NONE);
+}
+
+namespace {
+
+/// An entry of a model beside @main.
+struct Entry {
+  func::FuncOp function;
+  TableBuilder builder;
+  ModelTables &tables;
+
+  uint32_t findInput(StringRef name) const {
+    for (auto [i, input] : llvm::enumerate(tables.inputs))
+      if (input.name == name)
+        return uint32_t(i);
+    return LLMOPT_NONE;
+  }
+  LogicalResult build() {
+    FailureOr<PlannedModel> planned = builder.build();
+    if (succeeded(planned))
+      tables = std::move(planned->tables);
+    return planned;
+  }
+  /// How many classes the labels of this name have.
+  FailureOr<uint32_t> getClasses(StringRef name) {
+    for (unsigned i = 0; i < function.getNumArguments(); ++i)
+      if (function.getArgAttrOfType<StringAttr>(i, "lm.name") == name) {
+        FailureOr<uint32_t> expr = builder.getArgumentExpr(i, "lm.classes");
+        builder.moveExprsTo(tables);
+        return expr;
+      }
+    return LLMOPT_NONE;
+  }
+};
+
+} // namespace
+
+/// Which inputs and outputs of the entries are parameters, labels and hyper-parameters.
+static LogicalResult describeTraining(Entry &gradients, Entry &evaluate, TrainingTables &training) {
+  func::FuncOp function = gradients.function;
+  if (auto loss = function->getAttrOfType<StringAttr>("lm.loss"))
+    training.loss = loss.str();
+  uint32_t output = 2; // behind loss and loss_weight
+  for (unsigned i = 0; i < function.getNumArguments(); ++i) {
+    auto role = function.getArgAttrOfType<StringAttr>(i, "lm.role");
+    auto name = function.getArgAttrOfType<StringAttr>(i, "lm.name");
+    if (!role || !name)
+      continue;
+    uint32_t first = gradients.findInput(name), second = evaluate.findInput(name);
+    if (role == "parameter") {
+      bool decays = cast<RankedTensorType>(function.getArgument(i).getType()).getRank() > 1;
+      training.parameters.push_back({name.str(), first, output++, second, decays ? LLMOPT_PARAMETER_DECAYS : 0});
+    } else if (role == "hyper") {
+      auto byDefault = function.getArgAttrOfType<FloatAttr>(i, "lm.default");
+      training.hypers.push_back({name.str(), first, second, byDefault ? byDefault.getValueAsDouble() : 0});
+    } else {
+      FailureOr<uint32_t> a = gradients.getClasses(name), b = evaluate.getClasses(name);
+      if (failed(a) || failed(b))
+        return failure();
+      training.labels.push_back({name.str(), first, second, *a, *b});
+    }
+  }
+  return success();
 }
 
 FailureOr<PlannedModel> llmopt::buildTables(func::FuncOp function, StepEmitter &emitter) {
-  return TableBuilder(function, emitter).build();
+  WeightTable weights;
+  FailureOr<PlannedModel> model = TableBuilder(function, emitter, weights).build();
+  auto module = function->getParentOfType<ModuleOp>();
+  auto forGradients = module.lookupSymbol<func::FuncOp>("gradients");
+  auto forEvaluation = module.lookupSymbol<func::FuncOp>("evaluate");
+  if (failed(model) || function.getName() != "main" || !forGradients || !forEvaluation)
+    return model;
+  auto training = std::make_shared<TrainingTables>();
+  Entry gradients{forGradients, {forGradients, emitter, weights}, training->gradients};
+  Entry evaluate{forEvaluation, {forEvaluation, emitter, weights}, training->evaluate};
+  if (failed(gradients.build()) || failed(evaluate.build()) || failed(describeTraining(gradients, evaluate, *training)))
+    return failure();
+  for (ModelTables *tables : {&model->tables, &training->gradients, &training->evaluate}) {
+    tables->weights = weights.weights;
+    tables->weightsSize = weights.size;
+  }
+  model->recipes = std::move(weights.recipes);
+  if (failed(findSources(module, *model)))
+    return failure();
+  model->tables.training = std::move(training);
+  return model;
 }

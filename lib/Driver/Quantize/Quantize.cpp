@@ -63,15 +63,18 @@ Progress Quantize::progress(StringRef what) {
 }
 
 std::vector<QuantScheme> Quantize::listSchemes() const {
+  bool isBase = session.line.training.lora && !options.fake; // gradients pass by its inputs
   std::vector<QuantScheme> schemes;
   if (options.int4)
     schemes.push_back({QuantScheme::Weight::Int4,
-                       options.weightsOnly ? QuantScheme::Input::Float : QuantScheme::Input::PerGroup, options.group,
-                       options.fake});
+                       options.weightsOnly || isBase ? QuantScheme::Input::Float : QuantScheme::Input::PerGroup,
+                       options.group, options.fake});
   if (options.int8)
     schemes.push_back({QuantScheme::Weight::Int8,
-                       options.staticInputs ? QuantScheme::Input::Static : QuantScheme::Input::PerToken, 0,
-                       options.fake});
+                       isBase                 ? QuantScheme::Input::Float
+                       : options.staticInputs ? QuantScheme::Input::Static
+                                              : QuantScheme::Input::PerToken,
+                       0, options.fake});
   return schemes;
 }
 
@@ -85,7 +88,7 @@ llvm::Expected<Candidate> Quantize::makeCandidate(size_t i, const QuantScheme &s
   setTimes(i, candidate.choice.scheme, candidate);
   // int4 is asked for to save memory, int8 to save time.
   // Rates are of CPUs.
-  bool known = !options.fake &&
+  bool known = !options.fake && !session.line.training.lora &&
                !llvm::is_contained({EmitKind::Cuda, EmitKind::Cubin, EmitKind::Ptx, EmitKind::Onnx}, session.line.emit);
   if (known && candidate.choice.scheme.weight == QuantScheme::Weight::Int8 &&
       candidate.seconds >= candidate.floatSeconds && !options.allowSlower) {

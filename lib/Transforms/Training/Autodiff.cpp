@@ -70,24 +70,27 @@ SmallVector<Value> getReads(Operation *op) {
   return reads;
 }
 
-/// Values that depend on a target, and operations the loss depends on.
+using Roots = ArrayRef<std::pair<Value, Value>>;
+
+/// Values that depend on a target, and operations a root depends on.
 struct Activity {
   DenseSet<Value> active;
   SmallVector<Operation *> order; // active operations, in program order
 
-  Activity(Value loss, ArrayRef<Value> targets) {
+  Activity(Roots roots, Block &block, ArrayRef<Value> targets) {
     DenseSet<Operation *> needed;
     SmallVector<Operation *> work;
     auto need = [&](Value value) {
       if (Operation *op = value.getDefiningOp(); op && needed.insert(op).second)
         work.push_back(op);
     };
-    need(loss);
+    for (auto &[root, gradient] : roots)
+      need(root);
     while (!work.empty())
       for (Value operand : getReads(work.pop_back_val()))
         need(operand);
     active.insert(targets.begin(), targets.end());
-    for (Operation &op : *loss.getParentBlock()) {
+    for (Operation &op : block) {
       if (!needed.contains(&op) || !llvm::any_of(getReads(&op), [&](Value v) { return active.contains(v); }))
         continue;
       bool differentiable = false;
@@ -119,15 +122,19 @@ std::string pathToLoss(Operation *op, Value loss) {
 } // namespace
 
 FailureOr<SmallVector<Value>> llmopt::buildGradients(OpBuilder &builder, Value loss, ArrayRef<Value> targets) {
-  Activity activity(loss, targets);
+  auto type = cast<RankedTensorType>(loss.getType());
+  Value one = ConstantOp::create(builder, loss.getLoc(),
+                                 DenseElementsAttr::get(type, builder.getFloatAttr(type.getElementType(), 1.0)));
+  return buildGradients(builder, {{loss, one}}, targets);
+}
+
+FailureOr<SmallVector<Value>> llmopt::buildGradients(OpBuilder &builder, Roots roots, ArrayRef<Value> targets) {
+  Activity activity(roots, *builder.getInsertionBlock(), targets);
+  Value loss = roots.front().first;
   DenseMap<Value, Value> gradients;
   Location lossLoc = loss.getLoc();
-  Type elementType = getElementTypeOrSelf(loss);
-
-  Value one = ConstantOp::create(
-      builder, lossLoc,
-      DenseElementsAttr::get(cast<RankedTensorType>(loss.getType()), builder.getFloatAttr(elementType, 1.0)));
-  gradients[loss] = one;
+  for (auto &[root, gradient] : roots)
+    gradients[root] = gradient;
 
   for (Operation *op : llvm::reverse(activity.order)) {
     Value gradient = gradients.lookup(op->getResult(0));

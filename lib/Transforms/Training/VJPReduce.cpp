@@ -36,9 +36,30 @@ LogicalResult reduceVJP(ReduceOp reduce, Value g, const VJPContext &c) {
   case ReduceKind::SumSquare:
     c.accumulate(x, c.mul(kept, c.mul(x, 2.0)));
     return success();
-  default:
+  case ReduceKind::Max:
+  case ReduceKind::Min: { // equal shares for all that are equal
+    Value taken = c.create<CastOp>(c.create<CompareOp>(Predicate::EQ, x, keepAxes(c, reduce, x, reduce.getAxes())),
+                                   getElementTypeOrSelf(x));
+    c.accumulate(x, c.mul(taken, c.div(kept, c.sum(taken, reduce.getAxes(), /*keepdims=*/true))));
+    return success();
+  }
+  case ReduceKind::L1:
+    c.accumulate(x, c.mul(kept, c.create<SignOp>(x)));
+    return success();
+  case ReduceKind::L2:
+    c.accumulate(x, c.mul(c.div(kept, keepAxes(c, reduce, x, reduce.getAxes())), x));
+    return success();
+  case ReduceKind::LogSum:
+    kept = c.div(kept, c.create<ExpOp>(keepAxes(c, reduce, x, reduce.getAxes())));
+    c.accumulate(x, c.create<BroadcastOp>(kept, dims));
+    return success();
+  case ReduceKind::LogSumExp:
+    c.accumulate(x, c.mul(kept, c.create<ExpOp>(c.sub(x, keepAxes(c, reduce, x, reduce.getAxes())))));
+    return success();
+  case ReduceKind::Prod:
     return failure();
   }
+  return failure();
 }
 
 LogicalResult softmaxVJP(SoftmaxOp softmax, Value g, const VJPContext &c) {

@@ -7,6 +7,7 @@
 namespace llmopt {
 mlir::LogicalResult applyElementwiseVJP(mlir::Operation *op, mlir::Value g, const VJPContext &c);
 mlir::LogicalResult applyShapeVJP(mlir::Operation *op, mlir::Value g, const VJPContext &c);
+mlir::LogicalResult applyGatherVJP(mlir::Operation *op, mlir::Value g, const VJPContext &c);
 mlir::LogicalResult applyReduceVJP(mlir::Operation *op, mlir::Value g, const VJPContext &c);
 mlir::LogicalResult applyMatmulVJP(mlir::Operation *op, mlir::Value g, const VJPContext &c);
 mlir::LogicalResult applyQuantizeVJP(mlir::Operation *op, mlir::Value g, const VJPContext &c);

@@ -10,12 +10,45 @@ using namespace llmopt::lm;
 
 namespace {
 
+/// g where elements start, start + step, .. of a dimension were taken, as if all from
+/// `start` (the lowest) to the last one had been; zeros between.
+Value spread(Value g, int64_t axis, int64_t step, SymExpr &start, const VJPContext &c) {
+  SmallVector<SymExpr> dims = getDims(g), zeros(dims.size(), SymExpr(0));
+  SymExpr count = dims[axis];
+  if (step < 0) {
+    SmallVector<SymExpr> last = zeros;
+    last[axis] = count - SymExpr(1);
+    start += last[axis] * SymExpr(step);
+    SmallVector<int64_t> steps(dims.size(), 1);
+    steps[axis] = -1;
+    g = c.create<SliceOp>(g, last, dims, steps);
+    step = -step;
+  }
+  if (step == 1)
+    return g;
+  // [.., n, ..] -> [.., n, 1, ..] -> [.., n, step, ..] -> [.., n step, ..]
+  SmallVector<SymExpr> split = dims, none(dims.size() + 1, SymExpr(0)), more = none;
+  split.insert(split.begin() + axis + 1, SymExpr(1));
+  more[axis + 1] = step - 1;
+  g = c.reshape(g, split);
+  split[axis + 1] = step;
+  MLIRContext *context = g.getContext();
+  Type element = getElementTypeOrSelf(g);
+  g = c.create<PadOp>(getTensorType(split, element), g, c.scalar(0.0, element), getSymValues(context, none),
+                      getSymValues(context, more));
+  dims[axis] = count * SymExpr(step);
+  g = c.reshape(g, dims);
+  dims[axis] = dims[axis] - SymExpr(step - 1);
+  return c.create<SliceOp>(g, zeros, dims);
+}
+
 LogicalResult sliceVJP(SliceOp slice, Value g, const VJPContext &c) {
   // Put the slice back into a frame of zeros.
-  if (llvm::any_of(slice.getSteps(), [](int64_t step) { return step != 1; }))
-    return failure();
-  SmallVector<SymExpr> dims = getDims(slice.getInput()), sizes = getDims(g), low = getExprs(slice.getStarts()), high;
-  for (auto [dim, size, start] : llvm::zip(dims, sizes, low))
+  SmallVector<SymExpr> dims = getDims(slice.getInput()), low = getExprs(slice.getStarts()), high;
+  for (auto [axis, step] : llvm::enumerate(slice.getSteps()))
+    if (step != 1)
+      g = spread(g, axis, step, low[axis], c);
+  for (auto [dim, size, start] : llvm::zip(dims, getDims(g), low))
     high.push_back(dim - start - size);
   MLIRContext *context = slice.getContext();
   Value zero = c.scalar(0.0, getElementTypeOrSelf(g));
@@ -49,15 +82,6 @@ LogicalResult concatVJP(ConcatOp concat, Value g, const VJPContext &c) {
   return success();
 }
 
-/// A gather of rows adds each row of g to the row it came from.
-LogicalResult gatherVJP(GatherOp gather, Value g, const VJPContext &c) {
-  SmallVector<SymExpr> dims = getDims(gather.getInput());
-  if (gather.getAxis() != 0 || dims.size() != 2)
-    return failure();
-  c.accumulate(gather.getInput(), c.create<EmbeddingGradOp>(gather.getInput().getType(), gather.getIndices(), g));
-  return success();
-}
-
 } // namespace
 
 LogicalResult llmopt::applyShapeVJP(Operation *op, Value g, const VJPContext &c) {
@@ -84,6 +108,5 @@ LogicalResult llmopt::applyShapeVJP(Operation *op, Value g, const VJPContext &c)
         return success();
       })
       .Case<ConcatOp>([&](ConcatOp concat) { return concatVJP(concat, g, c); })
-      .Case<GatherOp>([&](GatherOp gather) { return gatherVJP(gather, g, c); })
       .Default([](Operation *) { return failure(); });
 }

@@ -67,41 +67,23 @@ LogicalResult geluVJP(GeluOp gelu, Value g, const VJPContext &c) {
   return success();
 }
 
-/// [B, S, N*D] -> [B, N, S, D].
-Value splitHeads(const VJPContext &c, Value value, int64_t heads) {
-  SmallVector<SymExpr> dims = getDims(value);
-  Value split = c.reshape(value, {dims[0], dims[1], heads, *SymExpr::divideExactly(dims[2], heads)});
-  return c.transpose(split, {0, 2, 1, 3});
-}
-
-Value mergeHeads(const VJPContext &c, Value value) {
-  SmallVector<SymExpr> dims = getDims(value);
-  return c.reshape(c.transpose(value, {0, 2, 1, 3}), {dims[0], dims[2], dims[1] * dims[3]});
-}
-
-/// Attention is recomputed: P = softmax(scale Q K^T + mask); dV = P^T g,
-/// dP = g V^T, dS = P (dP - sum dP P), dQ = scale dS K, dK = scale dS^T Q.
+/// One lm.attention_grad for each operand that wants it: what they share is theirs.
 LogicalResult attentionVJP(AttentionOp op, Value g, const VJPContext &c) {
-  int64_t heads = op.getNumHeads();
-  if (op.getKvNumHeads() != op.getNumHeads() || op.getCausal() || c.isActive(op.getMask()) ||
-      (op.getMaskKind() != MaskKind::None && op.getMaskKind() != MaskKind::Additive))
-    return failure();
-  double scale = op.getScale().convertToDouble();
-  Value q = splitHeads(c, op.getQuery(), heads), k = splitHeads(c, op.getKey(), heads),
-        v = splitHeads(c, op.getValue(), heads), gh = splitHeads(c, g, heads);
-  Value scores = c.mul(c.matmul(q, c.transposeMatrix(k)), scale);
-  if (op.getMask())
-    scores = c.add(scores, op.getMask());
-  Value p = c.create<SoftmaxOp>(scores, c.builder.getI64IntegerAttr(3), c.builder.getBoolAttr(false));
-  c.accumulate(op.getValue(), mergeHeads(c, c.matmul(c.transposeMatrix(p), gh)));
-  if (!c.isActive(op.getQuery()) && !c.isActive(op.getKey()))
-    return success();
-  Value dp = c.matmul(gh, c.transposeMatrix(v));
-  Value ds = c.mul(c.mul(p, c.sub(dp, c.sum(c.mul(dp, p), {3}, true))), scale);
-  if (c.isActive(op.getQuery()))
-    c.accumulate(op.getQuery(), mergeHeads(c, c.matmul(ds, k)));
-  if (c.isActive(op.getKey()))
-    c.accumulate(op.getKey(), mergeHeads(c, c.matmul(c.transposeMatrix(ds), q)));
+  auto give = [&](AttentionOperand of, Value operand, Type type) {
+    if (c.isActive(operand))
+      c.accumulate(operand, c.create<AttentionGradOp>(type, of, op.getQuery(), op.getKey(), op.getValue(), op.getMask(),
+                                                      g, op.getNumHeads(), op.getKvNumHeads(), op.getScale(),
+                                                      op.getMaskKind(), op.getCausal(), op.getFullyMasked()));
+  };
+  give(AttentionOperand::Query, op.getQuery(), op.getQuery().getType());
+  give(AttentionOperand::Key, op.getKey(), op.getKey().getType());
+  give(AttentionOperand::Value, op.getValue(), op.getValue().getType());
+  if (op.getMaskKind() == MaskKind::Additive) {
+    SmallVector<SymExpr> q = getDims(op.getQuery()), k = getDims(op.getKey());
+    Type element = getElementTypeOrSelf(op.getMask());
+    give(AttentionOperand::Mask, op.getMask(),
+         getTensorType({q[0], static_cast<int64_t>(op.getNumHeads()), q[1], k[1]}, element));
+  }
   return success();
 }
 
@@ -117,12 +99,17 @@ LogicalResult llmopt::applyTransformerVJP(Operation *op, Value g, const VJPConte
                      c.create<EmbeddingGradOp>(embedding.getTable().getType(), embedding.getIds(), g));
         return success();
       })
+      .Case<DropoutOp>([&](DropoutOp dropout) { // the same mask
+        c.accumulate(dropout.getInput(), c.create<DropoutOp>(g, dropout.getProbability(), dropout.getSeed(),
+                                                             dropout.getStep(), dropout.getId()));
+        return success();
+      })
       .Default([](Operation *) { return failure(); });
 }
 
 LogicalResult llmopt::applyVJP(Operation *op, Value gradient, const VJPContext &context) {
-  for (auto *rules :
-       {applyElementwiseVJP, applyShapeVJP, applyReduceVJP, applyMatmulVJP, applyQuantizeVJP, applyTransformerVJP})
+  for (auto *rules : {applyElementwiseVJP, applyShapeVJP, applyGatherVJP, applyReduceVJP, applyMatmulVJP,
+                      applyQuantizeVJP, applyTransformerVJP})
     if (succeeded(rules(op, gradient, context)))
       return success();
   return failure();

@@ -117,6 +117,12 @@ LLMOPT_API llmopt_status llmopt_model_create(const llmopt_model_desc *desc,
                                              const llmopt_create_options *options,
                                              llmopt_model **model, llmopt_error *error);
 
+/* Of a model that was compiled with -train: "gradients" or "evaluate", a model of its own
+ * with the same weights, that is destroyed as any other (llmopt_training in abi.h says
+ * what goes in and out; llmopt/train.h is the way to train). */
+LLMOPT_API llmopt_status llmopt_model_get_entry(llmopt_model *model, const char *name, llmopt_model **entry,
+                                                llmopt_error *error);
+
 LLMOPT_API void llmopt_model_destroy(llmopt_model *model);
 
 /* Hashes all weights and compares with the hash in their header. Weights given

@@ -41,7 +41,7 @@ func.func @weight_c2_overflow() {
 // -----
 
 func.func @weight_source() {
-  // expected-error @+1 {{expected elements or #lm.file as source, but got "m"}}
+  // expected-error @+1 {{expected elements, #lm.file or #lm.drawn as source, but got "m"}}
   %0 = lm.weight "w" from("m") : tensor<3xf32>
   return
 }

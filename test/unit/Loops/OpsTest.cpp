@@ -286,6 +286,27 @@ TEST_F(LoopsFixture, Products) {
   runAll();
 }
 
+// Masks are a function of seed, step, place and position: bit for bit. 1 - 1/4 is exact.
+TEST_F(LoopsFixture, Dropout) {
+  const std::string body = "%p = lm.constant dense<0.25> : tensor<f32>\n%r = lm.dropout %0, %p, %1, %2 {id = ";
+  const std::string scalars = ", tensor<f32>, tensor<i64>, tensor<i64>) -> ";
+  for (const char *id : {"0", "4294967295"})
+    for (const std::string &type : {kSymbolic, std::string("tensor<7x53xf32>"), std::string("tensor<f32>")}) {
+      Case &c = add(type + ";tensor<i64>;tensor<i64>", body + id + " : i64} : (" + type + scalars + type, "%r : " + type,
+                    kSizes, {Fill::Normal, Fill::Any, Fill::Any});
+      c.exact = true;
+    }
+  // Nothing is dropped, and nothing changes.
+  add("tensor<99xf32>;tensor<i64>",
+      "%p = lm.constant dense<0.0> : tensor<f32>\n%r = lm.dropout %0, %p, %1, %1 {id = 1 : i64} : (tensor<99xf32>" +
+          scalars + "tensor<99xf32>",
+      "%r : tensor<99xf32>", {}, {Fill::Special, Fill::Any})
+      .exact = true;
+  add("tensor<99xf16>;tensor<i64>;tensor<i64>", body + "5 : i64} : (tensor<99xf16>" + scalars + "tensor<99xf16>",
+      "%r : tensor<99xf16>");
+  runAll();
+}
+
 TEST_F(LoopsFixture, Attention) {
   const std::string common = "num_heads = 4 : i64, kv_num_heads = 2 : i64, scale = 0.35, ";
   const std::string qkv = "tensor<?x?x32xf32, #lm.dims<\"b\", \"s\", 32>>;tensor<?x21x16xf32, #lm.dims<\"b\", 21, 16>>;"

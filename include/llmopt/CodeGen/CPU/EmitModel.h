@@ -22,6 +22,7 @@ public:
   std::optional<int64_t> getQuantizedWidth() const override;
   bool hasInt8Tensors() const override { return true; }
   bool hasQuantizedNorm() const override { return true; }
+  bool hasTraining() const override { return true; }
   bool hasLoops(mlir::Operation *op, std::string &reason) const override;
 
 private:

@@ -20,6 +20,8 @@ std::string getNodeNames(mlir::Location location);
 /// that is computed ahead of time (a recipe). Constants of more than one float
 /// are weights, too.
 bool isRecipe(mlir::Value value);
+/// Whether the value is an argument that holds a trained weight (`lm.role` "parameter").
+bool isParameter(mlir::Value value);
 /// Whether it is `lm.constant`.
 bool isConstant(mlir::Value value);
 

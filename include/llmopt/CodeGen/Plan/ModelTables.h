@@ -8,10 +8,13 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace llmopt {
+
+struct TrainingTables;
 
 struct ModelTables {
   struct Tensor {
@@ -118,6 +121,32 @@ struct ModelTables {
 
   uint32_t scratchBytes = LLMOPT_NONE; // expression
   uint64_t weightsSize = 0;
+
+  std::shared_ptr<TrainingTables> training; // null: for inference only
+};
+
+/// Of a model that can be trained. The entries repeat the model's weights.
+struct TrainingTables {
+  struct Parameter {
+    std::string name;
+    uint32_t gradientsInput = LLMOPT_NONE, gradientsOutput = LLMOPT_NONE, evaluateInput = LLMOPT_NONE;
+    uint32_t flags = 0;
+  };
+  struct Hyper {
+    std::string name;
+    uint32_t gradientsInput = LLMOPT_NONE, evaluateInput = LLMOPT_NONE;
+    double byDefault = 0;
+  };
+  struct Label {
+    std::string name;
+    uint32_t gradientsInput = LLMOPT_NONE, evaluateInput = LLMOPT_NONE;
+    uint32_t gradientsClasses = LLMOPT_NONE, evaluateClasses = LLMOPT_NONE; // expressions
+  };
+  std::string loss;
+  std::vector<Label> labels;
+  std::vector<Parameter> parameters;
+  std::vector<Hyper> hypers;
+  ModelTables gradients, evaluate;
 };
 
 } // namespace llmopt

@@ -35,6 +35,9 @@ public:
   /// Whether products of this element type have a kernel (else: loops).
   virtual bool hasGemm(mlir::Type elementType) const { return elementType.isF32(); }
   virtual bool hasAttention(lm::AttentionOp op) const;
+  /// Whether weights that are trained, and gradients of embedding tables, have kernels of
+  /// their own (kernel.pack_panels, kernel.embedding_grad).
+  virtual bool hasTraining() const { return false; }
   /// Whether kernel.loops may hold the operation; if not, why.
   virtual bool hasLoops(mlir::Operation *op, std::string &reason) const { return true; }
   virtual bool hasRows(mlir::Type elementType) const { return elementType.isF32(); }

@@ -52,6 +52,8 @@ struct PlannedModel {
   std::vector<std::pair<std::string, lm::WeightOp>> sources;
 };
 
+/// Of `function`; and, where it is the @main of a module with @gradients and
+/// @evaluate, of what trains it, too.
 mlir::FailureOr<PlannedModel> buildTables(mlir::func::FuncOp function, StepEmitter &emitter);
 
 /// The recipe of a weight expression; an error says which operation is in the way.

@@ -27,8 +27,7 @@ public:
   /// Adds `gradient`, summed down to the shape of `operand` where it broadcast.
   void accumulate(mlir::Value operand, mlir::Value gradient) const;
 
-  template <typename OpTy, typename... Args>
-  mlir::Value create(Args &&...args) const {
+  template <typename OpTy, typename... Args> mlir::Value create(Args &&...args) const {
     return OpTy::create(builder, loc, std::forward<Args>(args)...).getResult();
   }
   mlir::Value scalar(double value, mlir::Type elementType) const;
@@ -62,6 +61,12 @@ mlir::LogicalResult applyVJP(mlir::Operation *op, mlir::Value gradient, const VJ
 /// the path from it to the loss.
 mlir::FailureOr<llvm::SmallVector<mlir::Value>> buildGradients(mlir::OpBuilder &builder, mlir::Value loss,
                                                                llvm::ArrayRef<mlir::Value> targets);
+
+/// The same, of several values whose gradients are known: pairs of value and gradient,
+/// the values of one block.
+mlir::FailureOr<llvm::SmallVector<mlir::Value>>
+buildGradients(mlir::OpBuilder &builder, llvm::ArrayRef<std::pair<mlir::Value, mlir::Value>> roots,
+               llvm::ArrayRef<mlir::Value> targets);
 
 } // namespace llmopt
 

@@ -90,6 +90,8 @@ std::optional<Result> evaluateGathers(mlir::Operation *op, ArrayRef<Tensor> in, 
 std::optional<Result> evaluateReductions(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
 std::optional<Result> evaluateMatmuls(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
 std::optional<Result> evaluateTransformer(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
+std::optional<Result> evaluateAttentions(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
+std::optional<Result> evaluateTraining(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
 std::optional<Result> evaluateBits(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
 std::optional<Result> evaluateScans(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);
 std::optional<Result> evaluateScatters(mlir::Operation *op, ArrayRef<Tensor> in, const SymbolBindings &bindings);

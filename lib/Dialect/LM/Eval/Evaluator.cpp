@@ -32,8 +32,8 @@ llvm::Expected<SmallVector<Tensor>> llmopt::lm::tryEvaluateOp(Operation *op, Arr
       return fail("expected an operand of type {0}", value);
   }
   for (auto family : {evaluateConstants, evaluateUnary, evaluateBinary, evaluateShapes, evaluateGathers,
-                      evaluateReductions, evaluateMatmuls, evaluateTransformer, evaluateQuantization, evaluateBits,
-                      evaluateScans, evaluateScatters, evaluateSorting}) {
+                      evaluateReductions, evaluateMatmuls, evaluateTransformer, evaluateAttentions, evaluateQuantization,
+                      evaluateBits, evaluateScans, evaluateScatters, evaluateSorting, evaluateTraining}) {
     std::optional<Result> result = family(op, operands, bindings);
     if (!result)
       continue;

@@ -3,6 +3,8 @@
 
 #include "llmopt/Dialect/LM/Eval/Tensor.h"
 
+#include <cmath>
+
 using namespace mlir;
 using namespace llmopt::lm;
 
@@ -15,9 +17,16 @@ LogicalResult WeightOp::verify() {
       return emitOpError() << "expected a source of type " << type << ", but got " << elements.getType();
     return success();
   }
+  if (auto drawn = dyn_cast<DrawnAttr>(getSource())) { // (C2)
+    double scale = drawn.getScale().getValueAsDouble();
+    if (!type.getElementType().isF32() || !(scale >= 0) || std::isinf(scale))
+      return emitOpError() << "expected f32 elements of a scale that is not negative, but got " << type << " and "
+                           << drawn;
+    return success();
+  }
   auto file = dyn_cast<FileAttr>(getSource());
   if (!file)
-    return emitOpError() << "expected elements or #lm.file as source, but got " << getSource();
+    return emitOpError() << "expected elements, #lm.file or #lm.drawn as source, but got " << getSource();
   std::optional<int64_t> count = countElements(type.getShape());
   std::optional<uint64_t> bytes = count ? getStorageBytes(type.getElementType(), *count) : std::nullopt;
   if (!bytes)

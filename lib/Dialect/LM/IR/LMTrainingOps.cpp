@@ -16,3 +16,18 @@ LogicalResult EmbeddingGradOp::verify() {
                          << getGradient().getType() << " and " << getType();
   return success();
 }
+
+LogicalResult DropoutOp::verify() {
+  auto isScalar = [](Value value, auto isElement) {
+    return getDims(value).empty() && isElement(getElementTypeOrSelf(value));
+  };
+  auto isReal = [](Type type) { return type.isF32() || type.isF64(); };
+  auto isI64 = [](Type type) { return type.isSignlessInteger(64); };
+  if (!isScalar(getProbability(), isReal) || !isScalar(getSeed(), isI64) || !isScalar(getStep(), isI64)) // (C1)
+    return emitOpError() << "expected an f32 or f64 and two i64 scalars, but got " << getProbability().getType() << ", "
+                         << getSeed().getType() << " and " << getStep().getType();
+  int64_t id = static_cast<int64_t>(getId());
+  if (id < 0 || id > UINT32_MAX) // (C2)
+    return emitOpError() << "expected an id of 32 bits, but got " << id;
+  return success();
+}

@@ -65,33 +65,69 @@ LogicalResult AttentionOp::inferReturnTypes(MLIRContext *, std::optional<Locatio
   return success();
 }
 
-LogicalResult AttentionOp::verify() {
-  if (failed(verifyInference(*this)))
-    return failure();
-  SmallVector<SymExpr> q = getDims(getQuery()), k = getDims(getKey()), v = getDims(getValue());
-  if (getElementTypeOrSelf(getQuery()) != getElementTypeOrSelf(getKey()) ||
-      getElementTypeOrSelf(getQuery()) != getElementTypeOrSelf(getValue())) // (C1)
-    return emitOpError() << "expected operands of one element type, but got " << getQuery().getType() << ", "
-                         << getKey().getType() << " and " << getValue().getType();
+/// What the operands and attributes of attention and of its gradients agree on.
+template <typename OpTy> static LogicalResult verifyAttention(OpTy op) {
+  SmallVector<SymExpr> q = getDims(op.getQuery()), k = getDims(op.getKey()), v = getDims(op.getValue());
+  if (getElementTypeOrSelf(op.getQuery()) != getElementTypeOrSelf(op.getKey()) ||
+      getElementTypeOrSelf(op.getQuery()) != getElementTypeOrSelf(op.getValue())) // (C1)
+    return op.emitOpError() << "expected operands of one element type, but got " << op.getQuery().getType() << ", "
+                            << op.getKey().getType() << " and " << op.getValue().getType();
   if (mayDiffer(q[0], k[0]) || mayDiffer(k[0], v[0]) || mayDiffer(k[1], v[1])) // (C1)
-    return emitOpError() << "expected equal batch and key lengths, but got " << getQuery().getType() << ", "
-                         << getKey().getType() << " and " << getValue().getType();
-  int64_t heads = getNumHeads(), kvHeads = getKvNumHeads();
+    return op.emitOpError() << "expected equal batch and key lengths, but got " << op.getQuery().getType() << ", "
+                            << op.getKey().getType() << " and " << op.getValue().getType();
+  int64_t heads = op.getNumHeads(), kvHeads = op.getKvNumHeads();
   std::optional<int64_t> qw = q[2].getConstant(), kw = k[2].getConstant(), vw = v[2].getConstant();
   if (!qw || !kw || !vw || *qw % heads != 0 || *kw % kvHeads != 0 || *vw % kvHeads != 0 ||
       *qw / heads != *kw / kvHeads) // (C2)
-    return emitOpError() << "expected widths of " << heads << " and " << kvHeads << " heads, but got "
-                         << getQuery().getType() << ", " << getKey().getType() << " and " << getValue().getType();
-  MaskKind kind = getMaskKind(); // (C3)
-  if ((kind == MaskKind::None) != !getMask())
-    return emitOpError() << "expected a mask exactly where mask_kind is not none";
-  if (!getMask())
+    return op.emitOpError() << "expected widths of " << heads << " and " << kvHeads << " heads, but got "
+                            << op.getQuery().getType() << ", " << op.getKey().getType() << " and "
+                            << op.getValue().getType();
+  MaskKind kind = op.getMaskKind(); // (C3)
+  if ((kind == MaskKind::None) != !op.getMask())
+    return op.emitOpError() << "expected a mask exactly where mask_kind is not none";
+  if (!op.getMask())
     return success();
-  auto mask = cast<RankedTensorType>(getMask().getType());
+  auto mask = cast<RankedTensorType>(op.getMask().getType());
   bool fits = kind == MaskKind::Additive  ? mask.getRank() == 4 && isa<FloatType>(mask.getElementType())
               : kind == MaskKind::Boolean ? mask.getRank() == 4 && mask.getElementType().isInteger(1)
                                           : mask.getRank() == 1 && mask.getElementType().isInteger();
   if (!fits)
-    return emitOpError() << "expected a mask of kind " << stringifyMaskKind(kind) << ", but got " << mask;
+    return op.emitOpError() << "expected a mask of kind " << stringifyMaskKind(kind) << ", but got " << mask;
+  return success();
+}
+
+LogicalResult AttentionOp::verify() {
+  if (failed(verifyInference(*this)))
+    return failure();
+  return verifyAttention(*this);
+}
+
+LogicalResult AttentionGradOp::verify() {
+  int64_t heads = getNumHeads(), kvHeads = getKvNumHeads();
+  SmallVector<SymExpr> q = getDims(getQuery()), k = getDims(getKey()), v = getDims(getValue()),
+                       gradient = getDims(getGradient());
+  if (q.size() != 3 || k.size() != 3 || v.size() != 3 || gradient.size() != 3) // (C1)
+    return emitOpError() << "expected operands of rank 3, but got " << getQuery().getType() << ", "
+                         << getKey().getType() << ", " << getValue().getType() << " and " << getGradient().getType();
+  if (heads < 1 || kvHeads < 1 || heads % kvHeads != 0) // (C1)
+    return emitOpError() << "expected a head count that is a multiple of " << kvHeads << ", but got " << heads;
+  if (failed(verifyAttention(*this))) // (C1)
+    return failure();
+  SymExpr width = *SymExpr::divideExactly(v[2], kvHeads) * SymExpr(heads);
+  Type element = getElementTypeOrSelf(getQuery());
+  if (mayDiffer(gradient[0], q[0]) || mayDiffer(gradient[1], q[1]) || mayDiffer(gradient[2], width) ||
+      getElementTypeOrSelf(getGradient()) != element) // (C1)
+    return emitOpError() << "expected a gradient of the result of attention, but got " << getGradient().getType();
+  AttentionOperand of = getOf(); // (C2)
+  if (of == AttentionOperand::Mask && getMaskKind() != MaskKind::Additive)
+    return emitOpError() << "expected an additive mask to differentiate by, but got one of kind "
+                         << stringifyMaskKind(getMaskKind());
+  Type wanted = of == AttentionOperand::Query ? getQuery().getType()
+                : of == AttentionOperand::Key ? getKey().getType()
+                : of == AttentionOperand::Value
+                    ? getValue().getType()
+                    : getTensorType({q[0], heads, q[1], k[1]}, getElementTypeOrSelf(getMask()));
+  if (!areCompatibleTypes(wanted, getType()))
+    return emitOpError() << "expected a result of type " << wanted << ", but got " << getType();
   return success();
 }

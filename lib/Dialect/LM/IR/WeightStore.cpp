@@ -1,6 +1,8 @@
 // Read-only mappings of weight files, with checked ranges.
 #include "llmopt/Dialect/LM/IR/WeightStore.h"
 
+#include "llmopt/Dialect/LM/IR/DrawnWeights.h"
+
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/DialectResourceBlobManager.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -75,6 +77,8 @@ llvm::Expected<ArrayRef<char>> WeightStore::getBytes(FileAttr file) {
 llvm::Expected<ArrayRef<char>> WeightStore::getBytes(WeightOp weight) {
   if (auto file = dyn_cast<FileAttr>(weight.getSource()))
     return getBytes(file);
+  if (auto source = dyn_cast<DrawnAttr>(weight.getSource()))
+    return draw(weight, source);
   if (auto resource = dyn_cast<DenseResourceElementsAttr>(weight.getSource()))
     if (const AsmResourceBlob *blob = resource.getRawHandle().getBlob())
       return blob->getData();
@@ -83,6 +87,16 @@ llvm::Expected<ArrayRef<char>> WeightStore::getBytes(WeightOp weight) {
       dense.getElementType().getIntOrFloatBitWidth() >= 8)
     return dense.getRawData();
   return fail("expected weight \"{0}\" to have its elements as bytes", weight.getName());
+}
+
+ArrayRef<char> WeightStore::draw(WeightOp weight, DrawnAttr source) {
+  std::lock_guard<std::mutex> lock(mutex);
+  std::vector<float> &elements = drawn[{weight.getNameAttr(), {source, weight.getType()}}];
+  if (elements.empty()) {
+    elements.resize(cast<RankedTensorType>(weight.getType()).getNumElements());
+    drawElements(source, weight.getName(), 0, elements);
+  }
+  return ArrayRef<char>(reinterpret_cast<const char *>(elements.data()), elements.size() * sizeof(float));
 }
 
 void WeightStore::release(FileAttr file) {

@@ -250,5 +250,6 @@ def Kernel_YieldOp : Kernel_Op<"yield", [Terminator, ReturnLike, ParentOneOf<["L
 include "llmopt/Dialect/Kernel/IR/KernelControlOps.td"
 include "llmopt/Dialect/Kernel/IR/KernelQuantOps.td"
 include "llmopt/Dialect/Kernel/IR/KernelSymbolOps.td"
+include "llmopt/Dialect/Kernel/IR/KernelTrainingOps.td"
 
 #endif

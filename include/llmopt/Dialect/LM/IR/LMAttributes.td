@@ -54,6 +54,22 @@ class LM_EnumAttr<I32EnumAttr e, string enumMnemonic>
   let assemblyFormat = "`<` $value `>`";
 }
 
+def LM_DrawKind : LM_Enum<"DrawKind", "how elements of a new weight are drawn", [
+  I32EnumAttrCase<"Zeros", 0, "zeros">, I32EnumAttrCase<"Normal", 1, "normal">,
+  I32EnumAttrCase<"Uniform", 2, "uniform">]>;
+
+def LM_DrawnAttr : LM_Attr<"Drawn", "drawn"> {
+  let summary = "the elements of a weight that no file has";
+  let description = [{
+    zeros; normal: of mean 0 and standard deviation `scale`; uniform: in [-scale,
+    scale). A function of the name of the weight, `seed` and position alone, in
+    arithmetic that gives the same bytes on every machine (docs/formats.md).
+    `#lm.drawn<normal, 2.0e-2 : f64, 42>`.
+  }];
+  let parameters = (ins EnumParameter<LM_DrawKind>:$kind, "::mlir::FloatAttr":$scale, "uint64_t":$seed);
+  let assemblyFormat = "`<` $kind `,` $scale `,` $seed `>`";
+}
+
 def LM_ReduceKind : LM_Enum<"ReduceKind", "how a reduction combines elements", [
   I32EnumAttrCase<"Sum", 0, "sum">, I32EnumAttrCase<"Mean", 1, "mean">,
   I32EnumAttrCase<"Max", 2, "max">, I32EnumAttrCase<"Min", 3, "min">,
@@ -91,5 +107,10 @@ def LM_FullyMasked : LM_Enum<"FullyMasked", "what a fully masked attention row g
   I32EnumAttrCase<"NaN", 0, "nan">, I32EnumAttrCase<"Zero", 1, "zero">,
   I32EnumAttrCase<"Source", 2, "source">]>;
 def LM_FullyMaskedAttr : LM_EnumAttr<LM_FullyMasked, "fully_masked">;
+
+def LM_AttentionOperand : LM_Enum<"AttentionOperand", "an operand of attention that is differentiated by", [
+  I32EnumAttrCase<"Query", 0, "query">, I32EnumAttrCase<"Key", 1, "key">,
+  I32EnumAttrCase<"Value", 2, "value">, I32EnumAttrCase<"Mask", 3, "mask">]>;
+def LM_AttentionOperandAttr : LM_EnumAttr<LM_AttentionOperand, "attention_operand">;
 
 #endif

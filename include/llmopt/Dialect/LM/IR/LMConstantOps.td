@@ -22,13 +22,14 @@ def LM_ConstantOp : LM_Op<"constant", [ConstantLike, AllTypesMatch<["value", "re
 def LM_WeightOp : LM_Op<"weight"> {
   let summary = "a weight of the model, under its ONNX name";
   let description = [{
-    `source` is a dense elements attribute or `#lm.file`. Weights keep ONNX names,
-    shapes and order; what is derived from them is written with ordinary
-    operations on weights and becomes a recipe (docs/decisions).
+    `source` is a dense elements attribute or `#lm.file`, or, for a weight that
+    training adds, `#lm.drawn`. Weights keep ONNX names, shapes and order; what is
+    derived from them is written with ordinary operations on weights and becomes a
+    recipe (docs/decisions).
 
     - (C1) the result type is static.
     - (C2) an elements `source` has the result type; a file has as many bytes as
-      the result type needs.
+      the result type needs; drawn elements are f32.
   }];
   let arguments = (ins StrAttr:$name, AnyAttr:$source);
   let results = (outs LM_RankedTensor:$result);

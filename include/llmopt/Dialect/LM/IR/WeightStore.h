@@ -14,10 +14,12 @@
 
 #include "llmopt/Dialect/LM/IR/LM.h"
 
+#include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/Error.h"
 
 #include <mutex>
+#include <vector>
 
 namespace llmopt::lm {
 
@@ -35,7 +37,8 @@ public:
   /// opened or is no regular file, and on a range that the file does not hold.
   llvm::Expected<llvm::ArrayRef<char>> getBytes(FileAttr file);
   /// The bytes of a weight: those of its file, or of its elements where they
-  /// are stored as the runtime wants them (no splat, no i1; see getTensor).
+  /// are stored as the runtime wants them (no splat, no i1; see getTensor). Drawn
+  /// elements are kept from the first call on: heads and adapters are small.
   llvm::Expected<llvm::ArrayRef<char>> getBytes(WeightOp weight);
 
   /// Tells the system that the pages of a file range are not needed for now;
@@ -50,7 +53,10 @@ private:
   };
   llvm::Expected<Mapping> map(llvm::StringRef path);
 
+  llvm::ArrayRef<char> draw(WeightOp weight, DrawnAttr source);
+
   std::mutex mutex;
+  llvm::DenseMap<std::pair<mlir::StringAttr, std::pair<mlir::Attribute, mlir::Type>>, std::vector<float>> drawn;
   llvm::StringMap<Mapping> mappings;
 };
 

@@ -1,23 +1,4 @@
-// A classifier becomes one SGD step: weights are arguments, and results.
-// RUN: llmopt-opt %s -split-input-file -verify-diagnostics -lm-build-training-step=learning-rate=0.5 | FileCheck %s
-
-// CHECK-LABEL: func.func @main
-// CHECK-SAME: {lm.name = "x"}
-// CHECK-SAME: {lm.name = "labels"}
-// CHECK-SAME: tensor<4x3xf32> {lm.name = "w"}
-// CHECK-SAME: -> (tensor<f32> {lm.name = "loss"}, tensor<4x3xf32> {lm.name = "w"})
-// CHECK: lm.softmax {{.*}}log = true
-// CHECK: %[[G:.*]] = lm.matmul
-// CHECK: %[[STEP:.*]] = lm.mul %[[G]]
-// CHECK: %[[NEW:.*]] = lm.sub %arg2, %[[STEP]]
-// CHECK: return %{{.*}}, %[[NEW]]
-func.func @main(%x: tensor<?x4xf32, #lm.dims<"n", 4>> {lm.name = "x"}) -> (tensor<?x3xf32, #lm.dims<"n", 3>> {lm.name = "logits"}) {
-  %w = lm.weight "w" from(dense<1.0> : tensor<4x3xf32>) : tensor<4x3xf32>
-  %y = lm.linear %x, %w : (tensor<?x4xf32, #lm.dims<"n", 4>>, tensor<4x3xf32>) -> tensor<?x3xf32, #lm.dims<"n", 3>>
-  return %y : tensor<?x3xf32, #lm.dims<"n", 3>>
-}
-
-// -----
+// RUN: llmopt-opt %s -split-input-file -verify-diagnostics -lm-build-training
 
 // What has no rule on an active path is named, with the path.
 func.func @main(%x: tensor<2x4xf32> {lm.name = "x"}) -> (tensor<2x3xf32> {lm.name = "logits"}) {
@@ -42,4 +23,20 @@ func.func @main(%x: tensor<2x4xf32> {lm.name = "x"}, %c: tensor<i1> {lm.name = "
     lm.yield %n : tensor<2x3xf32>
   }
   return %z : tensor<2x3xf32>
+}
+
+// -----
+
+// expected-error @+1 {{expected logits [batch, .., classes] as the first output, but got tensor<3xf32>}}
+func.func @main(%x: tensor<3xf32> {lm.name = "x"}) -> (tensor<3xf32> {lm.name = "y"}) {
+  %w = lm.weight "w" from(dense<1.0> : tensor<3xf32>) : tensor<3xf32>
+  %y = lm.mul %x, %w : (tensor<3xf32>, tensor<3xf32>) -> tensor<3xf32>
+  return %y : tensor<3xf32>
+}
+
+// -----
+
+// expected-error @+1 {{expected f32 weights to train, but the model has none}}
+func.func @main(%x: tensor<2x3xf32> {lm.name = "x"}) -> (tensor<2x3xf32> {lm.name = "y"}) {
+  return %x : tensor<2x3xf32>
 }

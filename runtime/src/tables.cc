@@ -1,5 +1,7 @@
 #include "tables.h"
 
+#include <initializer_list>
+
 #include "common.h"
 #include "expr.h"
 

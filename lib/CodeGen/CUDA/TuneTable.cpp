@@ -62,7 +62,7 @@ llvm::Error TuneTable::add(StringRef text, StringRef path) {
     if (!readNumbers(product->getArray("algorithm"), algorithm))
       return failure("product " + llvm::Twine(i) + ": expected an algorithm of " +
                      llvm::Twine(LLMOPT_LIBRARY_ATTRIBUTES) + " numbers");
-    Entry entry{type->str(), epilogue->str(), *n, *k, {*device, rows[0], rows[1], {}}};
+    Entry entry{type->str(), epilogue->str(), *n, *k, {device->str(), rows[0], rows[1], {}}};
     llvm::copy(algorithm, entry.choice.algorithm.begin());
     entries.push_back(std::move(entry));
   }

@@ -1,6 +1,7 @@
 #include "library_products.h"
 
 #include <dlfcn.h>
+#include <initializer_list>
 #include <pthread.h>
 
 using namespace llmopt::rt;

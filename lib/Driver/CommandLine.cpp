@@ -316,6 +316,9 @@ bool apply(const Arg &arg, CommandLine &line, raw_ostream &errors) {
   case OPT_emulate:
     line.emulate = true;
     return true;
+  case OPT_cuda_tune_EQ:
+    line.cudaTune = value.str();
+    return !value.empty() || fail(errors, "expected -cuda-tune=<path>");
   case OPT_cuda_arch_EQ:
     line.cudaArch = value.str();
     return value.starts_with("sm_") || fail(errors, "expected -cuda-arch=sm_<number>+.., but got " + value);
@@ -412,9 +415,10 @@ bool checkCombinations(const CommandLine &line, raw_ostream &errors) {
     return fail(errors, "expected a model, e.g. llmopt model.onnx -o model.so");
   if (!line.target.empty() && line.cpu == "native")
     return fail(errors, "expected -mcpu=<cpu> with -target, e.g. -target=aarch64-linux-gnu -mcpu=neoverse-n1");
-  if (!line.precision.empty() && line.emit != EmitKind::Cuda && line.emit != EmitKind::LM)
+  bool isCuda = llvm::is_contained({EmitKind::Cuda, EmitKind::Cubin, EmitKind::Ptx}, line.emit);
+  if (!line.precision.empty() && !isCuda && line.emit != EmitKind::LM)
     return fail(errors,
-                "expected -emit=cuda or lm with -fp16 and -bf16 (CPU kernels compute in f32; -quantize-int8 and "
+                "expected -emit=cuda, cubin, ptx or lm with -fp16 and -bf16 (CPU kernels compute in f32; -quantize-int8 and "
                 "-quantize-int4 make their weights smaller)");
   if (line.fp8 && !llvm::is_contained({EmitKind::Cuda, EmitKind::Cubin, EmitKind::Ptx, EmitKind::LM}, line.emit))
     return fail(errors,
@@ -428,7 +432,6 @@ bool checkCombinations(const CommandLine &line, raw_ostream &errors) {
   if (line.emit == EmitKind::Onnx && (line.kvCache || line.train))
     return fail(errors, llvm::Twine("expected no ") + (line.train ? "-train" : "-kv-cache") +
                             " with -emit=onnx: ONNX has no form for values that stay between runs");
-  bool isCuda = llvm::is_contained({EmitKind::Cuda, EmitKind::Cubin, EmitKind::Ptx}, line.emit);
   if (isCuda && line.kvCacheInt8)
     return fail(errors, "expected -kv-cache=type:float for a GPU: int8 caches are read on CPUs only");
   if ((isCuda || line.emit == EmitKind::Onnx) && (line.quantize.tune || !line.quantize.tuneFile.empty()))

@@ -116,11 +116,11 @@ int emitForCuda(Session &session) {
     result = cuda::emitCudaCode(plan, outputPath(line, isPtx ? ".ptx" : ".cubin"), architectures->front(),
                                 isPtx ? cuda::CudaCode::Ptx : cuda::CudaCode::Cubin);
   } else if (line.emulate) {
-    result = cuda::emitCudaEmulation(plan, {outputPath(line, ".so"), line.symbolPrefix, line.embedWeights});
+    result = cuda::emitCudaEmulation(plan, {outputPath(line, ".so"), line.symbolPrefix, line.embedWeights, line.cudaTune});
   } else if (isLibrary) {
-    result = cuda::emitCudaLibrary(plan, *architectures, {line.output, line.symbolPrefix, line.embedWeights});
+    result = cuda::emitCudaLibrary(plan, *architectures, {line.output, line.symbolPrefix, line.embedWeights, line.cudaTune});
   } else {
-    result = cuda::emitCudaProject(plan, outputPath(line, ".cuda"), *architectures, line.symbolPrefix);
+    result = cuda::emitCudaProject(plan, outputPath(line, ".cuda"), *architectures, line.symbolPrefix, line.cudaTune);
   }
   return succeeded(result) ? int(kOk) : session.lastFailure();
 }

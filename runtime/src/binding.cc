@@ -31,7 +31,7 @@ bool Binding::allocate(const llmopt_model &model) {
          values.allocate(d.num_exprs) && evaluated.allocate(d.num_exprs) && sizes.allocate(d.num_buffers) &&
          locations.allocate(d.num_buffers) && items.allocate(numItems) && itemOf.allocate(d.num_buffers) &&
          workspace.allocate(numItems, d.num_steps) && dims.allocate(d.num_step_dims) &&
-         cacheOffsets.allocate(d.num_caches);
+         cacheOffsets.allocate(d.num_caches) && laterSymbols.allocate(d.num_symbols);
 }
 
 bool Binding::matches(const llmopt_tensor_type *given, const CacheState &now) const {
@@ -240,10 +240,30 @@ llmopt_status Binding::sizeOutputsOfRun(const llmopt_model &model, llmopt_error 
   return LLMOPT_OK;
 }
 
+/// On a device addresses should not change with every token, since a graph holds them: the
+/// arena is laid out for as many tokens as are there when the next multiple of this is full.
+static constexpr int64_t laidOutTokens = 256;
+
+/// The size of a buffer for those tokens, or for the present ones, whichever is more.
+uint64_t Binding::sizeOfLater(const llmopt_model &model, uint32_t expr, uint64_t now) const {
+  int64_t later;
+  if (!laysOutAhead || !model.evaluate(expr, laterSymbols.data(), &later) || later < 0)
+    return now;
+  return static_cast<uint64_t>(later) > now ? static_cast<uint64_t>(later) : now;
+}
+
 /// Sizes of all buffers, and the layout of those in the arena.
 llmopt_status Binding::sizeBuffers(const llmopt_model &model, llmopt_error *error) {
   const llmopt_model_desc &desc = model.desc;
   uint32_t numItems = 0;
+  laysOutAhead = desc.device && desc.num_caches;
+  if (laysOutAhead) {
+    for (size_t s = 0; s < symbols.size(); ++s)
+      laterSymbols[s] = symbols[s];
+    int64_t tokens = (cache.past + newTokens + laidOutTokens - 1) / laidOutTokens * laidOutTokens;
+    laterSymbols[desc.past_symbol] = (tokens < cache.capacity ? tokens : cache.capacity) - newTokens;
+  }
+  zeroSize = 0;
   for (uint32_t i = 0; i < desc.num_buffers; ++i) {
     const llmopt_buffer &b = desc.buffers[i];
     char name[32];
@@ -262,8 +282,10 @@ llmopt_status Binding::sizeBuffers(const llmopt_model &model, llmopt_error *erro
                     ull(sizes[i]), ull(bytes));
       sizes[i] = bytes;
     } else if (b.kind == LLMOPT_BUFFER_ARENA) {
-      items[numItems] = {sizes[i], b.first_step, b.last_step, 0};
+      items[numItems] = {sizeOfLater(model, b.size, sizes[i]), b.first_step, b.last_step, 0};
       itemOf[i] = numItems++;
+    } else if (b.kind == LLMOPT_BUFFER_ZERO) {
+      zeroSize = sizes[i] > zeroSize ? sizes[i] : zeroSize;
     }
   }
   if (!layoutArena(items.data(), numItems, desc.num_steps, workspace, &arenaSize, &arenaLowerBound))
@@ -461,6 +483,8 @@ void Binding::place(const llmopt_model &model, const Memory &memory) {
       return memory.arena + items[itemOf[at.buffer]].offset + at.offset;
     case LLMOPT_BUFFER_CACHE:
       return memory.caches + cacheOffsets[base.index] + at.offset;
+    case LLMOPT_BUFFER_ZERO:
+      return memory.zeros + at.offset;
     case LLMOPT_BUFFER_WEIGHT:
       return memory.weights + at.offset;
     case LLMOPT_BUFFER_CONSTANT:

@@ -44,6 +44,7 @@ struct Memory {
   const char *weights;
   const char *constants;           ///< NULL: where the artefact has them
   const uint64_t *constantOffsets; ///< per buffer, behind `constants`
+  char *zeros;                     ///< `zeroSize` bytes that every step leaves zero
 };
 
 class Binding {
@@ -68,6 +69,9 @@ public:
   /// Sets `actual` of outputs whose size the numbers of this run settle.
   llmopt_status sizeOutputsOfRun(const llmopt_model &model, llmopt_error *error);
 
+  /// The value of an expression for the bound shapes.
+  int64_t valueOf(uint32_t expr) const { return values[expr]; }
+
   /// Whether `given` asks for what is bound already.
   bool matches(const llmopt_tensor_type *given, const CacheState &cache) const;
 
@@ -86,6 +90,7 @@ public:
   Array<uint64_t> inputBytes, outputBytes;
   Array<uint64_t> writtenBytes; ///< of `actual`
   uint64_t arenaSize = 0, arenaLowerBound = 0, scratchBytes = 0, cacheSize = 0;
+  uint64_t zeroSize = 0;
   uint64_t cacheBytes = 0; ///< of the values alone: equal where the batch is
   CacheState cache;
   int64_t newTokens = 0; ///< that a run adds to the caches
@@ -113,18 +118,21 @@ private:
   /// The value of an expression that counts something.
   llmopt_status sizeOf(uint32_t expr, const char *what, const char *name, uint64_t *result, llmopt_error *error) const;
 
-  Array<int64_t> symbols;
-  Array<uint32_t> definedBy; ///< per symbol: the input that gave its value
-  Array<int64_t> values;     ///< per expression
-  Array<uint8_t> evaluated;  ///< per expression: 0 where it overflowed
-  Array<uint32_t> stages;    ///< per expression: how many data symbols must be known
-  Array<uint64_t> sizes;     ///< per buffer; UINT64_MAX where unknown
-  Array<Location> locations; ///< per buffer
+  Array<int64_t> symbols, laterSymbols; ///< `laterSymbols`: see sizeOfLater
+  Array<uint32_t> definedBy;            ///< per symbol: the input that gave its value
+  Array<int64_t> values;                ///< per expression
+  Array<uint8_t> evaluated;             ///< per expression: 0 where it overflowed
+  Array<uint32_t> stages;               ///< per expression: how many data symbols must be known
+  Array<uint64_t> sizes;                ///< per buffer; UINT64_MAX where unknown
+  Array<Location> locations;            ///< per buffer
   Array<ArenaItem> items;
   Array<uint32_t> itemOf; ///< per buffer, for arena buffers
   Array<uint64_t> cacheOffsets;
   ArenaWorkspace workspace;
   Array<int64_t> dims;
+
+  uint64_t sizeOfLater(const llmopt_model &model, uint32_t expr, uint64_t now) const;
+  bool laysOutAhead = false;
 };
 
 } // namespace llmopt::rt

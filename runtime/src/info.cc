@@ -71,6 +71,8 @@ extern "C" llmopt_status llmopt_model_get_info(const llmopt_model *model, llmopt
   filled.target = desc.target;
   filled.cpu_features = desc.cpu_features;
   filled.architectures = desc.device ? desc.device->architectures : "";
+  if (desc.device && desc.device->struct_size >= sizeof(llmopt_device))
+    filled.num_library_steps = desc.device->num_products;
   filled.metadata = desc.metadata ? desc.metadata : "";
   filled.path = model->path.c_str();
   filled.weights_path = model->weightsPath.c_str();

@@ -18,7 +18,7 @@ struct llmopt_session {
   // The one in use and the one that the next bind works on.
   Binding bindings[2];
   uint32_t active = 0;
-  Pages arena, scratch, caches;
+  Pages arena, scratch, caches, zeros;
   uint64_t scratchStride = 0;
   CacheState cache;
   uint64_t boundCacheBytes = 0;
@@ -88,7 +88,10 @@ llmopt_status makeRoom(llmopt_session *session, const Binding &next, llmopt_erro
   if (__builtin_add_overflow(next.scratchBytes, 128, &stride) || !alignUp(stride, 128, &stride) ||
       __builtin_mul_overflow(stride, session->pool.threads(), &allThreads))
     return fail(error, LLMOPT_SHAPE_MISMATCH, "the scratch memory overflows for these shapes");
-  Pages newArena, newScratch, newCaches;
+  Pages newArena, newScratch, newCaches, newZeros;
+  if (next.zeroSize > session->zeros.size() && !newZeros.allocate(next.zeroSize))
+    return fail(error, LLMOPT_OUT_OF_MEMORY, "out of memory: these shapes need %llu bytes for partial sums",
+                static_cast<unsigned long long>(next.zeroSize));
   bool growArena = next.arenaSize > session->arena.size();
   bool growScratch = allThreads > session->scratch.size();
   bool growCaches = next.cacheSize > session->caches.size();
@@ -105,6 +108,9 @@ llmopt_status makeRoom(llmopt_session *session, const Binding &next, llmopt_erro
   if (growScratch && !newScratch.allocate(allThreads * slack))
     return fail(error, LLMOPT_OUT_OF_MEMORY, "out of memory: these shapes need %llu bytes of scratch",
                 static_cast<unsigned long long>(allThreads));
+  if (newZeros.size()) { // new pages are zero
+    session->zeros.swap(newZeros);
+  }
   if (growArena)
     session->arena.swap(newArena);
   if (growScratch)
@@ -275,7 +281,8 @@ extern "C" llmopt_status llmopt_session_bind(llmopt_session *session, const llmo
                 "expected the batch size of the tokens in the cache; truncate it to 0 tokens first");
   if (llmopt_status status = makeRoom(session, next, error))
     return status;
-  Memory host = {session->arena.data(), session->caches.data(), model.weights.data(), nullptr, nullptr};
+  Memory host = {session->arena.data(), session->caches.data(), model.weights.data(), nullptr, nullptr,
+                 session->zeros.data()};
   next.place(model, session->onDevice ? session->device.memory() : host);
   session->boundCacheBytes = next.cacheBytes;
   session->active = 1 - session->active;
@@ -407,6 +414,7 @@ extern "C" llmopt_status llmopt_session_get_profile(const llmopt_session *sessio
   }
   if (session->binding().valid)
     filled.tiles = desc.steps[step].control == LLMOPT_CONTROL_NONE ? session->binding().steps[step].tiles : 0;
+  filled.provider = session->onDevice ? session->device.providerOf(step) : "";
   return writeInfo(profile, &filled, "step profile", error);
 }
 

@@ -1,5 +1,7 @@
 #include "tables.h"
 
+#include <initializer_list>
+
 #include "common.h"
 #include "expr.h"
 
@@ -120,6 +122,10 @@ private:
       case LLMOPT_BUFFER_WEIGHT:
         if (b.offset == LLMOPT_NONE || b.size == LLMOPT_NONE)
           return bad("buffer", i, "has no size or offset");
+        break;
+      case LLMOPT_BUFFER_ZERO:
+        if (b.size == LLMOPT_NONE)
+          return bad("buffer", i, "has no size");
         break;
       case LLMOPT_BUFFER_INPUT:
         if (b.index >= desc.num_inputs)
@@ -366,7 +372,7 @@ private:
     if (!desc.device)
       return true;
     const llmopt_device &d = *desc.device;
-    if (d.struct_size < sizeof(llmopt_device) || d.kind != LLMOPT_DEVICE_CUDA)
+    if (d.struct_size < offsetof(llmopt_device, num_products) || d.kind != LLMOPT_DEVICE_CUDA)
       return bad("device", 0, "is of an unknown kind");
     auto from = reinterpret_cast<uintptr_t>(d.image), to = reinterpret_cast<uintptr_t>(d.image_end);
     if (!d.architectures || !from || to <= from || !d.step_kernels || (d.num_kernels && !d.kernels))
@@ -391,6 +397,34 @@ private:
       for (uint32_t a = 0; a < d.kernels[k].num_buffers; ++a)
         if (desc.step_args[s.first_arg + a] == LLMOPT_NONE)
           return bad("step", i, "lacks an argument of its kernel");
+    }
+    return d.struct_size < sizeof(llmopt_device) || checkProducts(d);
+  }
+
+  /// Products that a library may compute.
+  bool checkProducts(const llmopt_device &d) {
+    if ((d.num_products && !d.products) || (d.num_choices && !d.choices))
+      return bad("library products", 0, "are missing");
+    for (uint32_t i = 0; i < d.num_choices; ++i)
+      if (!d.choices[i].device)
+        return bad("library choice", i, "names no device");
+    for (uint32_t i = 0; i < d.num_products; ++i) {
+      const llmopt_library_product &p = d.products[i];
+      if (p.step >= desc.num_steps || (i && p.step <= d.products[i - 1].step) || d.step_kernels[p.step] == LLMOPT_NONE)
+        return bad("library product", i, "names no step of a kernel");
+      for (uint32_t operand : {p.x, p.w, p.bias, p.residual, p.y}) {
+        bool mayLack = operand == LLMOPT_NONE && (operand == p.bias || operand == p.residual);
+        if (!mayLack && operand >= desc.steps[p.step].num_args)
+          return bad("library product", i, "names no argument of its step");
+      }
+      if (p.x == LLMOPT_NONE || p.w == LLMOPT_NONE || p.y == LLMOPT_NONE || p.n < 1 || p.k < 1 ||
+          (p.dtype != LLMOPT_F16 && p.dtype != LLMOPT_BF16))
+        return bad("library product", i, "is of an unknown kind");
+      for (uint32_t e : {p.rows, p.row_stride, p.row_offset})
+        if (e >= desc.num_exprs)
+          return bad("library product", i, "names no expression");
+      if (p.first_choice > d.num_choices || p.num_choices > d.num_choices - p.first_choice)
+        return bad("library product", i, "has choices outside of the table");
     }
     return true;
   }

@@ -18,10 +18,34 @@ def weights_of(job, artefact):
 
 
 def outputs(library, kit, job, artefact, **options):
+    """A session of an artefact that has run once: with caches, `past` tokens and then one."""
     model = library.load(kit / artefact, weights_of(job, artefact))
-    session = runtime.Session(model, job["values"], **options)
+    past = job.get("past", 0)
+    if not past:
+        session = runtime.Session(model, job["values"], **options)
+        session.run()
+        return model, session
+    values = {**job["values"], "sequence": past, "sequence_length": past}
+    session = runtime.Session(model, values, capacity=past + job.get("tokens", 64) + 16, **options)
     session.run()
+    session.step()
     return model, session
+
+
+def again(session):
+    """One more run: of a model with caches, of the next token."""
+    session.step() if session.model.caches else session.run()
+
+
+def generate(library, kit, job, artefact):
+    """Outputs of a prompt and of single tokens behind it, each with caches of its session."""
+    model, session = outputs(library, kit, job, artefact)
+    results = [session.results]
+    for _ in range(4):
+        session.step()
+        results.append(session.results)
+    session.close()
+    return model, results
 
 
 def host(library, kit, job):
@@ -43,27 +67,44 @@ def host(library, kit, job):
     return {"rows": rows}
 
 
-def compare(library, kit, job):
-    """The device against the best level of the CPU, twice: the second run of a shape
-    records a graph, the third launches it."""
-    expected = None
+def reference(library, kit, job, produce):
+    """What the best level of this CPU gives."""
     for artefact in reversed(list(job["cpu"].values())):
         try:
-            _, session = outputs(library, kit, job, artefact)
-            expected = session.results
-            break
+            return produce(library, kit, job, artefact)
         except runtime.Failure as failure:
             if failure.status != runtime.UNSUPPORTED_CPU:
                 raise
-    model, session = outputs(library, kit, job, job["cuda"])
+    raise RuntimeError("no level of the CPU artefacts runs here")
+
+
+def kernels_of(model):
+    return sorted({f"{step['op']} {step['kernel']}" for step in model.metadata["steps"] if step.get("kernel")})
+
+
+def largest_error(results, expected):
+    return max((runtime.difference(kind, data, wanted) for (kind, data), (_, wanted) in zip(results, expected)),
+               default=0.0)
+
+
+def compare(library, kit, job):
+    """The device against the best level of the CPU, three times: the second run of a shape
+    records a graph, the third launches it. With caches, a prompt and tokens behind it."""
     errors = []
-    for _ in range(1 if job.get("once") else 3):
-        errors.append(max((runtime.difference(kind, data, wanted)
-                           for (kind, data), (_, wanted) in zip(session.results, expected)), default=0.0))
-        if not job.get("once"):
-            session.run()
-    kernels = sorted({f"{step['op']} {step['kernel']}" for step in model.metadata["steps"] if step.get("kernel")})
-    session.close()
+    if job.get("caches"):
+        _, expected = reference(library, kit, job, generate)
+        model, results = generate(library, kit, job, job["cuda"])
+        errors = [largest_error(got, wanted) for got, wanted in zip(results, expected)]
+    else:
+        _, session = reference(library, kit, job, outputs)
+        expected = session.results
+        model, session = outputs(library, kit, job, job["cuda"])
+        for _ in range(1 if job.get("once") else 3):
+            errors.append(largest_error(session.results, expected))
+            if not job.get("once"):
+                session.run()
+        session.close()
+    kernels = kernels_of(model)
     model.close()
     return {"error": max(errors), "ok": max(errors) <= job["tolerance"], "kernels": kernels}
 
@@ -81,10 +122,10 @@ def kernels(library, kit, job):
     model, session = outputs(library, kit, job, job["cuda"], profile=True)
     best = None
     for _ in range(job.get("runs", 5)):
-        session.run()
+        again(session)
         times = [ns for _, ns in session.profile()]
         best = times if best is None else [min(a, b) for a, b in zip(best, times)]
-    symbols = {s: job["values"].get(s, 0) for s in model.symbols}
+    symbols = {s: session.values.get(s, 0) for s in model.symbols}
     rows = {}
     for step, ns in zip(model.metadata["steps"], best):
         if not step.get("kernel"):
@@ -101,13 +142,14 @@ def kernels(library, kit, job):
 
 
 def bench(library, kit, job):
-    model, session = outputs(library, kit, job, job["cuda"], graphs=job["graphs"])
+    model, session = outputs(library, kit, job, job["cuda"], graphs=job["graphs"], overlap=job["overlap"])
     for _ in range(3):
-        session.run()
+        again(session)
+    most = job.get("tokens", 64) if session.model.caches else 1000  # that its caches have room for
     times, until = [], time.monotonic() + job.get("seconds", 1.0)
-    while len(times) < job.get("runs", 20) or (time.monotonic() < until and len(times) < 1000):
+    while len(times) < min(job.get("runs", 20), most) or (time.monotonic() < until and len(times) < most):
         start = time.perf_counter()
-        session.run()
+        again(session)
         times.append((time.perf_counter() - start) * 1e3)
         if len(times) >= 3 and time.monotonic() > until + 20:
             break

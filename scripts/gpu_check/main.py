@@ -65,7 +65,7 @@ class Check:
         return result
 
     def job(self, kind, entry, prefix=(), timeout=120, **more):
-        job = {"kind": kind, **{k: v for k, v in entry.items() if k not in ("shapes", "peer")}, **more}
+        job = {"kind": kind, **{k: v for k, v in entry.items() if k not in ("shapes", "decode", "peer", "source", "options")}, **more}
         command = [*prefix, sys.executable, HERE / "jobs.py", self.kit, json.dumps(job)]
         timeout = max(5, min(timeout, self.left()))
         try:
@@ -152,8 +152,9 @@ class Check:
         """The models whose kernels and times are measured: the large ones, of a rehearsal
         two small ones."""
         if self.rehearse:
-            for entry in self.manifest["small"][:2]:
-                yield {**entry, "shapes": [(1, 4)], "peer": None}
+            decoders = [entry for entry in self.manifest["small"] if entry.get("caches")]
+            for entry in self.manifest["small"][:1] + decoders[:1]:
+                yield {**entry, "decode" if entry.get("caches") else "shapes": [(1, 4)], "peer": None}
             return
         for entry in self.manifest["large"]:
             # One level of the CPU is enough to compare with, and its weights take a while.
@@ -169,23 +170,27 @@ class Check:
         self.say("kernels and models")
         with tempfile.TemporaryDirectory() as name:
             for entry in self.measured(pathlib.Path(name)):
-                shape = entry["shapes"][0]
                 if not self.rehearse:
                     result = self.job("compare", {**entry, "values": self.values(1, 16)}, timeout=180)
                     if self.judge("correctness", entry["name"], result):
                         self.row("correctness", entry["name"], "error", result["error"], "of the largest", "batch 1, length 16")
-                for shape in entry["shapes"]:
-                    if self.left() < 40 and not self.rehearse:
-                        self.judge("models", f"{entry['name']} {shape}", {"skipped": "no time left"})
-                        continue
-                    self.measure({**entry, "values": self.values(*shape)}, shape)
+                for shape in entry.get("shapes", ()):
+                    if self.has_time(f"{entry['name']} {shape}"):
+                        self.measure({**entry, "values": self.values(*shape)}, shape, f"b{shape[0]} s{shape[1]}")
+                for shape in entry.get("decode", ()):
+                    if self.has_time(f"{entry['name']} {shape}"):
+                        self.measure({**entry, "values": self.values(shape[0], 1), "past": shape[1]}, shape,
+                                     f"b{shape[0]} token behind {shape[1]}")
+
+    def has_time(self, what):
+        return self.rehearse or self.left() > 40 or self.judge("models", what, {"skipped": "no time left"})
 
     @staticmethod
     def values(batch, length):
         return {"batch": batch, "batch_size": batch, "sequence": length, "sequence_length": length}
 
-    def measure(self, entry, shape):
-        title = f"{entry['name']} b{shape[0]} s{shape[1]}"
+    def measure(self, entry, shape, what):
+        title = f"{entry['name']} {what}"
         quick = {"runs": 2, "seconds": 0} if self.rehearse else {}
         result = self.job("kernels", entry, **({"runs": 1} if self.rehearse else {}))
         if self.judge("kernels", title, result):
@@ -196,19 +201,19 @@ class Check:
                 self.row("kernels", title, row["kernel"], row["bytes"] / seconds / 1e9, "GB/s", note)
                 self.row("kernels", title, row["kernel"], row["flops"] / seconds / 1e12, "TFLOP/s", note)
         ours = {}
-        for graphs in (True, False):
-            result = self.job("bench", entry, graphs=graphs, **quick)
-            if self.judge("models", f"{title} {'graph' if graphs else 'launches'}", result):
-                ours[graphs] = result["ms"]
-                self.row("models", title, "llmopt, " + ("graph" if graphs else "launches"), result["ms"], "ms",
+        for how, graphs, overlap in (("graph", True, True), ("graph without overlap", True, False), ("launches", False, True)):
+            result = self.job("bench", entry, graphs=graphs, overlap=overlap, **quick)
+            if self.judge("models", f"{title} {how}", result):
+                ours[how] = result["ms"]
+                self.row("models", title, f"llmopt, {how}", result["ms"], "ms",
                          f"{result['runs']} runs, with copies from and to the host")
-        line = ", ".join(f"llmopt {'graph' if g else 'launches'} {ms:.3f} ms" for g, ms in ours.items())
+        line = ", ".join(f"llmopt {how} {ms:.3f} ms" for how, ms in ours.items())
         for mode, kind in (("eager", "f32"), ("compiled", "f32"), ("compiled", "f16")) if entry.get("peer") else ():
             if self.left() < 90:
                 self.judge("models", f"{title} PyTorch {mode} {kind}", {"skipped": "no time left"})
                 continue
             result = self.peer(entry["peer"], shape, mode, kind)
-            again = self.job("bench", entry, graphs=True)  # A B A: ours on both sides of the peer
+            again = self.job("bench", entry, graphs=True, overlap=True)  # A B A: ours on both sides of the peer
             if not self.judge("models", f"{title} PyTorch {mode} {kind}", result):
                 continue
             self.row("models", title, f"PyTorch {mode} {kind}", result["ms"], "ms", result["torch"])

@@ -31,7 +31,8 @@ class LoadOptions(c.Structure):
 
 class SessionOptions(c.Structure):
     _fields_ = [("struct_size", c.c_size_t), ("num_threads", c.c_uint32), ("profile", c.c_uint32),
-                ("cache_capacity", c.c_uint64), ("device_pointers", c.c_uint32), ("no_device_graphs", c.c_uint32)]
+                ("cache_capacity", c.c_uint64), ("device_pointers", c.c_uint32), ("no_device_graphs", c.c_uint32),
+                ("no_device_overlap", c.c_uint32), ("reserved", c.c_uint32)]
 
 
 class ModelInfo(c.Structure):
@@ -86,6 +87,7 @@ class Model:
         self.info = ModelInfo(c.sizeof(ModelInfo))
         runtime.call("llmopt_model_get_info", self.handle, c.byref(self.info))
         self.metadata = json.loads(self.info.metadata)
+        self.caches = self.metadata.get("caches", [])
         library = runtime.library
         self.symbols = [library.llmopt_model_get_symbol(self.handle, i).decode() for i in range(self.info.num_symbols)]
         self.inputs = [self._tensor("llmopt_model_get_input", i) for i in range(self.info.num_inputs)]
@@ -112,24 +114,37 @@ class Model:
 
 
 class Session:
-    """Bound to shapes, with inputs made up from a seed."""
+    """Bound to shapes, with inputs made up from a seed. A model with caches counts the tokens
+    that it has seen; `step` binds for the ones after them, and runs."""
 
-    def __init__(self, model, values, seed=0, profile=False, graphs=True, threads=0):
-        self.model, self.handle, runtime = model, c.c_void_p(), model.runtime
-        options = SessionOptions(c.sizeof(SessionOptions), threads, int(profile), 0, 0, int(not graphs))
-        runtime.call("llmopt_session_create", model.handle, c.byref(options), c.byref(self.handle))
-        types = model.input_types(values)
-        self.arrays = [make_input(name, kind, seed) for name, kind in zip(model.inputs, types)]
+    def __init__(self, model, values, seed=0, profile=False, graphs=True, overlap=True, threads=0, capacity=0):
+        self.model, self.handle, self.seed, self.tokens = model, c.c_void_p(), seed, 0
+        options = SessionOptions(c.sizeof(SessionOptions), threads, int(profile), capacity, 0, int(not graphs),
+                                 int(not overlap), 0)
+        model.runtime.call("llmopt_session_create", model.handle, c.byref(options), c.byref(self.handle))
+        self.bind(values)
+
+    def bind(self, values):
+        model, self.values = self.model, dict(values)
+        if model.caches:
+            self.values.update({s: self.tokens for s in model.symbols if s.startswith("past")})
+        types = model.input_types(self.values)
+        self.arrays = [make_input(name, kind, self.seed, self.tokens) for name, kind in zip(model.inputs, types)]
         table = (TensorType * max(1, len(types)))(*types)
-        runtime.call("llmopt_session_bind", self.handle, table, c.c_size_t(len(types)))
+        model.runtime.call("llmopt_session_bind", self.handle, table, c.c_size_t(len(types)))
         self.results = []
         for i in range(model.info.num_outputs):
             kind = TensorType()
-            runtime.call("llmopt_session_get_output_type", self.handle, c.c_uint32(i), c.byref(kind))
+            model.runtime.call("llmopt_session_get_output_type", self.handle, c.c_uint32(i), c.byref(kind))
             code, size = DTYPES.get(kind.dtype, ("B", 1))
             self.results.append((kind, array.array(code, bytes(size * kind.count()))))
         self.given = self._buffers(self.arrays)
         self.taken = self._buffers([data for _, data in self.results])
+
+    def step(self, length=1):
+        """`length` more tokens for each sequence of the batch."""
+        self.bind({**self.values, "sequence": length, "sequence_length": length})
+        self.run()
 
     @staticmethod
     def _buffers(arrays):
@@ -139,6 +154,8 @@ class Session:
     def run(self):
         self.model.runtime.call("llmopt_session_run", self.handle, self.given, c.c_size_t(len(self.arrays)), self.taken,
                                 c.c_size_t(len(self.results)))
+        if self.model.caches:
+            self.tokens += next(v for s, v in self.values.items() if s in ("sequence", "sequence_length"))
 
     def profile(self):
         """(name, ns of the last run) of every step."""
@@ -159,8 +176,8 @@ def half(value):
     return struct.unpack("<H", struct.pack("<e", value))[0]
 
 
-def make_input(name, kind, seed):
-    """Token ids, ragged masks, positions; floats uniform in [-1, 1)."""
+def make_input(name, kind, seed, past=0):
+    """Token ids, ragged masks, positions behind `past` tokens; floats uniform in [-1, 1)."""
     generator = random.Random(f"{seed} {name}")
     count, dims = kind.count(), kind.dims[:kind.rank]
     code, _ = DTYPES.get(kind.dtype, ("B", 1))
@@ -180,7 +197,7 @@ def make_input(name, kind, seed):
     if "type" in name:
         return array.array(code, [0] * count)
     if "position" in name:
-        return array.array(code, [i % last for i in range(count)])
+        return array.array(code, [past + i % last for i in range(count)])
     if kind.dtype == 13:
         return array.array(code, [1] * count)
     return array.array(code, [generator.randint(1, 40) for _ in range(count)])

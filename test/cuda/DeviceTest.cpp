@@ -19,10 +19,10 @@ struct Affine {
   const char *symbols[1] = {"n"};
   // n; 4 n; ceil(n / 4); 4; 0; 3; 1
   llmopt_expr exprs[7] = {{0, 1}, {1, 3}, {4, 3}, {7, 1}, {8, 1}, {9, 1}, {10, 1}};
-  llmopt_expr_insn code[11] = {{LLMOPT_EXPR_SYMBOL, 0}, {LLMOPT_EXPR_CONST, 4}, {LLMOPT_EXPR_SYMBOL, 0},
-                               {LLMOPT_EXPR_MUL, 0},    {LLMOPT_EXPR_SYMBOL, 0}, {LLMOPT_EXPR_CONST, 4},
-                               {LLMOPT_EXPR_CEILDIV, 0}, {LLMOPT_EXPR_CONST, 4}, {LLMOPT_EXPR_CONST, 0},
-                               {LLMOPT_EXPR_CONST, 3},  {LLMOPT_EXPR_CONST, 1}};
+  llmopt_expr_insn code[11] = {{LLMOPT_EXPR_SYMBOL, 0},  {LLMOPT_EXPR_CONST, 4},  {LLMOPT_EXPR_SYMBOL, 0},
+                               {LLMOPT_EXPR_MUL, 0},     {LLMOPT_EXPR_SYMBOL, 0}, {LLMOPT_EXPR_CONST, 4},
+                               {LLMOPT_EXPR_CEILDIV, 0}, {LLMOPT_EXPR_CONST, 4},  {LLMOPT_EXPR_CONST, 0},
+                               {LLMOPT_EXPR_CONST, 3},   {LLMOPT_EXPR_CONST, 1}};
   llmopt_tensor_desc inputs[2] = {{"x", LLMOPT_F32, 1, {0}, 0}, {"id", LLMOPT_I32, 1, {6}, 5}};
   llmopt_tensor_desc outputs[1] = {{"y", LLMOPT_F32, 1, {0}, 4}};
   float constant = 0.5f;
@@ -41,8 +41,8 @@ struct Affine {
   llmopt_device_kernel kernels[1] = {{"affine", 32, 0, 4, 1, 16, LLMOPT_NONE, 0}};
   uint32_t stepKernels[2] = {0, 0};
   unsigned image[4] = {0xba55ed50, 0, 0, 0};
-  llmopt_device device = {sizeof(llmopt_device), LLMOPT_DEVICE_CUDA, 1, 0, kernels, stepKernels, "sm_80,compute_80", image,
-                          image + 4};
+  llmopt_device device = {sizeof(llmopt_device), LLMOPT_DEVICE_CUDA, 1,     0,        kernels,
+                          stepKernels,           "sm_80,compute_80", image, image + 4};
   llmopt_model_desc desc = {};
   alignas(64) float weight = 2.0f;
 
@@ -133,8 +133,8 @@ template <typename F> F driverFunction(const char *name) {
 TEST(Architectures, WhatRunsWhere) {
   using llmopt::rt::runsOn;
   EXPECT_TRUE(runsOn("sm_80", 8, 0));
-  EXPECT_TRUE(runsOn("sm_80", 8, 9));   // machine code runs on later devices of its major version
-  EXPECT_FALSE(runsOn("sm_80", 9, 0));  // but not of the next
+  EXPECT_TRUE(runsOn("sm_80", 8, 9));  // machine code runs on later devices of its major version
+  EXPECT_FALSE(runsOn("sm_80", 9, 0)); // but not of the next
   EXPECT_FALSE(runsOn("sm_89", 8, 6));
   EXPECT_TRUE(runsOn("sm_89,compute_80", 8, 6));
   EXPECT_TRUE(runsOn("sm_80,compute_80", 12, 0)); // PTX runs on all later ones
@@ -270,9 +270,8 @@ TEST(Tables, DamagedDevices) {
   refused("no step", [](Affine &a) { a.stepKernels[0] = LLMOPT_NONE; });
   refused("steps", [](Affine &a) { a.device.step_kernels = nullptr; });
   refused("argument", [](Affine &a) { a.args[2] = LLMOPT_NONE; });
-  refused("a kernel of the CPU", [](Affine &a) {
-    a.steps[0].kernel = [](void *const *, const int64_t *, int64_t, void *) {};
-  });
+  refused("a kernel of the CPU",
+          [](Affine &a) { a.steps[0].kernel = [](void *const *, const int64_t *, int64_t, void *) {}; });
   refused("no device", [](Affine &a) { a.desc.device = nullptr; });
 }
 

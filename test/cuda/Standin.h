@@ -12,6 +12,9 @@
 //   LLMOPT_STANDIN_FAIL     no-device | init | arch:<n> | version:<n> | memory:<bytes> |
 //                           copy:<n> | launch:<n> | sync:<n>: what fails, at the n-th call
 //   LLMOPT_STANDIN_LOG      a file that gets a line of counts at the end
+//
+// A launch that may start before the one in front is done does so: its first blocks see
+// nothing but poison in all memory that kernels write until they have waited.
 #ifndef LLMOPT_TEST_CUDA_STANDIN_H
 #define LLMOPT_TEST_CUDA_STANDIN_H
 
@@ -51,16 +54,37 @@ struct EmulatedLibrary {
   const EmulatedKernel *kernels;
   const char *(*error)();
   void (*setRanges)(const void *const *pointers, const size_t *sizes, size_t count);
+  /// May be absent: kernels that no launch may start early.
+  void (*setEarly)(int enabled, void (*change)(int waited), const void *const *constants, const size_t *sizes,
+                   size_t count);
 };
 
 using Operation = std::function<int()>;
 
+struct Kernel;
+/// What a node of a graph does, for calls that change it.
+struct NodeKind {
+  Kernel *kernel = nullptr; // of a launch
+  bool early = false;       // that may start before the one in front is done
+  int from = 0, to = 0;     // memory types of a copy
+};
+struct Node {
+  Operation operation;
+  NodeKind kind;
+};
 struct Graph {
-  std::vector<Operation> operations;
+  std::vector<std::unique_ptr<Node>> nodes;
+};
+/// Its operations are those of the source's nodes, each until it is changed.
+struct Executable {
+  Graph *source;
+  std::map<const Node *, Operation> operations;
+  std::vector<const Node *> order;
 };
 struct Stream {
   std::vector<Operation> pending;
   Graph *capture = nullptr;
+  void *last = nullptr; // node of the capture
 };
 struct Event {
   bool recorded = false;
@@ -80,10 +104,12 @@ struct State {
   bool initialized = false;
   int retained = 0;
   std::map<uintptr_t, size_t> memory, pinned;
+  std::set<uintptr_t> constant; // of `memory`: written by synchronous copies, and by nothing else
   std::set<Stream *> streams;
   std::set<Event *> events;
   std::set<Library *> libraries;
-  std::set<Graph *> graphs, executables;
+  std::set<Graph *> graphs;
+  std::set<Executable *> executables;
   std::vector<EmulatedLibrary> emulated;
   size_t total = size_t(8) << 30, used = 0;
   std::string failWhat;
@@ -107,13 +133,14 @@ int checkContext(const char *call);
 bool isContextCurrent();
 
 /// Puts work into a stream, or into the graph that it records.
-int enqueue(void *stream, const char *call, Operation operation);
+int enqueue(void *stream, const char *call, Operation operation, NodeKind kind = {});
 /// Does all that waits in a stream.
 int finish(Stream &stream);
 
-/// Checks parameters of a launch and gives the work.
+/// Checks parameters of a launch and gives the work; `early`: it may start before the one in
+/// front is done.
 int prepareLaunch(Kernel &kernel, const unsigned *grid, const unsigned *block, unsigned sharedBytes, void **parameters,
-                  Operation &operation);
+                  bool early, Operation &operation);
 
 } // namespace standin
 

@@ -26,6 +26,21 @@ int standin::checkContext(const char *call) {
   return Success;
 }
 
+// For the library that stands in for cuBLASLt.
+STANDIN_API int standin_enqueue_v1(void *stream, void (*run)(void *), void *argument, void (*drop)(void *)) {
+  NEED_CONTEXT("cublasLtMatmul");
+  std::shared_ptr<void> owned(argument, drop);
+  ++state().counts["product"];
+  return enqueue(stream, "cublasLtMatmul", [=] {
+    run(owned.get());
+    return int(Success);
+  });
+}
+STANDIN_API int standin_is_inside_v1(uint64_t address, size_t bytes) {
+  LOCK;
+  return isInside(state().memory, address, bytes);
+}
+
 STANDIN_API int cuInit(unsigned flags) {
   LOCK;
   if (state().failWhat == "init")
@@ -34,8 +49,11 @@ STANDIN_API int cuInit(unsigned flags) {
   return flags ? InvalidValue : Success;
 }
 
+static int driverVersion() { return state().failWhat == "version" ? int(state().failAt) : 13000; }
+static int architecture() { return state().failWhat == "arch" ? int(state().failAt) : 90; }
+
 STANDIN_API int cuDriverGetVersion(int *version) {
-  *version = state().failWhat == "version" ? int(state().failAt) : 13000;
+  *version = driverVersion();
   return Success;
 }
 
@@ -71,7 +89,7 @@ STANDIN_API int cuDeviceGetName(char *name, int length, int) {
 }
 
 STANDIN_API int cuDeviceGetAttribute(int *value, int attribute, int) {
-  int arch = state().failWhat == "arch" ? int(state().failAt) : 90;
+  int arch = architecture();
   *value = attribute == 75 ? arch / 10 : attribute == 76 ? arch % 10 : attribute == 97 ? 227 * 1024 : 0;
   return Success;
 }
@@ -138,6 +156,7 @@ STANDIN_API int cuMemFree_v2(Address address) {
       return result;
   state().used -= found->second;
   std::free(reinterpret_cast<void *>(address));
+  state().constant.erase(found->first);
   state().memory.erase(found);
   return Success;
 }
@@ -160,6 +179,13 @@ STANDIN_API int cuMemFreeHost(void *address) {
   return Success;
 }
 
+/// What a stream writes is not constant.
+static void noteWrite(Address to) {
+  auto next = state().memory.upper_bound(to);
+  if (next != state().memory.begin())
+    state().constant.erase(std::prev(next)->first);
+}
+
 /// The checks of every copy; the work is done by the caller.
 static int checkCopy(const char *call, const void *host, bool mustBePinned, Address device, size_t bytes) {
   if (state().fails("copy"))
@@ -177,6 +203,7 @@ STANDIN_API int cuMemcpyHtoD_v2(Address to, const void *from, size_t bytes) {
   if (int result = checkCopy("cuMemcpyHtoD", from, false, to, bytes))
     return result;
   std::memcpy(reinterpret_cast<void *>(to), from, bytes);
+  state().constant.insert(std::prev(state().memory.upper_bound(to))->first);
   return Success;
 }
 
@@ -184,20 +211,25 @@ STANDIN_API int cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t bytes,
   NEED_CONTEXT("cuMemcpyHtoDAsync");
   if (int result = checkCopy("cuMemcpyHtoDAsync", from, true, to, bytes))
     return result;
-  return enqueue(stream, "cuMemcpyHtoDAsync", [=] {
-    std::memcpy(reinterpret_cast<void *>(to), from, bytes);
-    return int(Success);
-  });
+  noteWrite(to);
+  return enqueue(stream, "cuMemcpyHtoDAsync",
+                 [=] {
+                   std::memcpy(reinterpret_cast<void *>(to), from, bytes);
+                   return int(Success);
+                 },
+                 {nullptr, false, 1, 2});
 }
 
 STANDIN_API int cuMemcpyDtoHAsync_v2(void *to, Address from, size_t bytes, void *stream) {
   NEED_CONTEXT("cuMemcpyDtoHAsync");
   if (int result = checkCopy("cuMemcpyDtoHAsync", to, true, from, bytes))
     return result;
-  return enqueue(stream, "cuMemcpyDtoHAsync", [=] {
-    std::memcpy(to, reinterpret_cast<const void *>(from), bytes);
-    return int(Success);
-  });
+  return enqueue(stream, "cuMemcpyDtoHAsync",
+                 [=] {
+                   std::memcpy(to, reinterpret_cast<const void *>(from), bytes);
+                   return int(Success);
+                 },
+                 {nullptr, false, 2, 1});
 }
 
 STANDIN_API int cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, void *stream) {
@@ -208,16 +240,20 @@ STANDIN_API int cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, voi
     return result;
   if (to < from + bytes && from < to + bytes && to != from)
     return violation(InvalidValue, "cuMemcpyDtoDAsync: the two overlap");
-  return enqueue(stream, "cuMemcpyDtoDAsync", [=] {
-    std::memmove(reinterpret_cast<void *>(to), reinterpret_cast<const void *>(from), bytes);
-    return int(Success);
-  });
+  noteWrite(to);
+  return enqueue(stream, "cuMemcpyDtoDAsync",
+                 [=] {
+                   std::memmove(reinterpret_cast<void *>(to), reinterpret_cast<const void *>(from), bytes);
+                   return int(Success);
+                 },
+                 {nullptr, false, 2, 2});
 }
 
 STANDIN_API int cuMemsetD8Async(Address to, unsigned char value, size_t bytes, void *stream) {
   NEED_CONTEXT("cuMemsetD8Async");
   if (int result = checkCopy("cuMemsetD8Async", nullptr, false, to, bytes))
     return result;
+  noteWrite(to);
   return enqueue(stream, "cuMemsetD8Async", [=] {
     std::memset(reinterpret_cast<void *>(to), value, bytes);
     return int(Success);
@@ -277,20 +313,57 @@ STANDIN_API int cuKernelSetAttribute(int attribute, int value, void *handle, int
   return Success;
 }
 
+/// What cuLaunchKernel and cuLaunchKernelEx share.
+static int launch(const char *call, void *handle, const unsigned *grid, const unsigned *block, unsigned sharedBytes,
+                  void *stream, void **parameters, void **extra, bool early) {
+  Kernel *kernel = findKernel(handle);
+  if (!kernel || extra)
+    return violation(InvalidHandle, "%s: the kernel is not alive", call);
+  if (state().fails("launch"))
+    return Unknown;
+  Operation operation;
+  if (int result = prepareLaunch(*kernel, grid, block, sharedBytes, parameters, early, operation))
+    return result;
+  state().counts["early"] += early;
+  return enqueue(stream, call, std::move(operation), {kernel, early});
+}
+
 STANDIN_API int cuLaunchKernel(void *handle, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX,
                                unsigned blockY, unsigned blockZ, unsigned sharedBytes, void *stream, void **parameters,
                                void **extra) {
   NEED_CONTEXT("cuLaunchKernel");
-  Kernel *kernel = findKernel(handle);
-  if (!kernel || extra)
-    return violation(InvalidHandle, "cuLaunchKernel: the kernel is not alive");
-  if (state().fails("launch"))
-    return Unknown;
   const unsigned grid[] = {gridX, gridY, gridZ}, block[] = {blockX, blockY, blockZ};
-  Operation operation;
-  if (int result = prepareLaunch(*kernel, grid, block, sharedBytes, parameters, operation))
-    return result;
-  return enqueue(stream, "cuLaunchKernel", std::move(operation));
+  return launch("cuLaunchKernel", handle, grid, block, sharedBytes, stream, parameters, extra, false);
+}
+
+/// CUlaunchConfig and CUlaunchAttribute.
+struct LaunchAttribute {
+  int id;
+  alignas(8) int value;
+  char rest[60];
+};
+struct LaunchConfig {
+  unsigned grid[3], block[3], sharedBytes;
+  void *stream;
+  const LaunchAttribute *attributes;
+  unsigned numAttributes;
+};
+
+STANDIN_API int cuLaunchKernelEx(const LaunchConfig *config, void *handle, void **parameters, void **extra) {
+  NEED_CONTEXT("cuLaunchKernelEx");
+  if (!config || (config->numAttributes && !config->attributes))
+    return violation(InvalidValue, "cuLaunchKernelEx: no configuration");
+  bool early = false;
+  for (unsigned i = 0; i < config->numAttributes; ++i) {
+    const LaunchAttribute &attribute = config->attributes[i];
+    if (attribute.id != 6)
+      return violation(InvalidValue, "cuLaunchKernelEx: attribute %d is not known here", attribute.id);
+    early = early || attribute.value;
+  }
+  if (early && (architecture() < 90 || driverVersion() < 12030))
+    return violation(InvalidValue, "cuLaunchKernelEx: this device and driver cannot start kernels early");
+  return launch("cuLaunchKernelEx", handle, config->grid, config->block, config->sharedBytes, config->stream,
+                parameters, extra, early);
 }
 
 STANDIN_API int cuStreamCreate(void **stream, unsigned flags) {
@@ -325,6 +398,7 @@ STANDIN_API int cuStreamBeginCapture_v2(void *handle, int) {
   if (!state().streams.count(stream) || stream->capture)
     return violation(InvalidHandle, "cuStreamBeginCapture: not alive, or recording");
   stream->capture = new Graph();
+  stream->last = nullptr;
   return Success;
 }
 
@@ -339,34 +413,141 @@ STANDIN_API int cuStreamEndCapture(void *handle, void **graph) {
   return Success;
 }
 
+static int captureInfo(void *handle, int *status, uint64_t *id, void **graph, void *const **nodes, size_t *count) {
+  auto *stream = static_cast<Stream *>(handle);
+  if (!state().streams.count(stream))
+    return violation(InvalidHandle, "cuStreamGetCaptureInfo: the stream is not alive");
+  *status = stream->capture ? 1 : 0;
+  *id = 1;
+  *graph = stream->capture;
+  *nodes = &stream->last;
+  *count = stream->capture && stream->last ? 1 : 0;
+  return Success;
+}
+
+STANDIN_API int cuStreamGetCaptureInfo_v2(void *stream, int *status, uint64_t *id, void **graph, void *const **nodes,
+                                          size_t *count) {
+  NEED_CONTEXT("cuStreamGetCaptureInfo");
+  return captureInfo(stream, status, id, graph, nodes, count);
+}
+
+STANDIN_API int cuStreamGetCaptureInfo_v3(void *stream, int *status, uint64_t *id, void **graph, void *const **nodes,
+                                          const void **edges, size_t *count) {
+  NEED_CONTEXT("cuStreamGetCaptureInfo");
+  *edges = nullptr;
+  return captureInfo(stream, status, id, graph, nodes, count);
+}
+
 STANDIN_API int cuGraphInstantiateWithFlags(void **executable, void *handle, unsigned long long) {
   NEED_CONTEXT("cuGraphInstantiate");
   auto *graph = static_cast<Graph *>(handle);
   if (!state().graphs.count(graph))
     return violation(InvalidHandle, "cuGraphInstantiate: the graph is not alive");
-  auto *made = new Graph(*graph);
+  auto *made = new Executable{graph, {}, {}};
+  for (const auto &node : graph->nodes) {
+    made->operations[node.get()] = node->operation;
+    made->order.push_back(node.get());
+  }
   state().executables.insert(made);
   *executable = made;
+  ++state().counts["recorded"];
   return Success;
 }
 
 STANDIN_API int cuGraphLaunch(void *handle, void *stream) {
   NEED_CONTEXT("cuGraphLaunch");
-  auto *graph = static_cast<Graph *>(handle);
+  auto *graph = static_cast<Executable *>(handle);
   if (!state().executables.count(graph))
     return violation(InvalidHandle, "cuGraphLaunch: the graph is not alive");
   ++state().counts["graph"];
-  for (const Operation &operation : graph->operations)
-    if (int result = enqueue(stream, "cuGraphLaunch", operation))
+  for (const Node *node : graph->order)
+    if (int result = enqueue(stream, "cuGraphLaunch", graph->operations[node]))
       return result;
+  return Success;
+}
+
+/// The operation of a node in an executable graph; null where there is none, with one line.
+static Operation *findOperation(const char *call, void *handle, void *node) {
+  auto *executable = static_cast<Executable *>(handle);
+  if (!state().executables.count(executable) || !state().graphs.count(executable->source)) {
+    violation(InvalidHandle, "%s: the graph, or the one that it was made of, is not alive", call);
+    return nullptr;
+  }
+  auto found = executable->operations.find(static_cast<Node *>(node));
+  if (found == executable->operations.end()) {
+    violation(InvalidHandle, "%s: the node is of another graph", call);
+    return nullptr;
+  }
+  ++state().counts["changed"];
+  return &found->second;
+}
+
+struct KernelNodeParams {
+  void *function;
+  unsigned grid[3], block[3], sharedBytes;
+  void **parameters, **extra;
+  void *kernel, *context;
+};
+
+STANDIN_API int cuGraphExecKernelNodeSetParams_v2(void *graph, void *handle, const KernelNodeParams *params) {
+  NEED_CONTEXT("cuGraphExecKernelNodeSetParams");
+  Operation *operation = findOperation("cuGraphExecKernelNodeSetParams", graph, handle);
+  if (!operation)
+    return InvalidHandle;
+  const NodeKind &kind = static_cast<Node *>(handle)->kind;
+  if (!kind.kernel || params->function || params->extra || params->kernel != kind.kernel)
+    return violation(InvalidValue, "cuGraphExecKernelNodeSetParams: expected the kernel of the node");
+  return prepareLaunch(*kind.kernel, params->grid, params->block, params->sharedBytes, params->parameters, kind.early,
+                       *operation);
+}
+
+struct Memcpy3D {
+  size_t sourceX, sourceY, sourceZ, sourceLevel;
+  int sourceType;
+  const void *sourceHost;
+  Address sourceDevice;
+  void *sourceArray, *reserved0;
+  size_t sourcePitch, sourceHeight;
+  size_t targetX, targetY, targetZ, targetLevel;
+  int targetType;
+  void *targetHost;
+  Address targetDevice;
+  void *targetArray, *reserved1;
+  size_t targetPitch, targetHeight;
+  size_t width, height, depth;
+};
+
+STANDIN_API int cuGraphExecMemcpyNodeSetParams(void *graph, void *handle, const Memcpy3D *p, void *context) {
+  const char *call = "cuGraphExecMemcpyNodeSetParams";
+  NEED_CONTEXT(call);
+  Operation *operation = findOperation(call, graph, handle);
+  if (!operation)
+    return InvalidHandle;
+  const NodeKind &kind = static_cast<Node *>(handle)->kind;
+  if (context != &theContext || !kind.from || p->sourceType != kind.from || p->targetType != kind.to ||
+      p->height != 1 || p->depth != 1 || !p->width || p->sourceX || p->targetX || p->sourceY || p->targetY ||
+      p->sourceArray || p->targetArray || p->reserved0 || p->reserved1)
+    return violation(InvalidValue, "%s: expected a copy in one dimension, between memory of the same kinds", call);
+  const void *from = kind.from == 1 ? p->sourceHost : reinterpret_cast<const void *>(p->sourceDevice);
+  void *to = kind.to == 1 ? p->targetHost : reinterpret_cast<void *>(p->targetDevice);
+  const size_t bytes = p->width;
+  for (auto [type, address] : {std::pair(kind.from, from), std::pair(kind.to, static_cast<const void *>(to))})
+    if (!isInside(type == 1 ? state().pinned : state().memory, uintptr_t(address), bytes))
+      return violation(InvalidValue, "%s: %p lies in no live allocation of its kind", call, address);
+  if (kind.to == 2)
+    noteWrite(p->targetDevice);
+  *operation = [=] {
+    std::memmove(to, from, bytes);
+    return int(Success);
+  };
   return Success;
 }
 
 STANDIN_API int cuGraphExecDestroy(void *handle) {
   NEED_CONTEXT("cuGraphExecDestroy");
-  if (!state().executables.erase(static_cast<Graph *>(handle)))
+  if (!state().executables.erase(static_cast<Executable *>(handle)))
     return violation(InvalidHandle, "cuGraphExecDestroy: not alive");
-  delete static_cast<Graph *>(handle);
+  delete static_cast<Executable *>(handle);
   return Success;
 }
 

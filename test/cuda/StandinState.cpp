@@ -36,8 +36,9 @@ State::State() {
     auto error = reinterpret_cast<const char *(*)()>(find("llmopt_emulated_error_v1"));
     auto ranges =
         reinterpret_cast<void (*)(const void *const *, const size_t *, size_t)>(find("llmopt_emulated_ranges_v1"));
+    auto early = reinterpret_cast<decltype(EmulatedLibrary::setEarly)>(find("llmopt_emulated_early_v1"));
     if (kernels && error && ranges)
-      emulated.push_back({kernels(), error, ranges});
+      emulated.push_back({kernels(), error, ranges, early});
     else
       violation(0, "%s: expected an artefact of -emit=cuda -emulate: %s", path.c_str(),
                 library ? "no kernels" : dlerror());
@@ -84,11 +85,16 @@ bool standin::isInside(const std::map<uintptr_t, size_t> &where, uintptr_t addre
   return address - base <= size && bytes <= size - (address - base);
 }
 
-int standin::enqueue(void *handle, const char *call, Operation operation) {
+int standin::enqueue(void *handle, const char *call, Operation operation, NodeKind kind) {
   auto *stream = static_cast<Stream *>(handle);
   if (!state().streams.count(stream))
     return violation(InvalidHandle, "%s: the stream is not alive", call);
-  (stream->capture ? stream->capture->operations : stream->pending).push_back(std::move(operation));
+  if (!stream->capture) {
+    stream->pending.push_back(std::move(operation));
+    return Success;
+  }
+  stream->capture->nodes.push_back(std::make_unique<Node>(Node{std::move(operation), kind}));
+  stream->last = stream->capture->nodes.back().get();
   return Success;
 }
 

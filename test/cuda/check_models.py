@@ -24,9 +24,10 @@ import onnx
 import standin
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "control")]
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "control"), str(HERE.parents[1] / "scripts/gpu_check")]
 import cases as control  # noqa: E402
 import check_model  # noqa: E402
+import shapes  # noqa: E402
 
 TOLERANCE = 1e-4
 NARROW = {"-fp16": 5e-3, "-bf16": 4e-2}
@@ -65,6 +66,9 @@ FLOAT8_COSINE = 0.98
 CONTROL = ("branches", "nested_branches", "while_loop", "scanning_loop", "growing_state", "masked_assignment", "filled",
            "counts_to_outputs", "lstm_direction_bidirectional_lengths")
 DECODERS = ("zoo/gpt2.optimum-past", "zoo/llama.dynamo-past")
+# Wide and long enough that sums are cut into parts: K of products, keys of single queries.
+WIDE = {"bert-tiny": [[], ["-fp16"], ["-quantize-int8", "-allow-slower"]], "gpt2-tiny": [[], ["-bf16"]],
+        "llama-tiny": [["-fp16"]]}
 
 
 def rounds_rows(options):
@@ -148,17 +152,26 @@ class Checker:
                 problems.append(str(error))
         self.report(name, problems)
 
-    def check_generation(self, name, path, options=()):
-        command = ["--generate", "6", "--prompt", "5,6,7,40,11"]
+    def check_generation(self, name, path, tokens=6, prompt=5, options=()):
+        """The tokens are those of the CPU; from the third on a token is one launch of one
+        graph, whose nodes are changed."""
+        ids = ",".join(str(5 + 7 * i % 31) for i in range(prompt))
+        command = ["--generate", str(tokens), "--prompt", ids]
         with tempfile.TemporaryDirectory() as folder:
             try:
                 cpu, model, kernels = self.compile(path, folder, "-kv-cache", *options)
+                log = pathlib.Path(folder) / "log"
                 texts = [subprocess.run([self.run, artefact, *command], capture_output=True, text=True, env=environment)
-                         for artefact, environment in ((cpu, None), (model, standin.environment(self.driver, kernels)))]
+                         for artefact, environment in ((cpu, None), (model, standin.environment(self.driver, kernels, log=log)))]
                 ids = [text.stdout.split("\n")[0] for text in texts]
                 problems = [t.stderr.strip() for t in texts if t.returncode]
                 if not problems and (not ids[0] or ids[0] != ids[1]):
                     problems = [f"expected the tokens {ids[0]}, but got {ids[1]}"]
+                counts = dict(part.split("=") for part in log.read_text().split())
+                graphs, recorded, changed = (int(counts.get(what, 0)) for what in ("graph", "recorded", "changed"))
+                if not problems and (graphs != tokens - 2 or recorded != 1 or not changed):
+                    problems = [f"expected {tokens - 2} launches of one graph, but got {graphs} of {recorded}, with "
+                                f"{changed} changes"]
             except Exception as error:
                 problems = [str(error)]
         self.report(name, problems)
@@ -215,7 +228,17 @@ def main():
     for options in ["-quantize-int4"], ["-quantize-int4=inputs:float"], ["-quantize-int8=inputs:float"]:
         name = " ".join([DECODERS[1], "-kv-cache", *options])
         if wanted(name):
-            checker.check_generation(name, HERE.parent / (DECODERS[1] + ".onnx"), options)
+            checker.check_generation(name, HERE.parent / (DECODERS[1] + ".onnx"), options=options)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, cases in WIDE.items():
+            path = shapes.write(name, folder, seed=3)
+            inputs = check_model.model_inputs(onnx.load(str(path), load_external_data=False))
+            for options in cases:
+                if wanted("wide " + name):
+                    feeds = list(check_model.cases(inputs, (1,), (1, 40), {}, seeds=1, pasts=(0, 290)))
+                    checker.check_feeds(f"wide {name} {' '.join(options)}", path, feeds, options)
+            if wanted("wide " + name) and name != "bert-tiny":
+                checker.check_generation(f"wide {name} -kv-cache -fp16", path, tokens=8, prompt=252, options=["-fp16"])
     if wanted("graphs"):
         checker.check_graphs(HERE.parent / "models/bert-tiny.torchscript.onnx")
     print(f"{checker.passed} passed, {checker.failed} failed")

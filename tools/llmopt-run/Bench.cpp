@@ -28,8 +28,9 @@ void printProfile(llmopt_model *model, const BoundSession &session) {
   for (uint32_t s = 0; s < steps; ++s) {
     const llmopt_step_profile &p = profiles[s];
     double runs = p.runs ? double(p.runs) : 1;
-    std::printf("%6u  %6lld  %11.2f  %5.1f%%  %s\n", s, static_cast<long long>(p.tiles),
-                double(p.total_ns) / runs / 1000, total > 0 ? 100 * double(p.total_ns) / total : 0, p.name);
+    std::printf("%6u  %6lld  %11.2f  %5.1f%%  %s%s%s\n", s, static_cast<long long>(p.tiles),
+                double(p.total_ns) / runs / 1000, total > 0 ? 100 * double(p.total_ns) / total : 0, p.name,
+                *p.provider ? ", by " : "", p.provider);
   }
 }
 } // namespace
@@ -66,7 +67,8 @@ void llmopt::run::measure(llmopt_model *model, const Options &options, BoundSess
   if (synthetic)
     std::printf("inputs   %s\n", syntheticText);
   if (*infoOf(model).architectures)
-    std::printf("device   the first CUDA device%s\n", options.noGraphs ? ", without graphs" : "");
+    std::printf("device   the first CUDA device%s%s\n", options.noGraphs ? ", without graphs" : "",
+                options.noOverlap ? ", without overlap" : "");
   else
     std::printf("threads  %u\n", threads);
   std::printf("runs     %zu\nmedian   %.4f ms\nmin      %.4f ms\n"

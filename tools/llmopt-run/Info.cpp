@@ -15,6 +15,9 @@ void llmopt::run::printInfo(llmopt_model *model, const Options &options) {
   std::printf("target    %s\n", info.target);
   if (*info.architectures)
     std::printf("gpu       %s\n", info.architectures);
+  if (info.num_library_steps)
+    std::printf("library   %u steps: cuBLASLt, where it is installed and was measured to be faster\n",
+                info.num_library_steps);
   std::printf("needs     %s\n", *info.cpu_features ? info.cpu_features : "no particular CPU feature");
   std::printf("build id  ");
   for (uint8_t byte : info.build_id)

@@ -82,6 +82,7 @@ training (models compiled with -train)
 settings
   --threads N             threads to use (default: the CPUs of this process)
   --no-graphs             on a GPU: launch kernels one by one, without CUDA graphs
+  --no-overlap            on a GPU: start no kernel before the one in front of it is done
   --weights FILE          weights file (default: embedded, else beside the model);
                           random:SEED makes weights up, for measurements; of a
                           .safetensors the artefact's recipes make them
@@ -347,6 +348,7 @@ Options llmopt::run::parseOptions(int argc, char **argv) {
       flag("info", options.info),
       flag("profile", options.profile),
       flag("no-graphs", options.noGraphs),
+      flag("no-overlap", options.noOverlap),
       flag("check", options.check),
       flag("help", options.help),
       flag("version", options.version),

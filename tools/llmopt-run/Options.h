@@ -18,6 +18,7 @@ struct Options {
   std::string output;
   std::string weights;
   std::vector<std::pair<std::string, int64_t>> shape; ///< symbol = value
+  bool noOverlap = false;                             ///< on a device: kernels strictly one after the other
   bool noGraphs = false;                              ///< on a device: launch step by step
   uint32_t threads = 0;                               ///< 0: all CPUs
   bool copyWeights = false;

@@ -281,6 +281,7 @@ BoundSession::BoundSession(llmopt_model *model, const Options &options, std::vec
   so.profile = options.profile;
   so.no_device_graphs = options.noGraphs;
   so.poison = options.poison;
+  so.no_device_overlap = options.noOverlap;
   llmopt_session *created = nullptr;
   llmopt_error error;
   check(llmopt_session_create(model, &so, &created, &error), error);

@@ -54,6 +54,7 @@ struct CommandLine {
   std::string cpu = "native";
   bool emulate = false;
   std::string cudaArch = "sm_80";
+  std::string cudaTune; ///< file of measured products
 
   std::string precision; ///< "f16" with -fp16, "bf16" with -bf16
   bool fp8 = false;

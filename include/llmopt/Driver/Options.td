@@ -27,6 +27,7 @@ def mcpu_EQ : J<"mcpu", "<cpu>", "CPU to compile for, an LLVM name; native (defa
 def subgraph_EQ : J<"subgraph", "<name>", "Graph of a BeamSearch, GreedySearch or Sampling to compile: decoder (default), encoder">, Group<grp_target>;
 def target_EQ : J<"target", "<triple>", "Machine to compile for, e.g. aarch64-linux-gnu (default: this one)">, Group<grp_target>;
 def emulate : F<"emulate", "With -emit=cuda -o m.so: run the CUDA code on the CPU, without a GPU">, Group<grp_target>;
+def cuda_tune_EQ : J<"cuda-tune", "<path>", "Measured times of products on a GPU (scripts/gpu-check writes them): where cuBLASLt is faster, it computes">, Group<grp_target>;
 def cuda_arch_EQ : J<"cuda-arch", "<sm>+..", "GPU architectures for nvcc, e.g. sm_80+sm_90a (default sm_80); PTX of the newest serves later GPUs">, Group<grp_target>;
 
 def prune_EQ : J<"prune", "heads:<n>", "Keep <n> attention heads per layer">, Group<grp_structure>;

@@ -107,7 +107,9 @@ typedef enum llmopt_buffer_kind {
   LLMOPT_BUFFER_OUTPUT = 4,   /* the caller's pointer for output `index` */
   LLMOPT_BUFFER_CONSTANT = 5, /* `data` in the artefact, read only */
   LLMOPT_BUFFER_VIEW = 6,     /* buffer `index` displaced by `offset` bytes */
-  LLMOPT_BUFFER_CACHE = 7     /* cache `index` of the session */
+  LLMOPT_BUFFER_CACHE = 7,    /* cache `index` of the session */
+  LLMOPT_BUFFER_ZERO = 8      /* `size` bytes that are zero when a step starts and that it leaves
+                                 zero: all of these buffers are the same memory */
 } llmopt_buffer_kind;
 
 typedef struct llmopt_buffer {
@@ -250,6 +252,39 @@ typedef struct llmopt_device_kernel {
 
 typedef enum llmopt_device_kind { LLMOPT_DEVICE_CUDA = 1 } llmopt_device_kind;
 
+/* A product y = activation(x W + bias) + residual of 16-bit floats, sums f32, that a library
+ * (cuBLASLt) may compute instead of the step's kernel. W is packed as for the kernel: [n][k
+ * rounded up to 8]. A product has a residual or an activation, not both. */
+typedef enum llmopt_library_activation {
+  LLMOPT_LIBRARY_NONE = 0,
+  LLMOPT_LIBRARY_RELU = 1,
+  LLMOPT_LIBRARY_GELU_TANH = 2
+} llmopt_library_activation;
+
+#define LLMOPT_LIBRARY_ATTRIBUTES 9
+
+/* Where the library is faster, by measurement: on a device of this name, for these rows. */
+typedef struct llmopt_library_choice {
+  const char *device; /* as the driver names it */
+  int64_t least_rows, most_rows;
+  /* Values of CUBLASLT_ALGO_CONFIG_ attributes 0 to 8: id, tile, split K, reduction scheme,
+   * swizzling, custom option, stages, inner shape, cluster shape */
+  int32_t algorithm[LLMOPT_LIBRARY_ATTRIBUTES];
+  uint32_t reserved;
+} llmopt_library_choice;
+
+typedef struct llmopt_library_product {
+  uint32_t step;
+  uint32_t dtype;                    /* of all operands: LLMOPT_F16 or LLMOPT_BF16 */
+  uint32_t x, w, bias, residual, y;  /* which of the step's arguments; bias and residual may be
+                                        LLMOPT_NONE */
+  uint32_t activation;               /* llmopt_library_activation */
+  uint32_t rows, row_stride, row_offset; /* expressions; elements, of x */
+  uint32_t first_choice, num_choices;
+  uint32_t reserved;
+  int64_t n, k;
+} llmopt_library_product;
+
 /* Steps that run on a device. Their `kernel` is NULL, and buffers of all kinds are
  * in device memory while they run: the runtime copies weights and constants there
  * once, inputs and outputs with every run. */
@@ -265,6 +300,12 @@ typedef struct llmopt_device {
                                    "sm_80,sm_90a,compute_90a" */
   const void *image;            /* a fat binary */
   const void *image_end;
+
+  /* Absent in the smallest accepted struct_size, which ends here. */
+  uint32_t num_products;
+  uint32_t num_choices;
+  const llmopt_library_product *products; /* by step, ascending */
+  const llmopt_library_choice *choices;
 } llmopt_device;
 
 /* A weight that is trained: an input of both entries of llmopt_training, and behind

@@ -14,6 +14,11 @@ using lm::SymExpr;
 namespace {
 
 constexpr int64_t kAttentionThreads = 128; // of attention.cuh
+constexpr int64_t kFewQueryRows = 16;      // of flash_attention.cuh
+
+/// Keys of few queries are cut into parts of so many at least, until two blocks come to a
+/// multiprocessor: what they do is wait for memory.
+constexpr int64_t kMostKeySplits = 16, kLeastPartKeys = 128, kBlocksOfFew = 2 * kEnoughBlocks;
 
 /// Rows of a block: 16 per warp.
 int64_t chooseRows(const SymExpr &queries) {
@@ -51,6 +56,24 @@ LogicalResult cuda::draftAttention(kernel::AttentionOp attention, Draft &d) {
   std::string query = columns("q", attention.getQOffset()), key = columns("k", attention.getKOffset()),
               value = columns("v", attention.getVOffset()),
               mask = d.optional(attention.getMask(), "const void", "mask"), out = d.buffer(type, "y");
+  const bool flash = dim <= kMaxFlashDim && valueDim <= kMaxFlashDim;
+  // Whether queries are few, mostly shows at run time: a prompt has many, a token behind it one.
+  // Both kernels of f32 beside each other need more registers than there are.
+  const bool mayBeFew = flash && !element.isF32() && q[1].getConstant().value_or(0) * group <= kFewQueryRows;
+  const int64_t rows = mayBeFew ? 64 : chooseRows(q[1]);
+  SymExpr isFew(0), splits(1), units = q[0] * SymExpr(heads / group);
+  std::string split = "{1, nullptr, nullptr}";
+  if (mayBeFew) {
+    isFew = isAtMost(q[1] * SymExpr(group), kFewQueryRows);
+    splits = chooseSplits(units, SymExpr::min(SymExpr(kMostKeySplits), SymExpr::ceilDiv(k[1], SymExpr(kLeastPartKeys))),
+                          kBlocksOfFew);
+    const SymExpr some = SymExpr::min(splits - SymExpr(1), SymExpr(1)) * isFew;
+    const std::string partials =
+        d.temporary("float", "partials", some * units * splits * SymExpr(rows * (roundUp(valueDim, 16) + 2) * 4));
+    const std::string counters = d.zeros(some * units, "counters");
+    split = "{" + d.size(splits, "splits") + ", " + partials + ", " + counters + "}";
+    d.note = "of few queries, parts of the keys " + splits.str();
+  }
   SmallVector<SymExpr> strides(4, SymExpr(0));
   if (attention.getMask() && attention.getMaskKind() != lm::MaskKind::KeyLengths) {
     SmallVector<SymExpr> dims = getDims(attention.getMask());
@@ -72,14 +95,14 @@ LogicalResult cuda::draftAttention(kernel::AttentionOp attention, Draft &d) {
                            boolText(attention.getCausal()) +
                            ", llmopt::FullyMasked::" + lm::stringifyFullyMasked(attention.getFullyMasked()).str();
   const std::string scale = floatLiteral(attention.getScale().convertToDouble());
-  if (dim > kMaxFlashDim || valueDim > kMaxFlashDim) {
+  if (!flash) {
     d.threads = kAttentionThreads;
     d.body = "llmopt::attention<" + form + ", " + std::to_string(valueDim) + ">(" + query + ", " + key + ", " + value +
              ", " + mask + ", " + out + ", " + shape + ", " + scale + ");";
     d.step.tiles = q[0] * q[1] * SymExpr(heads);
     return success();
   }
-  const int64_t size = element.getIntOrFloatBitWidth() / 8, rows = chooseRows(q[1]);
+  const int64_t size = element.getIntOrFloatBitWidth() / 8;
   int64_t align = kChunkBytes;
   auto restrict = [&](Value operand, uint64_t offset, int64_t head) {
     for (int64_t limit : {alignmentOf(operand, size), alignmentOf(getDims(operand)[2], size),
@@ -92,13 +115,19 @@ LogicalResult cuda::draftAttention(kernel::AttentionOp attention, Draft &d) {
   d.threads = static_cast<int>(2 * rows);
   d.sharedBytes = flashSharedBytes(rows, dim, valueDim, size);
   const char *mma = element.isF16() ? "MmaF16" : element.isBF16() ? "MmaBf16" : "MmaF32";
-  d.body = std::string("using Form = llmopt::FlashForm<llmopt::") + mma + ", " + std::to_string(dim) + ", " +
-           std::to_string(valueDim) + ", " + std::to_string(rows) + ", " + form + ", llmopt::FlashKind::batched, " +
-           std::to_string(align) + ">;\n  static_assert(Form::kThreads == " + std::to_string(d.threads) +
+  auto formText = [&](const char *kind) {
+    return std::string("llmopt::FlashForm<llmopt::") + mma + ", " + std::to_string(dim) + ", " +
+           std::to_string(valueDim) + ", " + std::to_string(rows) + ", " + form + ", llmopt::FlashKind::" + kind +
+           ", " + std::to_string(align) + ">";
+  };
+  d.body = "using Form = " + formText("batched") + (mayBeFew ? ";\n  using Few = " + formText("decode") : "") +
+           ";\n  static_assert(Form::kThreads == " + std::to_string(d.threads) +
            " && Form::kSharedBytes == " + std::to_string(d.sharedBytes) +
-           ", \"as launched\");\n  llmopt::flash_attention<Form>(" + query + ", " + key + ", " + value + ", " + out +
-           ", {" + shape + ", " + mask + ", nullptr, nullptr, " + scale + ", 1.0f, {1, nullptr, nullptr}});";
-  d.step.tiles = q[0] * SymExpr(heads) * SymExpr::ceilDiv(q[1], rows);
+           ", \"as launched\");\n  llmopt::" + (mayBeFew ? "flash_any_queries<Form, Few>" : "flash_attention<Form>") +
+           "(" + query + ", " + key + ", " + value + ", " + out + ", {" + shape + ", " + mask + ", nullptr, nullptr, " +
+           scale + ", 1.0f, " + split + "});";
+  d.step.tiles = isFew * units * SymExpr::min(q[1], SymExpr(1)) * splits +
+                 (SymExpr(1) - isFew) * q[0] * SymExpr(heads) * SymExpr::ceilDiv(q[1], rows);
   return success();
 }
 

@@ -55,6 +55,7 @@ std::optional<Form> chooseForm(const SymExpr &width, Type element, ValueRange va
 /// "using Form = ..;\n  static_assert(..);\n  ", and what launches it.
 std::string beginRows(const Form &form, const std::string &type, const SymExpr &rows, Draft &d) {
   d.threads = static_cast<int>(form.threads * form.rows);
+  d.minBlocks = std::max(1, 512 / d.threads); // up to 128 registers: rows stay in them
   d.step.tiles = SymExpr::ceilDiv(rows, form.rows);
   return "using Form = " + form.text(type) + ";\n  static_assert(Form::kBlock == " + std::to_string(d.threads) +
          " && Form::kRows == " + std::to_string(form.rows) + ", \"as launched\");\n  ";

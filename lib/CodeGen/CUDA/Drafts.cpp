@@ -36,6 +36,15 @@ std::string cuda::typeText(Type element) {
                                           : "float";
 }
 
+SymExpr cuda::isAtMost(const SymExpr &value, int64_t limit) {
+  return SymExpr::min(SymExpr::max(SymExpr(limit + 1) - value, SymExpr(0)), SymExpr(1));
+}
+
+SymExpr cuda::chooseSplits(const SymExpr &blocks, const SymExpr &most, int64_t enough) {
+  SymExpr wanted = SymExpr::floorDiv(SymExpr(enough), SymExpr::max(blocks, SymExpr(1)));
+  return SymExpr::max(SymExpr::min(most, wanted), SymExpr(1));
+}
+
 int64_t cuda::alignmentOf(const SymExpr &expr, int64_t size) {
   for (int64_t bytes = kChunkBytes; bytes > size; bytes /= 2)
     if (SymExpr::divideExactly(expr, bytes / size))
@@ -57,6 +66,16 @@ std::string Draft::buffer(const std::string &type, const std::string &name) {
 
 std::string Draft::optional(Value value, const std::string &type, const std::string &name) {
   return value ? buffer(type, name) : "nullptr";
+}
+
+std::string Draft::temporary(const std::string &type, const std::string &name, const SymExpr &bytes) {
+  step.temporaries.push_back(SymExpr::max(bytes, SymExpr(16)));
+  return buffer(type, name);
+}
+
+std::string Draft::zeros(const SymExpr &words, const std::string &name) {
+  step.zeros = SymExpr::max(words * SymExpr(4), SymExpr(16));
+  return buffer("uint32_t", name);
 }
 
 std::string Draft::size(const SymExpr &value, const std::string &name) {

@@ -24,6 +24,13 @@ int64_t alignmentOf(const lm::SymExpr &expr, int64_t size);
 /// elements only, memory of the model's own to far more.
 int64_t alignmentOf(mlir::Value value, int64_t size);
 
+/// 1 for up to `limit`, else 0.
+lm::SymExpr isAtMost(const lm::SymExpr &value, int64_t limit);
+/// Blocks that fill a GPU: a H100 has 132 multiprocessors.
+constexpr int64_t kEnoughBlocks = 128;
+/// In how many parts a sum is cut so that `blocks` of them become enough: at most `most`.
+lm::SymExpr chooseSplits(const lm::SymExpr &blocks, const lm::SymExpr &most, int64_t enough);
+
 /// Attention and the cache (DraftAttention.cpp).
 mlir::LogicalResult draftAttention(kernel::AttentionOp attention, Draft &draft);
 mlir::LogicalResult draftKVAppend(kernel::KVAppendOp append, Draft &draft);

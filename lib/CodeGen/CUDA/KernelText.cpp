@@ -34,7 +34,8 @@ std::string cuda::printKernels(const Sources &sources) {
                    "results, arithmetic and memory traffic over shape symbols.",
                os);
   os << "#include \"llmopt/cuda/flash_attention.cuh\"\n#include \"llmopt/cuda/matmul.cuh\"\n"
-        "#include \"llmopt/cuda/narrow_any_rows.cuh\"\n#include \"llmopt/cuda/norm.cuh\"\n\n";
+        "#include \"llmopt/cuda/narrow_any_rows.cuh\"\n#include \"llmopt/cuda/grid.cuh\"\n#include "
+        "\"llmopt/cuda/norm.cuh\"\n\n";
   loops::printTextPreamble(os, loops::TextStyle::Cuda);
   bool first = true;
   for (const CudaKernel &kernel : sources.kernels) {
@@ -83,6 +84,12 @@ std::string cuda::printEmulation(const Sources &sources) {
         "*pointers, "
         "const size_t *sizes, size_t count) {\n  llmopt_emulation::unregister_ranges();\n"
         "  for (size_t i = 0; i < count; ++i)\n    llmopt_emulation::register_range(pointers[i], sizes[i]);\n}\n"
+        "// Whether a launch may begin before the one in front is done, and which of that memory no kernel writes.\n"
+        "extern \"C\" __attribute__((visibility(\"default\"))) void llmopt_emulated_early_v1(int enabled, void "
+        "(*change)(int waited),\n    const void *const *constants, const size_t *sizes, size_t count) {\n"
+        "  llmopt_emulation::early_launch = {enabled != 0, change};\n"
+        "  for (size_t i = 0; i < count; ++i) {\n    llmopt_emulation::unregister_range(constants[i]);\n"
+        "    llmopt_emulation::register_range(constants[i], sizes[i], true);\n  }\n}\n"
         "// Why a run returned false, on this thread.\n"
         "extern \"C\" __attribute__((visibility(\"default\"))) const char *llmopt_emulated_error_v1() { return "
         "llmopt_emulation::last_error(); }\n";

@@ -6,14 +6,12 @@
 
 namespace llmopt::cuda {
 
-/// Blocks that fill a GPU: a H100 has 132 multiprocessors.
-constexpr int64_t kEnoughBlocks = 128;
 constexpr int64_t kFewThreads = 128; // kGemvThreads
 
 /// The tiles of mma_gemm.cuh; the generated text asserts threads and bytes.
 struct Tile {
   const char *name;
-  int64_t m, n, threads, sharedBytes;
+  int64_t m, n, threads, sharedBytes, sliceBytes;
 };
 /// The largest tile that still gives every multiprocessor a block; 64 x 64 where the
 /// number of rows is known at run time only. `wide`: not the largest of all.
@@ -28,9 +26,6 @@ struct FewRows {
 FewRows chooseFewRows(int64_t n);
 /// kFewRows of an element type of `size` bytes.
 constexpr int64_t getFewRows(int64_t size) { return size == 4 ? 4 : 8; }
-
-/// 1 for up to `limit`, else 0.
-lm::SymExpr isAtMost(const lm::SymExpr &value, int64_t limit);
 
 /// "llmopt::GemmEpilogue<..>;\n  const Epilogue epilogue{y, bias, ..", without the closing brace.
 /// `zero`: x has a zero point.

@@ -154,15 +154,26 @@ llvm::Error llmopt::cuda::writeSources(const Sources &sources, StringRef folder)
   return llvm::Error::success();
 }
 
-FailureOr<Sources> llmopt::cuda::planSources(ModuleOp plan, ArrayRef<std::string> architectures,
-                                             StringRef symbolPrefix) {
+FailureOr<Sources> llmopt::cuda::planSources(ModuleOp plan, ArrayRef<std::string> architectures, StringRef symbolPrefix,
+                                             StringRef tuneFile) {
   auto function = plan.lookupSymbol<func::FuncOp>("main");
   if (!function)
     return plan.emitError() << "expected a function @main";
-  CudaStepEmitter emitter;
+  llvm::Expected<TuneTable> tune = TuneTable::load(tuneFile);
+  if (!tune)
+    return report(plan, tune.takeError());
+  CudaStepEmitter emitter(*tune);
   FailureOr<PlannedModel> model = buildTables(function, emitter);
   if (failed(model))
     return failure();
+  for (const std::string &name : architectures)
+    for (const CudaKernel &kernel : emitter.getKernels()) {
+      unsigned number = 0;
+      if (!StringRef(name).take_while(llvm::isDigit).getAsInteger(10, number) && int(number) < kernel.leastArchitecture)
+        return plan.emitError() << "sm_" << name << " has no tensor cores for f32 and bf16, which kernel "
+                                << kernel.name << " needs: expected -fp16, or -cuda-arch=sm_"
+                                << kernel.leastArchitecture << " or later";
+    }
   model->tables.compiler = "llmopt " LLMOPT_VERSION;
   model->tables.target = kHostTriple;
   return Sources{std::move(*model), emitter.getKernels(), architectures.vec(), symbolPrefix.str()};
@@ -206,8 +217,8 @@ std::string llmopt::cuda::findWithoutFloat8(ArrayRef<std::string> architectures)
 }
 
 LogicalResult llmopt::cuda::emitCudaProject(ModuleOp plan, StringRef output, ArrayRef<std::string> architectures,
-                                            StringRef symbolPrefix) {
-  FailureOr<Sources> sources = planSources(plan, architectures, symbolPrefix);
+                                            StringRef symbolPrefix, StringRef tuneFile) {
+  FailureOr<Sources> sources = planSources(plan, architectures, symbolPrefix, tuneFile);
   if (failed(sources))
     return failure();
   bool existed = llvm::sys::fs::exists(output);
@@ -219,12 +230,12 @@ LogicalResult llmopt::cuda::emitCudaProject(ModuleOp plan, StringRef output, Arr
 
 LogicalResult llmopt::cuda::emitCudaLibrary(ModuleOp plan, ArrayRef<std::string> architectures,
                                             const CudaLibraryOptions &options) {
-  FailureOr<Sources> sources = planSources(plan, architectures, options.symbolPrefix);
+  FailureOr<Sources> sources = planSources(plan, architectures, options.symbolPrefix, options.tuneFile);
   return failed(sources) ? failure() : report(plan, writeLibrary(*sources, options, /*emulate=*/false));
 }
 
 LogicalResult llmopt::cuda::emitCudaCode(ModuleOp plan, StringRef output, StringRef architecture, CudaCode code) {
-  FailureOr<Sources> sources = planSources(plan, {architecture.str()}, "");
+  FailureOr<Sources> sources = planSources(plan, {architecture.str()}, "", "");
   if (failed(sources))
     return failure();
   bool isPtx = code == CudaCode::Ptx;
@@ -250,6 +261,6 @@ LogicalResult llmopt::cuda::emitCudaCode(ModuleOp plan, StringRef output, String
 }
 
 LogicalResult llmopt::cuda::emitCudaEmulation(ModuleOp plan, const CudaLibraryOptions &options) {
-  FailureOr<Sources> sources = planSources(plan, {"80"}, options.symbolPrefix);
+  FailureOr<Sources> sources = planSources(plan, {"80"}, options.symbolPrefix, options.tuneFile);
   return failed(sources) ? failure() : report(plan, writeLibrary(*sources, options, /*emulate=*/true));
 }

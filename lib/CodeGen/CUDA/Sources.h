@@ -16,9 +16,9 @@ struct Sources {
   std::string symbolPrefix;
 };
 
-/// Kernels and tables of @main. A failure has been reported.
+/// Kernels and tables of @main. `tuneFile`: see TuneTable::load. A failure has been reported.
 mlir::FailureOr<Sources> planSources(mlir::ModuleOp plan, llvm::ArrayRef<std::string> architectures,
-                                     llvm::StringRef symbolPrefix);
+                                     llvm::StringRef symbolPrefix, llvm::StringRef tuneFile);
 
 /// model.cu: one function per kernel.
 std::string printKernels(const Sources &sources);

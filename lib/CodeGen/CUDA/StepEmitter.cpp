@@ -114,9 +114,16 @@ static std::string breakLines(StringRef text) {
   return result;
 }
 
+/// f32 products are three of tf32, which came with sm_80, as bf16 did.
+static int getLeastArchitecture(StringRef body) {
+  return body.contains("llmopt::MmaF32") || body.contains("llmopt::MmaBf16") ? 80 : 75;
+}
+
 StepKernel CudaStepEmitter::finish(Draft draft, Operation *op) {
   std::string parameters = llvm::join(draft.parameters, ", ");
-  auto [it, isNew] = byForm.try_emplace(parameters + "\n" + draft.body, kernels.size());
+  std::string body = (draft.prologue.empty() ? "" : "  " + draft.prologue + "\n") +
+                     "  llmopt::grid_dependency_wait();\n  llmopt::grid_dependents_launch();\n  " + draft.body;
+  auto [it, isNew] = byForm.try_emplace(parameters + "\n" + body, kernels.size());
   if (isNew) {
     CudaKernel kernel;
     kernel.name = uniqueName(draft.hint);
@@ -124,13 +131,22 @@ StepKernel CudaStepEmitter::finish(Draft draft, Operation *op) {
     kernel.dims = draft.step.dims.size();
     kernel.threads = draft.threads;
     kernel.sharedBytes = draft.sharedBytes;
-    kernel.text = breakLines("extern \"C\" __global__ void __launch_bounds__(" + std::to_string(draft.threads) + ") " +
-                             kernel.name + "(" + parameters + ") {\n  " + draft.body + "\n}\n");
+    kernel.leastArchitecture = getLeastArchitecture(draft.body);
+    std::string bounds =
+        std::to_string(draft.threads) + (draft.minBlocks ? ", " + std::to_string(draft.minBlocks) : "");
+    kernel.text = breakLines("extern \"C\" __global__ void __launch_bounds__(" + bounds + ") " + kernel.name + "(" +
+                             parameters + ") {\n" + body + "\n}\n");
     kernels.push_back(std::move(kernel));
   }
   CudaKernel &kernel = kernels[it->second];
-  kernel.uses.push_back(describe(op));
+  kernel.uses.push_back(describe(op) + (draft.note.empty() ? "" : "; " + toComment(draft.note)));
   draft.step.kernel = kernel.name;
+  if (draft.step.library) {
+    ModelTables::LibraryProduct &product = *draft.step.library;
+    product.choices = tune.find(draft.libraryType, product.n, product.k, draft.libraryEpilogue);
+    if (product.choices.empty())
+      draft.step.library.reset();
+  }
   return draft.step;
 }
 

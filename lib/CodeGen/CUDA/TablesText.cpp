@@ -96,9 +96,28 @@ static void printDevice(const Sources &sources, raw_ostream &os) {
   for (const ModelTables::Step &step : sources.model.tables.steps)
     kernels.push_back(step.control == LLMOPT_CONTROL_NONE ? indices[step.kernel] : LLMOPT_NONE);
   printIndices(os, "step_kernels", kernels);
+  size_t numChoices = 0;
+  std::vector<const ModelTables::LibraryChoice *> choices;
+  printArray(os, "llmopt_library_product", "library_products", sources.model.tables.products,
+             [&](const ModelTables::LibraryProduct &p) {
+               os << "{" << p.step << ", " << p.dtype;
+               for (uint32_t value :
+                    {p.x, p.w, p.bias, p.residual, p.y, p.activation, p.rows, p.rowStride, p.rowOffset})
+                 os << ", " << value << "u";
+               os << ", " << numChoices << ", " << p.choices.size() << ", 0, " << p.n << ", " << p.k << "}";
+               numChoices += p.choices.size();
+               for (const ModelTables::LibraryChoice &choice : p.choices)
+                 choices.push_back(&choice);
+             });
+  printArray(os, "llmopt_library_choice", "library_choices", choices, [&](const ModelTables::LibraryChoice *c) {
+    os << "{" << toLiteral(c->device) << ", " << c->leastRows << ", " << c->mostRows << ", ";
+    printDims(os, c->algorithm);
+    os << ", 0}";
+  });
   os << "const llmopt_device device = {sizeof(llmopt_device), LLMOPT_DEVICE_CUDA, " << sources.kernels.size()
      << ", 0,\n    device_kernels, step_kernels, \"" << getArchitectureList(sources)
-     << "\", llmopt_image, llmopt_image_end};\n#endif\n";
+     << "\", llmopt_image, llmopt_image_end,\n    " << sources.model.tables.products.size() << ", " << choices.size()
+     << ", library_products, library_choices};\n#endif\n";
 }
 
 std::string cuda::printTables(const Sources &sources) {

@@ -322,7 +322,8 @@ void TextBuilder::print(const LoopSpec &spec, llvm::raw_ostream &os) {
     }
     if (!spec.scratchBytes.isConstant(0))
       os << separator << "char *all_scratch";
-    os << ") {\n  const int64_t tile = blockIdx.x;\n";
+    os << ") {\n  llmopt::grid_dependency_wait();\n  llmopt::grid_dependents_launch();\n"
+          "  const int64_t tile = blockIdx.x;\n";
     for (const std::string &line : shared)
       os << "  __shared__ " << line << "[" << cudaThreads << "];\n";
   } else {

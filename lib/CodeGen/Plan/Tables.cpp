@@ -53,6 +53,8 @@ private:
   FailureOr<uint32_t> getExpr(const SymExpr &expr, Location loc);
   FailureOr<uint32_t> getBuffer(Value value);
   LogicalResult addKernel(Operation *op, ModelTables::Step &step);
+  LogicalResult addStepMemory(const StepKernel &kernel, Location loc, ModelTables::Step &step);
+  LogicalResult addLibraryProduct(const StepKernel &kernel, Location loc);
   LogicalResult addControl(const PlanStep &planned, ModelTables::Step &step);
   FailureOr<uint32_t> addConstraint(const ShapeConstraint &constraint, uint32_t flags, Location loc);
   FailureOr<uint32_t> addWeight(Value value);
@@ -349,6 +351,8 @@ LogicalResult TableBuilder::addKernel(Operation *op, ModelTables::Step &step) {
         return failure();
       step.args.push_back(*buffer);
     }
+  if (failed(addStepMemory(*kernel, op->getLoc(), step)) || failed(addLibraryProduct(*kernel, op->getLoc())))
+    return failure();
   for (const SymExpr &dim : kernel->dims) {
     FailureOr<uint32_t> expr = getExpr(dim, op->getLoc());
     if (failed(expr))
@@ -360,6 +364,42 @@ LogicalResult TableBuilder::addKernel(Operation *op, ModelTables::Step &step) {
     return failure();
   step.tiles = *tiles;
   scratch = SymExpr::max(scratch, kernel->scratchBytes);
+  return success();
+}
+
+LogicalResult TableBuilder::addStepMemory(const StepKernel &kernel, Location loc, ModelTables::Step &step) {
+  auto add = [&](const SymExpr &bytes, uint32_t kind) -> LogicalResult {
+    FailureOr<uint32_t> size = getExpr(bounded(bytes), loc);
+    if (failed(size))
+      return failure();
+    ModelTables::Buffer buffer;
+    buffer.kind = kind;
+    buffer.size = *size;
+    buffer.firstStep = buffer.lastStep = t.steps.size();
+    step.args.push_back(t.buffers.size());
+    t.buffers.push_back(std::move(buffer));
+    return success();
+  };
+  for (const SymExpr &bytes : kernel.temporaries)
+    if (failed(add(bytes, LLMOPT_BUFFER_ARENA)))
+      return failure();
+  return kernel.zeros.isConstant(0) ? success() : add(kernel.zeros, LLMOPT_BUFFER_ZERO);
+}
+
+LogicalResult TableBuilder::addLibraryProduct(const StepKernel &kernel, Location loc) {
+  if (!kernel.library)
+    return success();
+  ModelTables::LibraryProduct product = *kernel.library;
+  product.step = t.steps.size();
+  for (auto [size, index] : {std::pair(&kernel.libraryRows, &product.rows),
+                             std::pair(&kernel.libraryStride, &product.rowStride),
+                             std::pair(&kernel.libraryOffset, &product.rowOffset)}) {
+    FailureOr<uint32_t> expr = getExpr(*size, loc);
+    if (failed(expr))
+      return failure();
+    *index = *expr;
+  }
+  t.products.push_back(std::move(product));
   return success();
 }
 

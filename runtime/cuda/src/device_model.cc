@@ -9,6 +9,7 @@ namespace {
 // CUdevice_attribute, CUfunction_attribute
 constexpr int kComputeCapabilityMajor = 75, kComputeCapabilityMinor = 76, kMaxSharedOptin = 97, kMaxDynamicShared = 8;
 constexpr int kNoBinary = 209;
+constexpr int kOverlappingVersion = 12030;   // whose graphs have programmatic edges
 constexpr uint32_t kPlainShared = 48 * 1024; // what every kernel may use
 constexpr uint64_t kCopyPiece = uint64_t(256) << 20;
 
@@ -101,6 +102,9 @@ llmopt_status DeviceModel::open(const llmopt_model &model, llmopt_error *error) 
     context = nullptr;
     return status;
   }
+  int version = 0;
+  driver->driverGetVersion(&version);
+  overlaps = major >= 9 && version >= kOverlappingVersion;
   CurrentContext current(*driver, context);
   if (llmopt_status status = loadCode(model, error))
     return status;

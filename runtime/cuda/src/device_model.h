@@ -62,6 +62,8 @@ public:
   const CudaDriver *driver = nullptr;
   void *context = nullptr;
   char name[128] = "";
+  /// Whether a kernel may start before the one in front is done, in graphs, too.
+  bool overlaps = false;
   Array<void *> kernels; ///< of llmopt_device
   DeviceBlock weights, constants;
   Array<uint64_t> constantOffsets; ///< per buffer

@@ -8,7 +8,6 @@ using ull = unsigned long long;
 
 namespace {
 constexpr unsigned kNonBlocking = 1; // CU_STREAM_NON_BLOCKING
-constexpr int kCaptureThreadLocal = 1;
 constexpr uint64_t kIoAlignment = 256, kNumberBytes = 64;
 
 /// What a run has written of an output: less than its memory where steps say so.
@@ -29,12 +28,13 @@ DeviceSession::~DeviceSession() {
   if (stream)
     driver->streamSynchronize(stream);
   graphs.clear(*driver);
+  products.close(*driver);
   for (void *event : {before, after})
     if (event)
       driver->eventDestroy(event);
   if (stream)
     driver->streamDestroy(stream);
-  for (DeviceBlock *block : {&arena, &caches, &scratch, &staging})
+  for (DeviceBlock *block : {&arena, &caches, &scratch, &staging, &zeros})
     block->release(*driver);
   if (pinned.data)
     driver->memFreeHost(pinned.data);
@@ -47,10 +47,10 @@ llmopt_status DeviceSession::open(const llmopt_model &theModel, const DeviceMode
   driver = theDevice.driver;
   devicePointers = options.device_pointers != 0;
   const llmopt_model_desc &desc = model->desc;
+  // Between the events of a profile kernels run alone.
+  overlaps = device->overlaps && !options.no_device_overlap && !options.profile;
   useGraphs = !options.no_device_graphs && !options.profile && mayCapture();
-  size_t keyLength = 4 + desc.num_inputs + desc.num_outputs, mostParameters = 1;
-  for (uint32_t i = 0; i < desc.num_inputs; ++i)
-    keyLength += desc.inputs[i].rank;
+  size_t mostParameters = 1;
   for (uint32_t i = 0; i < desc.device->num_kernels; ++i) {
     size_t count = size_t(desc.device->kernels[i].num_buffers) + desc.device->kernels[i].num_dims + 1;
     mostParameters = count > mostParameters ? count : mostParameters;
@@ -59,7 +59,7 @@ llmopt_status DeviceSession::open(const llmopt_model &theModel, const DeviceMode
       !nextInputs.allocate(desc.num_inputs) || !nextOutputs.allocate(desc.num_outputs) ||
       !hostInputs.allocate(desc.num_inputs) || !inputAddresses.allocate(desc.num_inputs) ||
       !outputAddresses.allocate(desc.num_outputs) || !parameters.allocate(mostParameters) ||
-      !graphs.allocate(keyLength))
+      !values.allocate(mostParameters) || !byLibrary.allocate(desc.num_steps) || !allocateGraphs())
     return fail(error, LLMOPT_OUT_OF_MEMORY, "out of memory for a session");
   CurrentContext current(*driver, device->context);
   if (llmopt_status status = driver->check(driver->streamCreate(&stream, kNonBlocking), "cuStreamCreate", error))
@@ -68,8 +68,12 @@ llmopt_status DeviceSession::open(const llmopt_model &theModel, const DeviceMode
     if (options.profile)
       if (llmopt_status status = driver->check(driver->eventCreate(event, 0), "cuEventCreate", error))
         return status;
+  if (llmopt_status status = products.open(*model, *device, error))
+    return status;
   return allocatePinned(kNumberBytes, &pinned, error);
 }
+
+const char *DeviceSession::providerOf(uint32_t step) const { return byLibrary[step] ? "cuBLASLt" : ""; }
 
 llmopt_status DeviceSession::allocatePinned(uint64_t bytes, Pinned *result, llmopt_error *error) const {
   void *memory = nullptr;
@@ -132,7 +136,8 @@ llmopt_status DeviceSession::makeRoom(const Binding &next, llmopt_error *error) 
   } needs[] = {{&caches, next.cacheSize, false, "caches", {}},
                {&arena, next.arenaSize, desc.num_caches != 0, "intermediate values", {}},
                {&scratch, scratchBytes, desc.num_caches != 0, "scratch memory", {}},
-               {&staging, devicePointers ? 0 : io, false, "inputs and outputs", {}}};
+               {&staging, devicePointers ? 0 : io, desc.num_caches != 0, "inputs and outputs", {}},
+               {&zeros, next.zeroSize, desc.num_caches != 0, "partial sums", {}}};
   Pinned freshPinned;
   llmopt_status status = LLMOPT_OK;
   for (Need &need : needs) {
@@ -153,6 +158,7 @@ llmopt_status DeviceSession::makeRoom(const Binding &next, llmopt_error *error) 
     return status;
   }
   bool moved = freshPinned.data != nullptr;
+  zerosMayDiffer = zerosMayDiffer || needs[4].fresh.size() != 0;
   for (Need &need : needs)
     moved = need.block->replaceBy(*driver, need.fresh) || moved;
   if (freshPinned.data) {
@@ -173,33 +179,9 @@ llmopt_status DeviceSession::makeRoom(const Binding &next, llmopt_error *error) 
 
 Memory DeviceSession::memory() const {
   auto pointer = [](DeviceAddress address) { return reinterpret_cast<char *>(address); };
-  return {pointer(arena.address()), pointer(caches.address()), pointer(device->weights.address()),
-          pointer(device->constants.address()), device->constantOffsets.data()};
-}
-
-bool DeviceSession::mayCapture() const {
-  if (model->desc.num_data_symbols)
-    return false;
-  for (uint32_t s = 0; s < model->desc.num_steps; ++s)
-    if (model->desc.steps[s].control != LLMOPT_CONTROL_NONE && model->desc.steps[s].control != LLMOPT_CONTROL_CHECK)
-      return false;
-  return true;
-}
-
-/// All that the addresses, sizes and parameters of a run follow from.
-void DeviceSession::makeKey(const Binding &binding) {
-  int64_t *key = graphs.key();
-  *key++ = int64_t(generation);
-  *key++ = binding.cache.past;
-  *key++ = binding.cache.capacity;
-  *key++ = int64_t(devicePointers);
-  for (uint32_t i = 0; i < model->desc.num_inputs; ++i) {
-    for (uint32_t d = 0; d < binding.inputs[i].rank; ++d)
-      *key++ = binding.inputs[i].dims[d];
-    *key++ = int64_t(inputAddresses[i]);
-  }
-  for (uint32_t o = 0; o < model->desc.num_outputs; ++o)
-    *key++ = int64_t(outputAddresses[o]);
+  return {pointer(arena.address()),           pointer(caches.address()),
+          pointer(device->weights.address()), pointer(device->constants.address()),
+          device->constantOffsets.data(),     pointer(zeros.address())};
 }
 
 llmopt_status DeviceSession::synchronize(const char *what, llmopt_error *error) {
@@ -251,33 +233,21 @@ llmopt_status DeviceSession::run(Binding &binding, const llmopt_input *inputs, c
         std::memcpy(pinned.data + inputOffsets[i], inputs[i].data, binding.inputBytes[i]);
 
   binding.forgetRun();
-  void *graph = nullptr;
-  GraphCache::Answer answer = GraphCache::Answer::First;
-  if (useGraphs) {
-    makeKey(binding);
-    answer = graphs.look(&graph);
-    graphs.collect(*driver); // idle: every run ends with a wait
-  }
-  if (answer == GraphCache::Answer::Record && driver->streamBeginCapture(stream, kCaptureThreadLocal) == 0) {
-    llmopt_status status = enqueue(binding, nullptr, nullptr, error);
-    void *recorded = nullptr;
-    int result = driver->streamEndCapture(stream, &recorded);
-    if (!status && !result && recorded)
-      result = driver->graphInstantiate(&graph, recorded, 0);
-    if (recorded)
-      driver->graphDestroy(recorded);
-    if (status)
+  if (zerosMayDiffer && zeros.size())
+    if (llmopt_status status =
+            driver->check(driver->setAsync(zeros.address(), 0, zeros.size(), stream), "cuMemsetD8Async", error))
       return status;
-    if (llmopt_status failed = driver->check(result, "recording a CUDA graph", error))
-      return failed;
-    graphs.keep(graph);
-  }
+  zerosMayDiffer = true; // until this run has come to its end
+  void *graph = nullptr;
+  if (llmopt_status status = prepareGraph(binding, &graph, error))
+    return status;
   llmopt_status status = graph ? driver->check(driver->graphLaunch(graph, stream), "cuGraphLaunch", error)
                                : enqueue(binding, totalNs, lastNs, error);
   llmopt_error ignored;
   llmopt_status waited = synchronize("running the model on the device", status ? &ignored : error);
   if (status || waited)
     return status ? status : waited;
+  zerosMayDiffer = false;
   if (!devicePointers)
     for (uint32_t o = 0; o < desc.num_outputs; ++o)
       if (uint64_t bytes = bytesOfRun(binding, o))
@@ -291,9 +261,8 @@ llmopt_status DeviceSession::enqueue(Binding &binding, uint64_t *totalNs, uint64
     for (uint32_t i = 0; i < desc.num_inputs; ++i)
       if (binding.inputBytes[i])
         if (llmopt_status status =
-                driver->check(driver->copyToDeviceAsync(inputAddresses[i], pinned.data + inputOffsets[i],
-                                                        binding.inputBytes[i], stream),
-                              "copying inputs to the device", error))
+                copy(CopyKind::ToDevice, inputAddresses[i], reinterpret_cast<uint64_t>(pinned.data + inputOffsets[i]),
+                     binding.inputBytes[i], "copying inputs to the device", error))
           return status;
   if (llmopt_status status = runSteps(binding, totalNs, lastNs, error))
     return status;
@@ -305,23 +274,22 @@ llmopt_status DeviceSession::enqueue(Binding &binding, uint64_t *totalNs, uint64
 
 llmopt_status DeviceSession::copyOutputs(const Binding &binding, llmopt_error *error) {
   for (size_t c = 0; c < binding.numCopies; ++c) {
-    const OutputCopy &copy = binding.copies[c];
-    DeviceAddress source = reinterpret_cast<DeviceAddress>(copy.data);
-    if (copy.kind == LLMOPT_BUFFER_INPUT)
-      source = inputAddresses[copy.index] + copy.offset;
-    else if (copy.kind == LLMOPT_BUFFER_OUTPUT)
-      source = outputAddresses[copy.index] + copy.offset;
-    if (uint64_t bytes = binding.writtenBytes[copy.output])
-      if (llmopt_status status = driver->check(driver->copyAsync(outputAddresses[copy.output], source, bytes, stream),
-                                               "copying an output", error))
+    const OutputCopy &from = binding.copies[c];
+    DeviceAddress source = reinterpret_cast<DeviceAddress>(from.data);
+    if (from.kind == LLMOPT_BUFFER_INPUT)
+      source = inputAddresses[from.index] + from.offset;
+    else if (from.kind == LLMOPT_BUFFER_OUTPUT)
+      source = outputAddresses[from.index] + from.offset;
+    if (uint64_t bytes = binding.writtenBytes[from.output])
+      if (llmopt_status status =
+              copy(CopyKind::OnDevice, outputAddresses[from.output], source, bytes, "copying an output", error))
         return status;
   }
   if (!devicePointers)
     for (uint32_t o = 0; o < model->desc.num_outputs; ++o)
       if (uint64_t bytes = bytesOfRun(binding, o))
-        if (llmopt_status status = driver->check(
-                driver->copyToHostAsync(pinned.data + outputOffsets[o], outputAddresses[o], bytes, stream),
-                "copying outputs from the device", error))
+        if (llmopt_status status = copy(CopyKind::ToHost, reinterpret_cast<uint64_t>(pinned.data + outputOffsets[o]),
+                                        outputAddresses[o], bytes, "copying outputs from the device", error))
           return status;
   return LLMOPT_OK;
 }

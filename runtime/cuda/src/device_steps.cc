@@ -53,15 +53,17 @@ llmopt_status DeviceSession::launch(const Binding &binding, uint32_t index, llmo
   const PreparedStep &step = binding.steps[index];
   if (step.tiles == 0)
     return LLMOPT_OK;
+  const llmopt_library_product *product = products.find(binding, index);
+  byLibrary[index] = product != nullptr;
+  if (product)
+    return launchProduct(binding, *product, error);
   uint32_t which = desc.device->step_kernels[index];
   const llmopt_device_kernel &kernel = desc.device->kernels[which];
-  // cuLaunchKernel copies the values that these point to.
-  size_t count = 0;
+  uint32_t count = 0;
   for (uint32_t a = 0; a < kernel.num_buffers; ++a)
-    parameters[count++] = const_cast<void **>(&step.args[a]);
+    values[count++] = reinterpret_cast<uint64_t>(step.args[a]);
   for (uint32_t d = 0; d < kernel.num_dims; ++d)
-    parameters[count++] = const_cast<int64_t *>(&step.dims[d]);
-  DeviceAddress scratchAt = scratch.address();
+    values[count++] = uint64_t(step.dims[d]);
   if (kernel.scratch_bytes || kernel.scratch_dim != LLMOPT_NONE) {
     uint64_t each = kernel.scratch_bytes, all;
     if (kernel.scratch_dim != LLMOPT_NONE)
@@ -69,12 +71,21 @@ llmopt_status DeviceSession::launch(const Binding &binding, uint32_t index, llmo
     if (__builtin_mul_overflow(each, uint64_t(step.tiles), &all) || all > scratch.size())
       return fail(error, LLMOPT_INTERNAL, "step '%s': needs more scratch memory than its binding took",
                   desc.steps[index].name);
-    parameters[count++] = &scratchAt;
+    values[count++] = scratch.address();
   }
-  int result = driver->launchKernel(device->kernels[which], step.tiles, 1, 1, kernel.threads, 1, 1, kernel.shared_bytes,
-                                    stream, parameters.data(), nullptr);
+  for (uint32_t i = 0; i < count; ++i)
+    parameters[i] = &values[i]; // a launch copies the values that these point to
+  if (mode == Mode::Update)
+    return updateLaunch(which, step.tiles, values.data(), count, error);
+  LaunchAttribute overlap = {kProgrammaticSerialization, 0, 1, {}};
+  LaunchConfig config = {{step.tiles, 1, 1}, {kernel.threads, 1, 1}, kernel.shared_bytes, stream, nullptr, 0};
+  if (overlaps) {
+    config.attributes = &overlap;
+    config.numAttributes = 1;
+  }
+  int result = driver->launchKernel(&config, device->kernels[which], parameters.data(), nullptr);
   if (!result)
-    return LLMOPT_OK;
+    return note(which, step.tiles, values.data(), count, error);
   return fail(error, LLMOPT_DEVICE_ERROR, "kernel '%s' of step '%s' cannot be launched: %s (CUDA error %d)",
               kernel.name, desc.steps[index].name, driver->text(result), result);
 }

@@ -26,14 +26,17 @@ llmopt_status open(llmopt_error *error) {
   }
   CudaDriver found;
   const char *missing = nullptr;
-  auto find = [&](const char *name, void *member) {
+  auto find = [&](const char *name, void *member, bool optional = false) {
     void *symbol = dlsym(library, name);
-    if (!symbol && !missing)
+    if (!symbol && !missing && !optional)
       missing = name;
     std::memcpy(member, &symbol, sizeof(symbol));
   };
 #define LLMOPT_CUDA_FIND(member, symbol, parameters) find(#symbol, &found.member);
   LLMOPT_CUDA_FUNCTIONS(LLMOPT_CUDA_FIND)
+#undef LLMOPT_CUDA_FIND
+#define LLMOPT_CUDA_FIND(member, symbol, parameters) find(#symbol, &found.member, true);
+  LLMOPT_CUDA_OPTIONAL(LLMOPT_CUDA_FIND)
 #undef LLMOPT_CUDA_FIND
   int version = 0;
   if (found.driverGetVersion)

@@ -11,6 +11,51 @@ namespace llmopt::rt {
 /// CUdeviceptr.
 using DeviceAddress = uint64_t;
 
+/// CUlaunchAttribute.
+struct LaunchAttribute {
+  int id;
+  int padding;
+  int value;
+  char rest[60];
+};
+constexpr int kProgrammaticSerialization = 6; ///< CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+
+/// CUlaunchConfig.
+struct LaunchConfig {
+  unsigned grid[3], block[3], sharedBytes;
+  void *stream;
+  LaunchAttribute *attributes;
+  unsigned numAttributes;
+};
+static_assert(sizeof(LaunchAttribute) == 72 && sizeof(LaunchConfig) == 56, "as the driver has them");
+
+/// CUDA_KERNEL_NODE_PARAMS.
+struct KernelNodeParams {
+  void *function;
+  unsigned grid[3], block[3], sharedBytes;
+  void **parameters, **extra;
+  void *kernel, *context; ///< where `function` is NULL
+};
+
+constexpr int kHostMemory = 1, kDeviceMemory = 2; ///< CUmemorytype
+/// CUDA_MEMCPY3D.
+struct Memcpy3D {
+  size_t sourceX, sourceY, sourceZ, sourceLevel;
+  int sourceType;
+  const void *sourceHost;
+  DeviceAddress sourceDevice;
+  void *sourceArray, *reserved0;
+  size_t sourcePitch, sourceHeight;
+  size_t targetX, targetY, targetZ, targetLevel;
+  int targetType;
+  void *targetHost;
+  DeviceAddress targetDevice;
+  void *targetArray, *reserved1;
+  size_t targetPitch, targetHeight;
+  size_t width, height, depth;
+};
+static_assert(sizeof(KernelNodeParams) == 72 && sizeof(Memcpy3D) == 200, "as the driver has them");
+
 // X(member, symbol, parameters)
 #define LLMOPT_CUDA_FUNCTIONS(X)                                                                                       \
   X(init, cuInit, (unsigned))                                                                                          \
@@ -38,14 +83,16 @@ using DeviceAddress = uint64_t;
   X(libraryUnload, cuLibraryUnload, (void *))                                                                          \
   X(libraryGetKernel, cuLibraryGetKernel, (void **, void *, const char *))                                             \
   X(kernelSetAttribute, cuKernelSetAttribute, (int, int, void *, int))                                                 \
-  X(launchKernel, cuLaunchKernel,                                                                                      \
-    (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **, void **))          \
+  X(launchKernel, cuLaunchKernelEx, (const LaunchConfig *, void *, void **, void **))                                  \
   X(streamCreate, cuStreamCreate, (void **, unsigned))                                                                 \
   X(streamDestroy, cuStreamDestroy_v2, (void *))                                                                       \
   X(streamSynchronize, cuStreamSynchronize, (void *))                                                                  \
   X(streamBeginCapture, cuStreamBeginCapture_v2, (void *, int))                                                        \
   X(streamEndCapture, cuStreamEndCapture, (void *, void **))                                                           \
   X(graphInstantiate, cuGraphInstantiateWithFlags, (void **, void *, unsigned long long))                              \
+  X(graphExecKernelSetParams, cuGraphExecKernelNodeSetParams_v2, (void *, void *, const KernelNodeParams *))           \
+  X(graphExecMemcpySetParams, cuGraphExecMemcpyNodeSetParams, (void *, void *, const Memcpy3D *, void *))              \
+  X(captureInfo2, cuStreamGetCaptureInfo_v2, (void *, int *, uint64_t *, void **, void *const **, size_t *))           \
   X(graphLaunch, cuGraphLaunch, (void *, void *))                                                                      \
   X(graphExecDestroy, cuGraphExecDestroy, (void *))                                                                    \
   X(graphDestroy, cuGraphDestroy, (void *))                                                                            \
@@ -55,9 +102,15 @@ using DeviceAddress = uint64_t;
   X(eventSynchronize, cuEventSynchronize, (void *))                                                                    \
   X(eventElapsedTime, cuEventElapsedTime, (float *, void *, void *))
 
+// The same of later drivers; NULL where there is none.
+#define LLMOPT_CUDA_OPTIONAL(X)                                                                                        \
+  X(captureInfo3, cuStreamGetCaptureInfo_v3,                                                                           \
+    (void *, int *, uint64_t *, void **, void *const **, const void **, size_t *))
+
 struct CudaDriver {
 #define LLMOPT_CUDA_MEMBER(member, symbol, parameters) int(*member) parameters;
   LLMOPT_CUDA_FUNCTIONS(LLMOPT_CUDA_MEMBER)
+  LLMOPT_CUDA_OPTIONAL(LLMOPT_CUDA_MEMBER)
 #undef LLMOPT_CUDA_MEMBER
 
   /// The text of a CUresult.

@@ -2,9 +2,9 @@
 
 using namespace llmopt::rt;
 
-bool GraphCache::allocate(size_t keyLength) {
+bool GraphCache::allocate(size_t keyLength, size_t operations, size_t values) {
   for (Entry &entry : entries)
-    if (!entry.key.allocate(keyLength))
+    if (!entry.key.allocate(keyLength) || (values && !entry.record.allocate(operations, values)))
       return false;
   return wanted.allocate(keyLength);
 }
@@ -18,31 +18,37 @@ GraphCache::Answer GraphCache::look(void **graph) {
       continue;
     entry.used = ++clock;
     current = &entry;
-    *graph = entry.graph;
-    return entry.graph ? Answer::Launch : Answer::Record;
+    *graph = entry.graph.executable;
+    return entry.graph.executable ? Answer::Launch : Answer::Record;
   }
   dropped = oldest->graph;
-  oldest->graph = nullptr;
+  oldest->graph = {};
   oldest->used = ++clock;
   std::memcpy(oldest->key.data(), wanted.data(), wanted.size() * sizeof(int64_t));
   current = oldest;
   return Answer::First;
 }
 
-void GraphCache::keep(void *graph) { current->graph = graph; }
+RunRecord *GraphCache::record() { return current->record.isAllocated() ? &current->record : nullptr; }
 
-void GraphCache::collect(const CudaDriver &driver) {
-  if (dropped)
-    driver.graphExecDestroy(dropped);
-  dropped = nullptr;
+void GraphCache::keep(void *executable, void *source) { current->graph = {executable, source}; }
+
+void GraphCache::drop(const CudaDriver &driver) { destroy(driver, &current->graph); }
+
+void GraphCache::destroy(const CudaDriver &driver, Graph *graph) {
+  if (graph->executable)
+    driver.graphExecDestroy(graph->executable);
+  if (graph->source)
+    driver.graphDestroy(graph->source);
+  *graph = {};
 }
+
+void GraphCache::collect(const CudaDriver &driver) { destroy(driver, &dropped); }
 
 void GraphCache::clear(const CudaDriver &driver) {
   collect(driver);
   for (Entry &entry : entries) {
-    if (entry.graph)
-      driver.graphExecDestroy(entry.graph);
-    entry.graph = nullptr;
+    destroy(driver, &entry.graph);
     entry.used = 0;
   }
 }

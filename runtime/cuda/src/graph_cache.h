@@ -3,7 +3,7 @@
 #ifndef LLMOPT_RT_CUDA_GRAPH_CACHE_H
 #define LLMOPT_RT_CUDA_GRAPH_CACHE_H
 
-#include "driver.h"
+#include "run_record.h"
 
 namespace llmopt::rt {
 
@@ -13,29 +13,39 @@ public:
   GraphCache(const GraphCache &) = delete;
   GraphCache &operator=(const GraphCache &) = delete;
 
-  [[nodiscard]] bool allocate(size_t keyLength);
+  /// `values` 0: graphs are launched as they were recorded, and need no record.
+  [[nodiscard]] bool allocate(size_t keyLength, size_t operations, size_t values);
   int64_t *key() { return wanted.data(); }
   size_t keyLength() const { return wanted.size(); }
 
   enum class Answer { First, Record, Launch };
   /// What to do with a run of the present key. After Record comes `keep`, or nothing.
   Answer look(void **graph);
-  /// Keeps the graph of the key of the last `look`.
-  void keep(void *graph);
+  /// Keeps the graph of the key of the last `look`, with the one that its nodes belong to.
+  void keep(void *executable, void *source);
+  /// The record of that key; NULL where there are none.
+  RunRecord *record();
+  /// Destroys the graph of that key.
+  void drop(const CudaDriver &driver);
   void clear(const CudaDriver &driver);
   /// Graphs that made room for others, for the caller to destroy once they are idle.
   void collect(const CudaDriver &driver);
 
 private:
   static constexpr size_t kEntries = 8;
+  struct Graph {
+    void *executable = nullptr, *source = nullptr;
+  };
   struct Entry {
     uint64_t used = 0; ///< 0: empty
-    void *graph = nullptr;
+    Graph graph;
     Array<int64_t> key;
+    RunRecord record;
   };
+  static void destroy(const CudaDriver &driver, Graph *graph);
   Entry entries[kEntries];
   Entry *current = nullptr;
-  void *dropped = nullptr;
+  Graph dropped;
   Array<int64_t> wanted;
   uint64_t clock = 0;
 };

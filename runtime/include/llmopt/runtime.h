@@ -147,6 +147,9 @@ typedef struct llmopt_model_info {
   uint32_t reserved;
   uint64_t weights_size; /* bytes */
   const char *architectures; /* of GPUs that it has code for: "sm_80,compute_80"; "" on CPUs */
+  uint32_t num_library_steps; /* products that cuBLASLt computes on GPUs where it was measured to be
+                                 faster, if it is installed */
+  uint32_t reserved2;
 } llmopt_model_info;
 
 LLMOPT_API llmopt_status llmopt_model_get_info(const llmopt_model *model, llmopt_model_info *info,
@@ -213,9 +216,10 @@ typedef struct llmopt_session_options {
                                  caller's, and no work of the caller on them may be under way
                                  during a run, which is over when run returns */
   uint32_t no_device_graphs;  /* non-zero: launch kernels one by one, record no CUDA graphs */
+  uint32_t no_device_overlap; /* non-zero: a kernel starts when the one in front is done (else,
+                                 on devices that can, before, and waits for it) */
   uint32_t poison; /* non-zero, on CPUs, to check a plan: memory of intermediate values is NaN
                       before a run, and again as soon as no step needs them */
-  uint32_t reserved;
 } llmopt_session_options;
 
 /* Creates the worker threads (num_threads - 1 of them; none for one thread). For a
@@ -288,6 +292,7 @@ typedef struct llmopt_step_profile {
   uint64_t total_ns; /* 0 without the `profile` option */
   uint64_t last_ns;
   int64_t tiles; /* under the present binding */
+  const char *provider; /* of the last run: "cuBLASLt", or "" for code of the model */
 } llmopt_step_profile;
 
 LLMOPT_API llmopt_status llmopt_session_get_profile(const llmopt_session *session, uint32_t step,

@@ -10,38 +10,9 @@ kernel that the table lacks, or that lacks from the source, is an error too.
 
 import argparse
 import pathlib
-import re
-import subprocess
 import sys
-import tempfile
 
-
-def compile_kernels(source, include, architectures):
-    """{kernel: {architecture: registers}}, and problems."""
-    problems, kernels = [], {}
-    with tempfile.TemporaryDirectory() as folder:
-        command = ["nvcc", "-std=c++17", "-Xcompiler", "-Wall", "-Xcompiler", "-Wextra", "-Xptxas", "-v", f"-I{include}",
-                   "-fatbin", source, "-o", f"{folder}/kernels.fatbin"]
-        for name in architectures:
-            command += ["-gencode", f"arch={name.replace('sm', 'compute')},code={name}"]
-        result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        sys.exit(result.stdout + result.stderr)
-    kernel = None
-    for line in (result.stdout + result.stderr).splitlines():
-        if "warning" in line.lower() or "Performance Loss" in line:
-            problems.append(line)
-        if match := re.search(r"Compiling entry function '(\w+)' for '(\w+)'", line):
-            kernel = match.groups()
-        if match := re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", line):
-            if kernel and set(match.groups()) != {"0"}:
-                problems.append(f"{kernel[0]} for {kernel[1]}: {line.strip()}")
-        if kernel and (match := re.search(r"Used (\d+) registers", line)):
-            kernels.setdefault(kernel[0], {})[kernel[1]] = int(match.group(1))
-            if "bytes lmem" in line:
-                problems.append(f"{kernel[0]} for {kernel[1]}: {line.strip()}")
-            kernel = None
-    return kernels, problems
+import nvcc_report
 
 
 def main():
@@ -52,7 +23,11 @@ def main():
     parser.add_argument("--architectures", type=lambda text: text.split(","), default=["sm_80", "sm_90a"])
     parser.add_argument("--update", action="store_true")
     arguments = parser.parse_args()
-    kernels, problems = compile_kernels(arguments.source, arguments.include, arguments.architectures)
+    try:
+        kernels, found, problems = nvcc_report.compile_kernels(arguments.source, arguments.include, arguments.architectures)
+    except RuntimeError as error:
+        sys.exit(str(error))
+    problems += [text for texts in found.values() for text in texts]
     if arguments.update:
         lines = [f"# registers of {' and '.join(arguments.architectures)}, by check_library.py --update"]
         lines += [" ".join([name] + [str(kernels[name][a]) for a in arguments.architectures]) for name in sorted(kernels)]

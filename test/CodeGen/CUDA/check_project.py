@@ -26,7 +26,7 @@ def main():
         if wanted - names:
             sys.exit(f"missing {sorted(wanted - names)}")
         text = (project / "model.cu").read_text()
-        kernels = re.findall(r"__launch_bounds__\(\d+\)\s+(\w+)\(", text)
+        kernels = re.findall(r"__launch_bounds__\([\d, ]+\)\s+(\w+)\(", text)
         if not any(name.startswith("gemm_s8") for name in kernels) or "llmopt::s8_any_rows" not in text:
             sys.exit("no int8 gemm in model.cu")
         if "/encoder/layer.0/" not in text or not text.isascii():

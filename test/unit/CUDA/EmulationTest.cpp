@@ -2,6 +2,8 @@
 // mistakes it is there to find is found when planted.
 #include "RunKernel.h"
 
+#include "llmopt/cuda/grid.cuh"
+
 #include <thread>
 
 using namespace llmopt;
@@ -13,6 +15,56 @@ class Emulation : public KernelTest {};
 
 bool contains(const std::string &text, const char *part) { return text.find(part) != std::string::npos; }
 #define EXPECT_REPORTS(text, part) EXPECT_TRUE(contains(text, part)) << "\"" << (text) << "\""
+
+// ---- launches that may start early
+
+void add_one(const float *x, float *y, bool waits, bool late) {
+  const global<const float> from(x);
+  const global<float> to(y);
+  if (waits && !late)
+    grid_dependency_wait();
+  const float value = from[threadIdx.x] + 1.0f;
+  if (waits && late)
+    grid_dependency_wait();
+  to[threadIdx.x] = value;
+}
+
+void add_one_from_constant(const float *x, float *y) {
+  const global<const float> from(x);
+  const float value = from[threadIdx.x] + 1.0f;
+  grid_dependency_wait();
+  const global<float> to(y);
+  to[threadIdx.x] = value;
+}
+
+void half_waits(const float *x, float *y) {
+  if (threadIdx.x < 32)
+    return;
+  grid_dependency_wait();
+  const global<float> to(y);
+  to[threadIdx.x] = *x;
+}
+
+std::string changes; // 0 and 1, in the order they came
+
+TEST_F(Emulation, EarlyLaunches) {
+  using llmopt_emulation::early_launch;
+  Buffer<float> x(numbers<float>(64)), y(64);
+  changes.clear();
+  early_launch = {true, [](int waited) { changes += waited ? '1' : '0'; }};
+  EXPECT_EQ(run(add_one, {2}, 64, 0, x.data(), y.data(), true, false), "");
+  EXPECT_EQ(changes, "0101"); // for each block
+  EXPECT_REPORTS(run(add_one, {1}, 64, 0, x.data(), y.data(), true, true), "grid_dependency_wait comes later");
+  EXPECT_REPORTS(run(add_one, {1}, 64, 0, x.data(), y.data(), false, false), "grid_dependency_wait comes later");
+  EXPECT_REPORTS(run(half_waits, {1}, 64, 0, x.data(), y.data()), "ended without grid_dependency_wait");
+  EXPECT_REPORTS(run(add_one_from_constant, {1}, 64, 0, x.data(), y.data()), "grid_dependency_wait comes later");
+  llmopt_emulation::unregister_range(x.data());
+  llmopt_emulation::register_range(x.data(), x.size() * sizeof(float), /*constant=*/true);
+  EXPECT_EQ(run(add_one_from_constant, {1}, 64, 0, x.data(), y.data()), "");
+  early_launch = {};
+  EXPECT_EQ(run(add_one, {1}, 64, 0, x.data(), y.data(), false, false), "");
+  EXPECT_EQ(run(half_waits, {1}, 64, 0, x.data(), y.data()), "");
+}
 
 // ---- grids, barriers, votes
 

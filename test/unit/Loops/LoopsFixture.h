@@ -252,7 +252,7 @@ protected:
     std::string text;
     llvm::raw_string_ostream os(text);
     printTextPreamble(os);
-    std::string blocks = "#include \"llmopt/cuda/emulation.h\"\n", wrappers;
+    std::string blocks = "#define LLMOPT_EMULATE\n#include \"llmopt/cuda/grid.cuh\"\n", wrappers;
     llvm::raw_string_ostream blockStream(blocks);
     printTextPreamble(blockStream, TextStyle::Cuda);
     std::vector<LoopSpec> compiled, printed, emulated;

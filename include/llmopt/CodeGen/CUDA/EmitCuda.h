@@ -47,14 +47,17 @@ std::string findWithoutFloat8(llvm::ArrayRef<std::string> architectures);
 
 /// Writes a project into the folder `output`: model.cu, model_tables.cpp, model.h,
 /// model.weights, headers, CMakeLists.txt and README.md, each whole or not at all.
+/// `tuneFile` holds measured times of products, empty: those of the compiler alone.
 /// Here and below failures have been reported.
 mlir::LogicalResult emitCudaProject(mlir::ModuleOp plan, llvm::StringRef output,
-                                    llvm::ArrayRef<std::string> architectures, llvm::StringRef symbolPrefix);
+                                    llvm::ArrayRef<std::string> architectures, llvm::StringRef symbolPrefix,
+                                    llvm::StringRef tuneFile = "");
 
 struct CudaLibraryOptions {
   std::string output; ///< model.so; the weights go to <stem>.weights
   std::string symbolPrefix;
   bool embedWeights = false;
+  std::string tuneFile;
 };
 
 /// The same project as an artefact: device code by nvcc in a library of tables by the

@@ -41,6 +41,19 @@ struct ModelTables {
     uint32_t tiles = LLMOPT_NONE;
     uint32_t control = LLMOPT_CONTROL_NONE; // without a kernel
   };
+  struct LibraryChoice {
+    std::string device;
+    int64_t leastRows = 0, mostRows = 0;
+    std::array<int32_t, LLMOPT_LIBRARY_ATTRIBUTES> algorithm{};
+  };
+  struct LibraryProduct {
+    uint32_t step = 0, dtype = 0;
+    uint32_t x = LLMOPT_NONE, w = LLMOPT_NONE, bias = LLMOPT_NONE, residual = LLMOPT_NONE, y = LLMOPT_NONE;
+    uint32_t activation = LLMOPT_LIBRARY_NONE;
+    uint32_t rows = LLMOPT_NONE, rowStride = LLMOPT_NONE, rowOffset = LLMOPT_NONE; // expressions
+    int64_t n = 0, k = 0;
+    std::vector<LibraryChoice> choices;
+  };
   struct Weight {
     std::string name;
     uint32_t dtype = 0;
@@ -88,6 +101,7 @@ struct ModelTables {
   std::vector<llmopt_expr> exprs;
   std::vector<llmopt_expr_insn> exprCode;
 
+  std::vector<LibraryProduct> products; // of a device
   std::vector<Constraint> constraints;
   std::vector<DataSymbol> dataSymbols; // of the last symbols
   std::vector<Tensor> outputBounds;    // empty without data symbols

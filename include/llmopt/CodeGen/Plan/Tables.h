@@ -12,12 +12,19 @@
 namespace llmopt {
 
 /// How to start a kernel for one step. Its `args` are the operation's operands
-/// in order, absent ones left out, then its results.
+/// in order, absent ones left out, then its results, then memory of the step's own.
 struct StepKernel {
   std::string kernel; // symbol; steps that need the same code share it
   llvm::SmallVector<lm::SymExpr> dims;
   lm::SymExpr tiles = 1;
   lm::SymExpr scratchBytes = 0; // per thread
+  /// Bytes of memory that tiles share while the step runs, one argument each.
+  llvm::SmallVector<lm::SymExpr> temporaries;
+  /// Bytes that are zero before and after the step (LLMOPT_BUFFER_ZERO); 0: no argument.
+  lm::SymExpr zeros = 0;
+  /// The product that a library may compute instead: all but step and expressions is set.
+  std::optional<ModelTables::LibraryProduct> library;
+  lm::SymExpr libraryRows = 0, libraryStride = 0, libraryOffset = 0;
 };
 
 class StepEmitter {

@@ -67,7 +67,7 @@ LogicalResult KVAppendOp::verify() {
   SmallVector<SymExpr> cache = getDims(getCache()), input = getDims(getInput());
   Type element = getElementTypeOrSelf(getCache());
   if (cache.size() != 3 || input.size() != 3 || cache[2] != input[2] || element != getElementTypeOrSelf(getInput()) ||
-      (!element.isF32() && !element.isSignlessInteger(8)))
+      (!element.isF32() && !element.isF16() && !element.isBF16() && !element.isSignlessInteger(8)))
     return emitOpError() << "expected rows like those of the cache, " << getCache().getType() << ", but got "
                          << getInput().getType();
   return success();

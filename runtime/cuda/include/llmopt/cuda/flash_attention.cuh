@@ -286,8 +286,9 @@ __device__ __forceinline__ bool combine_splits(shared<unsigned char> memory, Fla
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   global<float> partials(where.partials);
   const int64_t mine = (at.unit * where.splits + at.split) * kFloats;
+  const bool active = warp * 16 < at.rows;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
+  for (int half = 0; active && half < 2; ++half) {
     const int64_t row = mine + (warp * 16 + lane / 4 + 8 * half) * (Form::kDimV + 2);
     if (lane % 4 == 0) {
       partials[row] = state.largest[half];
@@ -311,7 +312,7 @@ __device__ __forceinline__ bool combine_splits(shared<unsigned char> memory, Fla
   if (threadIdx.x == 0)
     where.counters[at.unit] = 0;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
+  for (int half = 0; active && half < 2; ++half) {
     const int64_t first = at.unit * where.splits * kFloats + (warp * 16 + lane / 4 + 8 * half) * (Form::kDimV + 2);
     float largest = -INFINITY, total = 0.0f;
     for (int64_t s = 0; s < where.splits; ++s)
@@ -421,33 +422,36 @@ __device__ __forceinline__ void flash_attention(const typename Form::T *q, const
   constexpr int kSteps = Form::kDim / Form::kStep;
   uint32_t query[Form::kKeepsQuery ? kSteps : 1][4];
   const int lane = threadIdx.x % 32, matrix = lane / 8;
+  const bool active = (int)threadIdx.x / 32 * 16 < at.rows; // warps without rows only bring keys
   for (int tile = at.begin; tile < at.end; ++tile) {
     fetch(tile + 1);
     cp_async_wait<1>();
     __syncthreads();
-    if (Form::kKeepsQuery && tile == at.begin) {
+    if (active) {
+      if (Form::kKeepsQuery && tile == at.begin) {
 #pragma unroll
-      for (int step = 0; step < kSteps; ++step)
-        load_query<Form>(query[Form::kKeepsQuery ? step : 0], memory + 0, step);
-    }
-    const shared<unsigned char> stage = ring + (tile - at.begin) % 2 * Form::kStageBytes;
-    float scores[Form::kKeys / 8][4] = {};
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      if (!Form::kKeepsQuery)
-        load_query<Form>(query[0], memory + 0, step);
-#pragma unroll
-      for (int j = 0; j < Form::kKeys / 16; ++j) {
-        uint32_t both[4];
-        ldmatrix(both, smem_address(stage) + (16 * j + lane % 8 + matrix / 2 * 8) * Form::kPitch +
-                           16 * (2 * step + matrix % 2));
-        Form::Mma::multiply(scores[2 * j], query[Form::kKeepsQuery ? step : 0], {both[0], both[1]});
-        Form::Mma::multiply(scores[2 * j + 1], query[Form::kKeepsQuery ? step : 0], {both[2], both[3]});
+        for (int step = 0; step < kSteps; ++step)
+          load_query<Form>(query[Form::kKeepsQuery ? step : 0], memory + 0, step);
       }
+      const shared<unsigned char> stage = ring + (tile - at.begin) % 2 * Form::kStageBytes;
+      float scores[Form::kKeys / 8][4] = {};
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step) {
+        if (!Form::kKeepsQuery)
+          load_query<Form>(query[0], memory + 0, step);
+#pragma unroll
+        for (int j = 0; j < Form::kKeys / 16; ++j) {
+          uint32_t both[4];
+          ldmatrix(both, smem_address(stage) + (16 * j + lane % 8 + matrix / 2 * 8) * Form::kPitch +
+                             16 * (2 * step + matrix % 2));
+          Form::Mma::multiply(scores[2 * j], query[Form::kKeepsQuery ? step : 0], {both[0], both[1]});
+          Form::Mma::multiply(scores[2 * j + 1], query[Form::kKeepsQuery ? step : 0], {both[2], both[3]});
+        }
+      }
+      mask_scores<Form>(scores, at, a, tile * Form::kKeys);
+      update_softmax<Form>(scores, state);
+      add_values<Form>(scores, stage + Form::kKeys * Form::kPitch, state);
     }
-    mask_scores<Form>(scores, at, a, tile * Form::kKeys);
-    update_softmax<Form>(scores, state);
-    add_values<Form>(scores, stage + Form::kKeys * Form::kPitch, state);
     __syncthreads(); // the stage, before it is filled again
   }
   cp_async_wait<0>();
@@ -457,11 +461,28 @@ __device__ __forceinline__ void flash_attention(const typename Form::T *q, const
     state.total[half] += __shfl_xor_sync(0xffffffffu, state.total[half], 2);
   }
   if constexpr (Form::kKind == FlashKind::decode) {
-    __syncthreads();
-    if (!combine_splits<Form>(memory + 0, state, at, a.split))
-      return;
+    if (a.split.splits > 1) {
+      __syncthreads();
+      if (!combine_splits<Form>(memory + 0, state, at, a.split))
+        return;
+    }
   }
   store_attention<Form>(state, at, a, y);
+}
+
+/// Rows of decode, which are few where those of all heads of a key head fit one warp.
+constexpr int64_t kFewQueryRows = 16;
+
+/// Where the number of queries is known at run time only: `Few` (FlashKind::decode) for few of
+/// them, else `Many` (batched), in blocks of the same size. As many blocks as of the one that runs.
+template <typename Many, typename Few, typename Out>
+__device__ __forceinline__ void flash_any_queries(const typename Many::T *q, const typename Many::T *k,
+                                                  const typename Many::T *v, Out *y, FlashArguments a) {
+  static_assert(Many::kThreads == Few::kThreads && Many::kSharedBytes == Few::kSharedBytes, "one launch for both");
+  if (a.shape.query_length * a.shape.heads_per_key_head <= kFewQueryRows)
+    flash_attention<Few>(q, k, v, y, a);
+  else
+    flash_attention<Many>(q, k, v, y, a);
 }
 
 } // namespace llmopt

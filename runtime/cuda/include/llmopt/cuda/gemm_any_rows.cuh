@@ -5,6 +5,7 @@
 #pragma once
 
 #include "llmopt/cuda/gemv.cuh"
+#include "llmopt/cuda/grid.cuh"
 #include "llmopt/cuda/mma_gemm.cuh"
 
 namespace llmopt {
@@ -19,10 +20,21 @@ template <int Columns, int KWarps> struct AnyRows {
   static constexpr int kColumns = Columns * (kGemvThreads / 32) / KWarps; // of a block
 };
 
-/// XAlign as of mma_gemm.
-template <typename Mma, typename Tile, typename Few, int XAlign, typename Epilogue>
+/// Asks for the first weights that a block of gemm_any_rows reads where rows are few: before
+/// grid_dependency_wait, since they are constant.
+template <typename Few, typename T>
+__device__ __forceinline__ void prefetch_few_rows(const T *w, int64_t rows, int64_t n, int64_t k) {
+  constexpr int64_t kPad = 16 / (int)sizeof(T);
+  const int64_t row_bytes = (k + kPad - 1) / kPad * 16;
+  if (rows <= kFewRows<T>)
+    prefetch_constants(w, (int64_t)blockIdx.x * Few::kColumns * row_bytes, Few::kColumns * row_bytes, n * row_bytes);
+}
+
+/// XAlign, Splits and split as of mma_gemm: few rows are not split.
+template <typename Mma, typename Tile, typename Few, int XAlign, bool Splits = false, typename Epilogue>
 __device__ __forceinline__ void gemm_any_rows(const typename Mma::Input *x, const typename Mma::Input *w,
-                                              GemmShape shape, Epilogue epilogue) {
+                                              GemmShape shape, Epilogue epilogue,
+                                              GemmSplit split = {1, nullptr, nullptr}) {
   static_assert(Tile::kThreads == kGemvThreads, "one block size for both");
   using T = typename Mma::Input;
   constexpr bool kAligned = XAlign == 16;
@@ -34,7 +46,7 @@ __device__ __forceinline__ void gemm_any_rows(const typename Mma::Input *x, cons
   else if (kFewRows<T> > 4 && shape.rows <= kFewRows<T>)
     gemv<kFewRows<T>, Few::kPerWarp, Few::kSharing, kAligned>(x, weight, shape, epilogue);
   else
-    mma_gemm<Mma, Tile, XAlign>(x, w, shape, epilogue);
+    mma_gemm<Mma, Tile, XAlign, Splits>(x, w, shape, epilogue, split);
 }
 
 } // namespace llmopt

@@ -258,7 +258,7 @@ __device__ __forceinline__ void mma_gemm(const typename Mma::Input *x, const typ
   cp_async_wait<0>();
   __syncthreads(); // the ring, before it holds results
   if constexpr (Splits)
-    if (!combine_splits<Tile>(memory, sums, tile, part, split))
+    if (split.splits > 1 && !combine_splits<Tile>(memory, sums, tile, part, split))
       return;
   store_tile<Tile>(memory, sums, first_row + warp_row, first_column + warp_column, shape, epilogue);
 }

@@ -60,7 +60,7 @@ struct NamedBarrier {
   uint32_t moments[kMaxWarps] = {};
 };
 
-enum class Wait : uint8_t { none, barrier, warp, named, mbarrier };
+enum class Wait : uint8_t { none, barrier, warp, named, mbarrier, grid };
 
 struct Block {
   Fiber scheduler;
@@ -79,6 +79,9 @@ struct Block {
   const char *barrier_file = nullptr;
   int barrier_sum = 0, barrier_result = 0;
   NamedBarrier named[kNamedBarriers];
+
+  uint32_t grid_waited[kMaxWarps]; // lanes behind wait_for_grid_dependency
+  int grid_arrived = 0;
 
   Meeting meetings[kMaxWarps][kWarp];
   int meeting_count[kMaxWarps];
@@ -125,6 +128,16 @@ __attribute__((format(printf, 1, 2), noreturn, noinline, cold)) inline void fail
   for (;;)
     switch_fiber(block->fibers[block->current], block->scheduler);
 }
+
+/// A launch that may begin before what is in front of it is done. Threads then must wait for
+/// that, and touch nothing but constant ranges before. `change(false)` is called when a block
+/// begins, `change(true)` when all of its threads wait: the caller's chance to show memory as
+/// it was, or as nobody has left it, in between.
+struct EarlyLaunch {
+  bool enabled = false;
+  void (*change)(int waited) = nullptr;
+};
+inline thread_local EarlyLaunch early_launch;
 
 inline int current_warp() { return block->current / kWarp; }
 inline int current_lane() { return block->current % kWarp; }
@@ -202,11 +215,33 @@ inline void named_barrier(int id, int count, bool waits) {
   n = NamedBarrier();
 }
 
+// ---- griddepcontrol.wait
+
+inline bool is_before_grid_dependency(const Block &b) {
+  return early_launch.enabled && !(b.grid_waited[b.current / kWarp] >> b.current % kWarp & 1);
+}
+
+/// Orders nothing between the threads of a block.
+inline void wait_for_grid_dependency() {
+  Block &b = *block;
+  if (!is_before_grid_dependency(b))
+    return;
+  b.grid_waited[b.current / kWarp] |= 1u << b.current % kWarp;
+  if (++b.grid_arrived < b.threads)
+    return wait_for(Wait::grid);
+  if (early_launch.change)
+    early_launch.change(1);
+  for (int w = 0; w < b.warps; ++w)
+    b.ready[w] = warp_lanes(w); // nobody can wait for anything else
+}
+
 // ---- the scheduler
 
 inline void fiber_main() {
   Block &b = *block;
   b.entry(b.argument);
+  if (is_before_grid_dependency(b))
+    fail("ended without grid_dependency_wait: what runs next could start before what ran in front is done");
   const int warp = b.current / kWarp;
   const uint32_t bit = 1u << b.current % kWarp;
   b.finished[warp] |= bit;
@@ -241,7 +276,7 @@ inline int pick_thread(Block &b, int &warp) {
 }
 
 inline void report_deadlock(Block &b) {
-  int counts[5] = {}, first = -1;
+  int counts[6] = {}, first = -1;
   for (int i = 0; i < b.threads; ++i) {
     if (b.finished[i / kWarp] >> i % kWarp & 1)
       continue;
@@ -251,9 +286,9 @@ inline void report_deadlock(Block &b) {
   const char *name = b.meeting_count[first / kWarp] ? b.meetings[first / kWarp][0].name : "nothing";
   set_error(
       "block (%u, %u, %u): divergent barrier: of %d threads %d have ended, %d wait at __syncthreads (%s:%d), %d in "
-      "a collective of their warp (%s), %d at a named barrier and %d at an mbarrier",
+      "a collective of their warp (%s), %d at a named barrier, %d at an mbarrier and %d at grid_dependency_wait",
       block_index.x, block_index.y, block_index.z, b.threads, b.finished_count, counts[1],
-      b.barrier_file ? b.barrier_file : "none", b.barrier_line, counts[2], name, counts[3], counts[4]);
+      b.barrier_file ? b.barrier_file : "none", b.barrier_line, counts[2], name, counts[3], counts[4], counts[5]);
   b.failed = true;
 }
 
@@ -297,13 +332,13 @@ inline bool run_fibers(Block &b, int threads) {
     b.reset();
   b.threads = threads;
   b.warps = (threads + kWarp - 1) / kWarp;
-  b.finished_count = b.barrier_arrived = b.barrier_sum = 0;
+  b.finished_count = b.barrier_arrived = b.barrier_sum = b.grid_arrived = 0;
   b.barrier_file = nullptr;
   b.failed = false;
   memset(&b.clocks, 0, sizeof(b.clocks));
   for (int w = 0; w < b.warps; ++w) {
     b.ready[w] = warp_lanes(w);
-    b.finished[w] = 0;
+    b.finished[w] = b.grid_waited[w] = 0;
     b.meeting_count[w] = 0;
     b.clocks.now[w] = 1;
   }
@@ -313,6 +348,8 @@ inline bool run_fibers(Block &b, int threads) {
     b.waits[i] = Wait::none;
     prepare_fiber(b.fibers[i], b.stacks + i * kStackBytes, kStackBytes, fiber_main);
   }
+  if (early_launch.enabled && early_launch.change)
+    early_launch.change(0);
   thread_index = Index3();
   const unsigned width = block_dim.x, plane = block_dim.x * block_dim.y;
   for (int warp = 0; b.finished_count < threads;) {

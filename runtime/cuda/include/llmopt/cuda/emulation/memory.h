@@ -180,6 +180,7 @@ inline void note_write(uint32_t begin, uint32_t bytes, bool atomic = false, bool
 
 struct Range {
   uintptr_t begin, end;
+  bool constant = false; // no kernel writes it
 };
 struct Ranges {
   Range *items = nullptr;
@@ -190,8 +191,8 @@ inline thread_local Ranges ranges;
 
 /// Makes `bytes` bytes at `pointer` known as one buffer of global memory to kernels
 /// that this OS thread runs. Once a range is registered, kernels may touch no other
-/// memory through `global`. False if there is no memory.
-inline bool register_range(const void *pointer, size_t bytes) {
+/// memory through `global`. `constant`: no kernel writes it. False if there is no memory.
+inline bool register_range(const void *pointer, size_t bytes, bool constant = false) {
   if (ranges.count == ranges.capacity) {
     const int capacity = ranges.capacity ? 2 * ranges.capacity : 64;
     void *items = realloc(ranges.items, static_cast<size_t>(capacity) * sizeof(Range));
@@ -201,7 +202,7 @@ inline bool register_range(const void *pointer, size_t bytes) {
     ranges.capacity = capacity;
   }
   const uintptr_t begin = reinterpret_cast<uintptr_t>(pointer);
-  ranges.items[ranges.count++] = {begin, begin + bytes};
+  ranges.items[ranges.count++] = {begin, begin + bytes, constant};
   return true;
 }
 inline void unregister_range(const void *pointer) {
@@ -239,6 +240,10 @@ inline void check_global(const void *pointer, size_t bytes, size_t alignment, Ra
     report_global(p, bytes, range);
   if (p % alignment)
     fail("misaligned access of %zu bytes in global memory", bytes);
+  if (!range.constant && is_before_grid_dependency(*block))
+    fail(
+        "access of %zu bytes in global memory that a kernel in front may still write: grid_dependency_wait comes later",
+        bytes);
 }
 
 } // namespace llmopt_emulation

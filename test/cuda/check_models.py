@@ -27,7 +27,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "control"), str(HERE.parents[1] / "scripts/gpu_check")]
 import cases as control  # noqa: E402
 import check_model  # noqa: E402
-import shapes  # noqa: E402
+import shapes as made  # noqa: E402
 
 TOLERANCE = 1e-4
 NARROW = {"-fp16": 5e-3, "-bf16": 4e-2}
@@ -231,7 +231,7 @@ def main():
             checker.check_generation(name, HERE.parent / (DECODERS[1] + ".onnx"), options=options)
     with tempfile.TemporaryDirectory() as folder:
         for name, cases in WIDE.items():
-            path = shapes.write(name, folder, seed=3)
+            path = made.write(name, folder, seed=3)
             inputs = check_model.model_inputs(onnx.load(str(path), load_external_data=False))
             for options in cases:
                 if wanted("wide " + name):

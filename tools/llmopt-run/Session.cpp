@@ -287,7 +287,6 @@ BoundSession::BoundSession(llmopt_model *model, const Options &options, std::vec
   check(llmopt_session_create(model, &so, &created, &error), error);
   session.reset(created);
 
-  std::vector<llmopt_tensor_type> types;
   for (const Tensor &tensor : inputs) {
     types.push_back(tensor.type);
     inputPointers.push_back({tensor.data(), tensor.size()});
@@ -305,6 +304,12 @@ BoundSession::BoundSession(llmopt_model *model, const Options &options, std::vec
 
 void BoundSession::run() {
   llmopt_error error;
+  // Every run is the first: with a cache, a second one would come behind the first one's
+  // tokens, and find other shapes.
+  if (info().cache_tokens) {
+    check(llmopt_session_truncate(session.get(), 0, &error), error);
+    check(llmopt_session_bind(session.get(), types.data(), types.size(), &error), error);
+  }
   check(llmopt_session_run(session.get(), inputPointers.data(), inputPointers.size(), outputPointers.data(),
                            outputPointers.size(), &error),
         error);

@@ -44,6 +44,7 @@ public:
 
 private:
   std::unique_ptr<llmopt_session, DestroySession> session;
+  std::vector<llmopt_tensor_type> types; ///< of inputs
   std::vector<llmopt_input> inputPointers;
   std::vector<llmopt_output> outputPointers;
 };
